@@ -1,0 +1,85 @@
+"""Keeping credentials out of what people see: reprs, messages, logs, journals, recordings."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (free-form JSON)
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zego_aigc._schema import Kind, fields_of
+
+if TYPE_CHECKING:
+    from zego_aigc._schema import FieldSpec
+
+__all__ = ["MASK", "mask_map", "masked_fields", "masked_repr", "masked_wire"]
+
+MASK = "***"
+
+_TELLTALE = re.compile(
+    r"(^|_|api|access|secret)key$|secret|token$|passw|credential|authorization|signature|^(ak_?id|app)$", re.IGNORECASE
+)
+"""Keys of free-form maps whose values are taken for credentials."""
+
+
+def mask_map(value: Any, keys: Iterable[str] = ()) -> Any:
+    """A free-form value with everything masked that stands under a telltale key or one of `keys`."""
+    match value:
+        case Mapping():
+            return {
+                key: MASK if inner and (key in keys or _TELLTALE.search(str(key))) else mask_map(inner, keys)
+                for key, inner in value.items()
+            }
+        case list() | tuple():
+            return [mask_map(inner, keys) for inner in value]
+        case _:
+            return value
+
+
+def masked_fields(struct: msgspec.Struct) -> Iterable[tuple[str, Any]]:
+    """Name and shown value of each field that is set."""
+    for spec in fields_of(type(struct)):
+        value = getattr(struct, spec.attribute)
+        if value is not None:
+            yield spec.attribute, _shown(spec, value)
+    if extra := getattr(struct, "extra", None):
+        yield "extra", mask_map(extra)
+
+
+def _shown(spec: FieldSpec, value: Any) -> Any:
+    if spec.secret is not None and not spec.secret.keys:
+        return MASK if value else value
+    if isinstance(value, Mapping):
+        return mask_map(value, spec.secret.keys if spec.secret else ())
+    return value  # structs inside mask themselves
+
+
+def masked_repr(struct: msgspec.Struct) -> str:
+    """``Name(field=value, ...)`` of the fields that are set, secrets masked."""
+    inside = ", ".join(f"{name}={value!r}" for name, value in masked_fields(struct))
+    return f"{type(struct).__name__}({inside})"
+
+
+def masked_wire(cls: type[msgspec.Struct] | None, body: Any) -> Any:
+    """A body in wire form with its secrets masked. `cls` may be unknown: then only telltale keys are."""
+    if cls is None or not isinstance(body, Mapping):
+        return mask_map(body)
+    specs = {spec.wire: spec for spec in fields_of(cls)}
+    masked: dict[str, Any] = {}
+    for key, value in body.items():
+        spec = specs.get(key)
+        masked[key] = mask_map({key: value})[key] if spec is None else _masked_value(spec, value)
+    return masked
+
+
+def _masked_value(spec: FieldSpec, value: Any) -> Any:
+    if spec.secret is not None and not spec.secret.keys:
+        return MASK if value else value
+    if spec.kind is Kind.OBJECT:
+        return masked_wire(spec.struct, value)
+    if spec.kind is Kind.LIST and isinstance(value, Sequence) and not isinstance(value, str):
+        return [_masked_value(spec.item, item) for item in value] if spec.item else mask_map(value)
+    return mask_map(value, spec.secret.keys if spec.secret else ())

@@ -120,6 +120,8 @@ class LocalLimiter:
             if any(lane.waiters for lane in self._lanes.values()):
                 raise ConfigurationError("callers of another event loop, which is not closed, still wait for this limiter")
         now = self._clock()
+        for lane in self._lanes.values():
+            lane.waiters.clear()  # left by a closed loop, and past waking
         self._lanes = {key: _Lane(lane.window.inherited(now), self._clock, loop) for key, lane in self._lanes.items()}
         self._loop = loop
 

@@ -1,0 +1,72 @@
+"""From a call's body, or its query for GET, to the Action; judged by the Action's own declaration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zego_aigc._schema import Kind, fields_of
+from zego_aigc.actions import Service
+from zego_aigc.errors import InvalidRequest
+from zego_aigc.sandbox.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zego_aigc.actions import Action
+    from zego_aigc.errors import Problem
+
+__all__ = ["fields_in_query", "read_action", "read_json"]
+
+_decode = msgspec.json.Decoder().decode
+
+
+def read_json(cls: type[Action[Any]], content: bytes) -> Any:
+    """The JSON of a body; an empty body is an empty object.
+
+    Raises:
+        Refusal: if it is not JSON.
+    """
+    if not content.strip():
+        return {}
+    try:
+        return _decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        code = 410000004 if cls.service is Service.AI_AGENT else 400000001
+        raise Refusal(code, f"the body is not JSON: {error}") from error
+
+
+def fields_in_query(cls: type[Action[Any]], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """A body whose fields stand in the query of a GET. Numbers, booleans, objects and lists are read as JSON."""
+    kinds = {spec.wire: spec.kind for spec in fields_of(cls)}
+    body: dict[str, Any] = {}
+    for key, text in pairs:
+        body[key] = text
+        if kinds.get(key, Kind.TEXT) is not Kind.TEXT:
+            try:
+                body[key] = _decode(text)
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+                pass  # stays a string, which the declaration refuses by name
+    return body
+
+
+def read_action(cls: type[Action[Any]], body: Any) -> Action[Any]:
+    """The Action for a body. Fields that its declaration does not know are accepted, and null counts as absent.
+
+    Raises:
+        Refusal: with every problem in its message.
+    """
+    try:
+        return cls.from_wire(body)
+    except InvalidRequest as error:
+        code = 400000001 if cls.service is Service.DIGITAL_HUMAN else _agent_code(error.problems[0])
+        raise Refusal(code, "; ".join(map(str, error.problems))) from error
+
+
+def _agent_code(problem: Problem) -> int:
+    if problem.path == "DigitalHuman.ConfigId":
+        return 410001026
+    if problem.path.startswith("DigitalHuman."):
+        return 410000014
+    return 410000003

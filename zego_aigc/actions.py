@@ -132,6 +132,10 @@ class Action(Wire, Generic[ResultT_co], frozen=True, kw_only=True):
     result: ClassVar[Any]
     """The type of ``Data``, taken from the brackets; ``None`` where the vendor returns no data."""
 
+    def repeatable(self) -> Repeat:
+        """How a lost answer to this very request may be handled. An Action overrides it where a field decides."""
+        return self.repeat
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for base in cls.__dict__.get("__orig_bases__", ()):

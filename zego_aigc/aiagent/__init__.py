@@ -1,0 +1,117 @@
+"""The AI Agent service: agents, and instances of them that join an RTC room and talk.
+
+The usual order: :class:`RegisterAgent` once, :class:`CreateDigitalHumanAgentInstance` (or its two siblings) for each
+conversation, :class:`DeleteAgentInstance` at its end.
+"""
+
+from __future__ import annotations
+
+from zego_aigc.aiagent._agents import ListAgents, QueryAgents, RegisterAgent, UnregisterAgent, UpdateAgent
+from zego_aigc.aiagent._asr import ASR, VAD, RegisteredASR, SensitiveConfig, SensitiveLevel, TurnDetectConfig, VoiceDetectConfig
+from zego_aigc.aiagent._config import (
+    AdvancedConfig,
+    CallbackConfig,
+    CommunicationMode,
+    DigitalHuman,
+    InterruptMode,
+    LiveAdvancedConfig,
+    LiveCallbackConfig,
+    LLMMetaInfo,
+)
+from zego_aigc.aiagent._control import (
+    AddAgentInstanceMsg,
+    GetAgentInstanceMsgList,
+    InterruptAgentInstance,
+    QueryAgentInstanceStatus,
+    ResetAgentInstanceMsgList,
+    SendAgentInstanceLLM,
+    SendAgentInstanceTTS,
+    StartListening,
+    StopListening,
+)
+from zego_aigc.aiagent._history import ZIM, HistoryMessage, Message, MessageHistory, SyncMode
+from zego_aigc.aiagent._instances import (
+    CreateAgentInstance,
+    CreateDigitalHumanAgentInstance,
+    CreateLiveDigitalHumanAgentInstance,
+    DeleteAgentInstance,
+    UpdateAgentInstance,
+)
+from zego_aigc.aiagent._llm import LLM, RegisteredLLM
+from zego_aigc.aiagent._results import (
+    AgentInstanceMsgList,
+    AgentInstanceStatus,
+    AgentList,
+    CreatedAgentInstance,
+    CreatedDigitalHumanAgentInstance,
+    DigitalHumanConfig,
+    DigitalHumanStream,
+    DigitalHumanStreams,
+    QueriedAgents,
+    RegisteredAgent,
+    Round,
+)
+from zego_aigc.aiagent._rtc import CDN, RTC, LiveRTC, UpdateRTC
+from zego_aigc.aiagent._tts import TTS, FilterText, RegisteredTTS
+
+__all__ = [
+    "ASR",
+    "CDN",
+    "LLM",
+    "RTC",
+    "TTS",
+    "VAD",
+    "ZIM",
+    "AddAgentInstanceMsg",
+    "AdvancedConfig",
+    "AgentInstanceMsgList",
+    "AgentInstanceStatus",
+    "AgentList",
+    "CallbackConfig",
+    "CommunicationMode",
+    "CreateAgentInstance",
+    "CreateDigitalHumanAgentInstance",
+    "CreateLiveDigitalHumanAgentInstance",
+    "CreatedAgentInstance",
+    "CreatedDigitalHumanAgentInstance",
+    "DeleteAgentInstance",
+    "DigitalHuman",
+    "DigitalHumanConfig",
+    "DigitalHumanStream",
+    "DigitalHumanStreams",
+    "FilterText",
+    "GetAgentInstanceMsgList",
+    "HistoryMessage",
+    "InterruptAgentInstance",
+    "InterruptMode",
+    "LLMMetaInfo",
+    "ListAgents",
+    "LiveAdvancedConfig",
+    "LiveCallbackConfig",
+    "LiveRTC",
+    "Message",
+    "MessageHistory",
+    "QueriedAgents",
+    "QueryAgentInstanceStatus",
+    "QueryAgents",
+    "RegisterAgent",
+    "RegisteredASR",
+    "RegisteredAgent",
+    "RegisteredLLM",
+    "RegisteredTTS",
+    "ResetAgentInstanceMsgList",
+    "Round",
+    "SendAgentInstanceLLM",
+    "SendAgentInstanceTTS",
+    "SensitiveConfig",
+    "SensitiveLevel",
+    "StartListening",
+    "StopListening",
+    "SyncMode",
+    "TurnDetectConfig",
+    "UnregisterAgent",
+    "UpdateAgent",
+    "UpdateAgentInstance",
+    "UpdateRTC",
+    "VoiceDetectConfig",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,12 +43,11 @@ def fields_in_query(cls: type[Action[Any]], pairs: Iterable[tuple[str, str]]) ->
     kinds = {spec.wire: spec.kind for spec in fields_of(cls)}
     body: dict[str, Any] = {}
     for key, text in pairs:
-        body[key] = text
+        body[key] = text  # what is not JSON stays a string, which the declaration refuses by name
         if kinds.get(key, Kind.TEXT) is not Kind.TEXT:
-            try:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeEncodeError, RecursionError):
                 body[key] = _decode(text)
-            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-                pass  # stays a string, which the declaration refuses by name
+
     return body
 
 

@@ -1,0 +1,162 @@
+"""Callbacks as the vendor sends them: signed, in order per instance, with five more attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from zego_aigc.sandbox.clock import Clock
+    from zego_aigc.sandbox.scope import Scope
+
+__all__ = ["RETRY_DELAYS", "Attempt", "Delivery", "Outbox", "sign"]
+
+RETRY_DELAYS = (2, 4, 8, 16, 32)
+"""Seconds from an attempt that was not answered with a 2xx to the next one; after the last the event is lost."""
+
+PATIENCE = 5.0
+"""Seconds of real time that a receiver may take to answer."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def sign(secret: str, timestamp: str, nonce: str) -> str:
+    """The vendor's callback signature: SHA-1 over the three strings in bytewise order. The body does not enter it."""
+    return hashlib.sha1(b"".join(sorted(map(str.encode, (secret, timestamp, nonce)))), usedforsecurity=False).hexdigest()
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One POST of a callback."""
+
+    time: float
+    """Unix seconds on the sandbox's clock; for a retry, the moment it was due."""
+    status: int | None
+    """The HTTP status answered, or None where no answer came."""
+    error: str = ""
+    """Why no answer came."""
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """A callback and what became of it."""
+
+    lane: str
+    """The instance or task it is about; the callbacks of one lane are sent one after the other."""
+    event: str
+    """The event's name, or the Digital Human EventType as text."""
+    url: str | None
+    """The address it goes to; None if the app has none, and then it is only recorded."""
+    body: dict[str, Any]
+    """As sent, signed."""
+    state: str = "pending"
+    """``pending``, ``delivered``, ``lost`` after the last attempt, or ``unaddressed`` without a URL."""
+    attempts: list[Attempt] = msgspec.field(default_factory=list[Attempt])
+
+    def to_json(self) -> dict[str, Any]:
+        """For the sandbox's page."""
+        return {
+            "Event": self.event,
+            "Url": self.url,
+            "State": self.state,
+            "About": self.lane,
+            "Attempts": [{"Time": tried.time, "Status": tried.status, "Error": tried.error} for tried in self.attempts],
+            "Body": self.body,
+        }
+
+
+class Outbox:
+    """Sends callbacks and remembers them.
+
+    Args:
+        clock: whose time the retries follow.
+        scope: where the sending tasks live.
+        most: how many deliveries are remembered.
+    """
+
+    def __init__(self, clock: Clock, scope: Scope, most: int = 10_000) -> None:
+        self.deliveries: deque[Delivery] = deque(maxlen=most)
+        self._clock = clock
+        self._scope = scope
+        self._lanes: dict[str, deque[tuple[Delivery, float]]] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self.total = 0
+
+    def post(self, lane: str, event: str, url: str | None, secret: str, envelope: Mapping[str, Any], at: float) -> Delivery:
+        """Sign an event as of `at` and send it, after what its lane has still to send.
+
+        The envelope's ``Timestamp`` stands as it is to be sent. Retries repeat the request to the letter.
+        """
+        nonce = os.urandom(8).hex()
+        body = {**envelope, "Nonce": nonce, "Signature": sign(secret, str(envelope["Timestamp"]), nonce)}
+        delivery = Delivery(lane=lane, event=event, url=url, body=body)
+        self.deliveries.append(delivery)
+        self.total += 1
+        if url is None:
+            delivery.state = "unaddressed"
+        else:
+            self._queue(delivery, at)
+        return delivery
+
+    async def settled(self) -> None:
+        """Wait until no attempt is under way. Retries that are due later are not waited for."""
+        await self._quiet.wait()
+
+    async def close(self) -> None:
+        """Give the connections back. The scope must be closed before."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _queue(self, delivery: Delivery, at: float) -> None:
+        lane = self._lanes.get(delivery.lane)
+        if lane is not None:
+            lane.append((delivery, at))
+            return
+        self._lanes[delivery.lane] = deque([(delivery, at)])
+        self._quiet.clear()
+        self._scope.start(self._drain(delivery.lane))
+
+    async def _drain(self, name: str) -> None:
+        lane = self._lanes[name]
+        try:
+            while lane:
+                await self._attempt(*lane.popleft())
+        finally:
+            del self._lanes[name]
+            if not self._lanes:
+                self._quiet.set()
+
+    async def _attempt(self, delivery: Delivery, at: float) -> None:
+        status, error = await self._send(delivery)
+        delivery.attempts.append(Attempt(at, status, error))
+        if status is not None and 200 <= status < 300:
+            delivery.state = "delivered"
+        elif len(delivery.attempts) > len(RETRY_DELAYS):
+            delivery.state = "lost"
+        else:
+            due = at + RETRY_DELAYS[len(delivery.attempts) - 1]
+            self._clock.call_at(due, lambda when: self._queue(delivery, when))
+
+    async def _send(self, delivery: Delivery) -> tuple[int | None, str]:
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
+        assert delivery.url is not None
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with self._session.post(
+                delivery.url, data=_encode(delivery.body), headers=headers, allow_redirects=False
+            ) as answer:
+                return answer.status, ""
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            return None, f"{type(error).__name__}: {error}"

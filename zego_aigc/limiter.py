@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
+from zego_aigc._waiting import Line, hand_over
 from zego_aigc._window import Window
-from zego_aigc.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,19 +85,10 @@ class LocalLimiter:
             self._move_to(loop)
         lane = self._lanes.get((app_id, action))
         if lane is None:
-            lane = self._lanes[app_id, action] = _Lane(Window(*self._numbers), self._clock, loop)
-        waiters = lane.waiters
-        if not waiters and lane.window.take(self._clock()):
+            lane = self._lanes[app_id, action] = _Lane(loop, Window(*self._numbers), self._clock)
+        if not lane.waiters and lane.window.take(self._clock()):
             return _LocalPermit(lane)
-        future: asyncio.Future[_LocalPermit] = loop.create_future()
-        waiters[future] = None
-        lane.arm()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if waiters.pop(future, _GONE) is _GONE and not future.cancelled():
-                future.result().release()  # the grant and the cancellation crossed
-            raise
+        return await lane.wait()
 
     def estimate(self, app_id: int, action: str) -> float:
         """Seconds that a caller who came now would wait at least, given the queue and when its tokens come back."""
@@ -111,18 +101,9 @@ class LocalLimiter:
             lane.window.too_fast(self._clock())
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        old = self._loop
-        if old is not None and not old.is_closed():
-            if old.is_running():
-                raise ConfigurationError(
-                    "this limiter is in use by another running event loop: give each loop (each thread) a limiter of its own"
-                )
-            if any(lane.waiters for lane in self._lanes.values()):
-                raise ConfigurationError("callers of another event loop, which is not closed, still wait for this limiter")
+        hand_over("limiter", self._loop, self._lanes.values())
         now = self._clock()
-        for lane in self._lanes.values():
-            lane.waiters.clear()  # left by a closed loop, and past waking
-        self._lanes = {key: _Lane(lane.window.inherited(now), self._clock, loop) for key, lane in self._lanes.items()}
+        self._lanes = {key: _Lane(loop, lane.window.inherited(now), self._clock) for key, lane in self._lanes.items()}
         self._loop = loop
 
     def __repr__(self) -> str:
@@ -130,51 +111,27 @@ class LocalLimiter:
         return f"LocalLimiter(limit={limit}, window={window}, guard={guard})"
 
 
-_GONE = object()
+class _Lane(Line["_LocalPermit"]):
+    """The tokens of one AppId and Action, and those who wait for them.
 
-
-class _Lane:
-    """The tokens and the queue of one AppId and Action, on one event loop.
-
-    While somebody waits, either a timer runs until the next token is due, or all tokens are held by requests that have yet
-    to leave: then :meth:`_LocalPermit.departed` starts the timer, and :meth:`_LocalPermit.release` serves the queue.
+    While all tokens are held by requests that have yet to leave, no timer runs: :meth:`_LocalPermit.departed` starts it, or
+    :meth:`_LocalPermit.release` serves the line.
     """
 
-    __slots__ = ("clock", "loop", "timer", "waiters", "window")
+    __slots__ = ("clock", "window")
 
-    def __init__(self, window: Window, clock: Callable[[], float], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, window: Window, clock: Callable[[], float]) -> None:
+        super().__init__(loop)
         self.window = window
         self.clock = clock
-        self.loop = loop
-        # An ordered dict, since a cancelled waiter anywhere in the queue leaves in constant time.
-        self.waiters: OrderedDict[asyncio.Future[_LocalPermit], object] = OrderedDict()
-        self.timer: asyncio.TimerHandle | None = None
 
-    def arm(self) -> None:
-        """See to it that the queue is served when the next token comes back."""
-        if self.timer is None:
-            now = self.clock()
-            due = self.window.next_free(now)
-            if due is not None:
-                self.timer = self.loop.call_later(due - now, self._ring)
+    def take(self) -> _LocalPermit | None:
+        return _LocalPermit(self) if self.window.take(self.clock()) else None
 
-    def _ring(self) -> None:
-        self.timer = None
-        self.serve()
-
-    def serve(self) -> None:
-        """Give the tokens that are there to those who wait longest: one token, one wake-up."""
-        waiters = self.waiters
-        take = self.window.take
-        clock = self.clock
-        while waiters:
-            future = next(iter(waiters))
-            if not future.done():  # cancelled, and about to leave the queue by itself
-                if not take(clock()):
-                    self.arm()
-                    return
-                future.set_result(_LocalPermit(self))
-            del waiters[future]
+    def delay(self) -> float | None:
+        now = self.clock()
+        due = self.window.next_free(now)
+        return None if due is None else due - now
 
 
 class _LocalPermit:
@@ -188,7 +145,7 @@ class _LocalPermit:
         if lane is not None:
             self._lane = None
             lane.window.departed(lane.clock())
-            if lane.waiters:
+            if lane.waiters and lane.timer is None:
                 lane.arm()
 
     def release(self) -> None:

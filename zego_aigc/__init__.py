@@ -1,13 +1,106 @@
 """Asyncio client for ZEGOCLOUD's AI Agent and Digital Human server APIs.
 
 Requests, results, errors and signing need nothing but msgspec and are imported at once. What needs aiohttp is loaded
-when it is first named: a process that only verifies callbacks or builds requests never pays for it.
+when it is first named, so a process that only verifies callbacks or builds requests never pays for it.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from zego_aigc import aiagent, digitalhuman, errors
 from zego_aigc._version import __version__
 from zego_aigc.actions import ACTIONS, Action, Repeat, Service
+from zego_aigc.errors import (
+    AccessDenied,
+    AlreadyExists,
+    ApiError,
+    AuthenticationError,
+    BadParameter,
+    BadResponse,
+    ConfigurationError,
+    Conflict,
+    ConnectFailed,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    Problem,
+    QuotaExceeded,
+    RateLimited,
+    ServiceUnavailable,
+    TimedOut,
+    TransportError,
+    VendorAdvice,
+    ZegoError,
+)
 from zego_aigc.signing import Signer
 
-__all__ = ["ACTIONS", "Action", "Repeat", "Service", "Signer", "__version__"]
+if TYPE_CHECKING:
+    from zego_aigc._creating import Orphan
+    from zego_aigc.client import Client
+    from zego_aigc.limiter import Limiter, LocalLimiter, Permit
+    from zego_aigc.pool import SessionPool
+    from zego_aigc.quota import Quota
+
+__all__ = [
+    "ACTIONS",
+    "AccessDenied",
+    "Action",
+    "AlreadyExists",
+    "ApiError",
+    "AuthenticationError",
+    "BadParameter",
+    "BadResponse",
+    "Client",
+    "ConfigurationError",
+    "Conflict",
+    "ConnectFailed",
+    "InvalidRequest",
+    "Limiter",
+    "LocalLimiter",
+    "NotFound",
+    "Orphan",
+    "OutcomeUnknown",
+    "Permit",
+    "Problem",
+    "Quota",
+    "QuotaExceeded",
+    "RateLimited",
+    "Repeat",
+    "Service",
+    "ServiceUnavailable",
+    "SessionPool",
+    "Signer",
+    "TimedOut",
+    "TransportError",
+    "VendorAdvice",
+    "ZegoError",
+    "__version__",
+    "aiagent",
+    "digitalhuman",
+    "errors",
+]
+
+_LATE = {
+    "Client": "zego_aigc.client",
+    "Limiter": "zego_aigc.limiter",
+    "LocalLimiter": "zego_aigc.limiter",
+    "Orphan": "zego_aigc._creating",
+    "Permit": "zego_aigc.limiter",
+    "Quota": "zego_aigc.quota",
+    "SessionPool": "zego_aigc.pool",
+}
+"""Names that are imported when they are first used, and where they come from."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

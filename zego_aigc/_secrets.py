@@ -15,7 +15,7 @@ from zego_aigc._schema import Kind, fields_of
 if TYPE_CHECKING:
     from zego_aigc._schema import FieldSpec
 
-__all__ = ["MASK", "mask_map", "masked_fields", "masked_repr", "masked_wire"]
+__all__ = ["MASK", "mask_map", "masked_fields", "masked_repr", "masked_wire", "scrub"]
 
 MASK = "***"
 
@@ -83,3 +83,65 @@ def _masked_value(spec: FieldSpec, value: Any) -> Any:
     if spec.kind is Kind.LIST and isinstance(value, Sequence) and not isinstance(value, str):
         return [_masked_value(spec.item, item) for item in value] if spec.item else mask_map(value)
     return mask_map(value, spec.secret.keys if spec.secret else ())
+
+
+def scrub(text: str, action: Any, *secrets: str) -> str:
+    """A text of the service with the request's secrets and `secrets` masked, should it have echoed any."""
+    for secret in sorted({*secrets, *_secrets_of(action)}, key=len, reverse=True):
+        if len(secret) >= _SHORTEST:
+            text = text.replace(secret, MASK)
+    return text
+
+
+_SHORTEST = 6
+"""Shorter values are not looked for: masking every "1" would hide the text and give the secret away."""
+
+
+def _secrets_of(value: Any) -> Iterable[str]:
+    match value:
+        case msgspec.Struct():
+            for spec in fields_of(type(value)):
+                inner = getattr(value, spec.attribute)
+                if spec.secret is not None and not spec.secret.keys:
+                    yield from _strings_in(inner)
+                elif spec.kind is Kind.MAP:
+                    yield from _secrets_in_map(inner, spec.secret.keys if spec.secret else ())
+                else:
+                    yield from _secrets_of(inner)
+            yield from _secrets_in_map(getattr(value, "extra", None), ())
+        case list() | tuple():
+            for inner in value:
+                yield from _secrets_of(inner)
+        case Mapping():
+            yield from _secrets_in_map(value, ())
+        case _:
+            pass
+
+
+def _secrets_in_map(value: Any, keys: Iterable[str]) -> Iterable[str]:
+    match value:
+        case Mapping():
+            for key, inner in value.items():
+                if key in keys or _TELLTALE.search(str(key)):
+                    yield from _strings_in(inner)
+                else:
+                    yield from _secrets_in_map(inner, keys)
+        case list() | tuple():
+            for inner in value:
+                yield from _secrets_in_map(inner, keys)
+        case _:
+            pass
+
+
+def _strings_in(value: Any) -> Iterable[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for inner in value.values():
+                yield from _strings_in(inner)
+        case list() | tuple():
+            for inner in value:
+                yield from _strings_in(inner)
+        case _:
+            pass

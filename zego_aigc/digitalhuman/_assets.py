@@ -122,7 +122,7 @@ class GetTimbreList(Action[TimbreList], frozen=True, kw_only=True):
 
     service: ClassVar[Service] = Service.DIGITAL_HUMAN
     repeat: ClassVar[Repeat] = Repeat.READS
-    page: ClassVar[str] = f"{PAGES}/digital-human-management/get-timbre-list"
+    page: ClassVar[str] = f"{PAGES}/timbre-management/get-timbre-list"
 
     digital_human_id: str | None = None
     """The digital human whose own voices to list; empty or unset for the public ones."""

@@ -25,6 +25,9 @@ __all__ = [
 
 PAGES = "https://www.zegocloud.com/docs/aigc-digital-human-server/streaming-apis/digital-human-streaming"
 
+OLDER_PAGES = "https://www.zegocloud.com/docs/aigc-digital-human-server/server-apis/digital-human-streaming"
+"""Where the two Actions stand that the newer overview does not list."""
+
 TaskId = Annotated[str, Text(min_chars=1)]
 
 
@@ -130,7 +133,7 @@ class DriveByRTCStream(Action[Drive], frozen=True, kw_only=True):
 
     service: ClassVar[Service] = Service.DIGITAL_HUMAN
     repeat: ClassVar[Repeat] = Repeat.ONCE
-    page: ClassVar[str] = f"{PAGES}/drive-by-rtc-stream"
+    page: ClassVar[str] = f"{OLDER_PAGES}/drive-by-rtc-stream"
 
     task_id: TaskId
     """The task's id."""
@@ -157,7 +160,7 @@ class DoAction(Action[None], frozen=True, kw_only=True):
 
     service: ClassVar[Service] = Service.DIGITAL_HUMAN
     repeat: ClassVar[Repeat] = Repeat.ONCE
-    page: ClassVar[str] = f"{PAGES}/do-action"
+    page: ClassVar[str] = f"{OLDER_PAGES}/do-action"
 
     task_id: TaskId
     """The task's id."""

@@ -1,0 +1,166 @@
+"""Whether and when to try again: pure rules and arithmetic. Time and randomness are arguments.
+
+An attempt ends in one of these ways, and the Action's :class:`~zego_aigc.actions.Repeat` says what follows.
+"""
+
+from __future__ import annotations
+
+import enum
+from email.utils import parsedate_to_datetime
+
+from zego_aigc.actions import Repeat
+
+__all__ = ["Backoff", "Ending", "RetryBudget", "Step", "ending_of_refusal", "next_step", "retry_after"]
+
+
+class Ending(enum.Enum):
+    """What is known after an attempt that did not succeed."""
+
+    NOTHING_DONE = enum.auto()
+    """Proof that the work was not done: no connection carried the request, or the service said "later"."""
+    LOST = enum.auto()
+    """The request may have left and no clear answer came; or the service failed half way."""
+    EXPIRED = enum.auto()
+    """The service does not accept the timestamp; nothing was done."""
+    GONE = enum.auto()
+    """What the Action ends is not there any more."""
+    TAKEN = enum.auto()
+    """What the Action creates is there already."""
+    REFUSED = enum.auto()
+    """A clear no."""
+
+
+_ENDINGS = {
+    "transient": Ending.LOST,
+    "ratelimit": Ending.NOTHING_DONE,
+    "busy": Ending.NOTHING_DONE,
+    "capacity": Ending.NOTHING_DONE,
+    "wait": Ending.NOTHING_DONE,
+    "resign": Ending.EXPIRED,
+    "gone": Ending.GONE,
+    "done": Ending.GONE,
+    "closing": Ending.GONE,
+    "exists": Ending.TAKEN,
+    "duplicate": Ending.TAKEN,
+}
+
+
+def ending_of_refusal(why: str | None, status: int) -> Ending:
+    """The ending for a return code's `why` (None for a code that the library does not know) and the HTTP status."""
+    if why is not None:
+        return _ENDINGS.get(why, Ending.REFUSED)
+    if status == 429:
+        return Ending.NOTHING_DONE
+    return Ending.LOST if status >= 500 else Ending.REFUSED
+
+
+class Step(enum.Enum):
+    """What to do after an attempt."""
+
+    AGAIN = enum.auto()
+    LOOK_UP = enum.auto()
+    """Find out whether an earlier attempt did the work."""
+    DONE = enum.auto()
+    """An earlier attempt did the work."""
+    UNKNOWN = enum.auto()
+    RAISE = enum.auto()
+
+
+def next_step(ending: Ending, repeat: Repeat, *, may_have_run: bool) -> Step:
+    """The rule for each way an attempt may end.
+
+    Args:
+        ending: of this attempt.
+        repeat: the Action's rule.
+        may_have_run: whether an earlier attempt of the same call may have done the work.
+    """
+    match ending, repeat:
+        case ((Ending.NOTHING_DONE | Ending.EXPIRED), _):
+            return Step.AGAIN
+        case Ending.LOST, (Repeat.READS | Repeat.OVERWRITES | Repeat.ENDS):
+            return Step.AGAIN
+        case Ending.LOST, Repeat.CREATES:
+            return Step.LOOK_UP
+        case Ending.LOST, Repeat.ONCE:
+            return Step.UNKNOWN
+        case Ending.GONE, Repeat.ENDS if may_have_run:
+            return Step.DONE
+        case Ending.TAKEN, Repeat.CREATES if may_have_run:
+            return Step.LOOK_UP
+        case _:
+            return Step.RAISE
+
+
+class Backoff:
+    """Full jitter: the n-th wait is uniform in [0, min(cap, first * 2**(n - 1))] seconds.
+
+    Args:
+        first: the longest first wait, seconds.
+        cap: the longest wait of all, seconds.
+    """
+
+    __slots__ = ("cap", "first")
+
+    def __init__(self, first: float = 0.1, cap: float = 5.0) -> None:
+        self.first = first
+        self.cap = cap
+
+    def ceiling(self, retry: int) -> float:
+        """The longest that the `retry`-th wait (from 1) may be, seconds."""
+        return min(self.cap, self.first * 2.0 ** min(retry - 1, 60))
+
+    def delay(self, retry: int, *, chance: float) -> float:
+        """The `retry`-th wait in seconds for a random number in [0, 1)."""
+        return self.ceiling(retry) * chance
+
+
+class RetryBudget:
+    """Keeps retries from multiplying an outage: each costs tokens that successes earn back slowly.
+
+    Args:
+        capacity: tokens at the start and at most.
+        cost: tokens that a retry takes after a failure.
+        later_cost: tokens that a retry takes after the service said "later".
+        refund: tokens that a call which succeeds gives back.
+    """
+
+    __slots__ = ("capacity", "cost", "later_cost", "refund", "tokens")
+
+    def __init__(self, capacity: float = 500.0, cost: float = 5.0, later_cost: float = 1.0, refund: float = 1.0) -> None:
+        self.capacity = capacity
+        self.cost = cost
+        self.later_cost = later_cost
+        self.refund = refund
+        self.tokens = capacity
+
+    def spend(self, *, later: bool = False) -> bool:
+        """Take a retry's cost; False when there is not enough left, and then nothing is taken."""
+        cost = self.later_cost if later else self.cost
+        if self.tokens < cost:
+            return False
+        self.tokens -= cost
+        return True
+
+    def earn(self) -> None:
+        """A call succeeded."""
+        if self.tokens < self.capacity:
+            self.tokens = min(self.capacity, self.tokens + self.refund)
+
+
+def retry_after(value: str | None, *, now: float) -> float | None:
+    """Seconds that a ``Retry-After`` header asks to wait, from a number or a date; None if there is none to be read.
+
+    Args:
+        value: the header.
+        now: the Unix time to count a date from.
+    """
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,372 @@
+"""The client: a typed ``await`` for every Action of both services."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import msgspec
+import yarl
+
+from zego_aigc import _checking
+from zego_aigc._calling import Attempt, Call, Outcome, Request, Response, Route
+from zego_aigc._creating import Orphan, run_create
+from zego_aigc._reconcile import Reconciler
+from zego_aigc._secrets import scrub
+from zego_aigc.actions import ACTIONS, Action, Repeat, Service
+from zego_aigc.aiagent import RegisterAgent
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
+from zego_aigc.errors import ConfigurationError, OutcomeUnknown
+from zego_aigc.pool import SessionPool
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from zego_aigc.limiter import Limiter
+    from zego_aigc.quota import Quota
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+AIAGENT_URL = "https://aigc-aiagent-api.zegotech.cn/"
+DIGITALHUMAN_URL = "https://aigc-digitalhuman-api.zegotech.cn/"
+
+REGIONS = {
+    "sha": "Shanghai",
+    "hkg": "Hong Kong",
+    "fra": "Frankfurt",
+    "lax": "California",
+    "bom": "Mumbai",
+    "sgp": "Singapore",
+}
+"""Regional hosts of AI Agent. Digital Human has none that is published."""
+
+
+class Client:
+    """Calls the AI Agent and Digital Human services of one ZEGOCLOUD project.
+
+    One client serves a whole process: it may be built outside an event loop, any number of tasks may share it, and it is
+    closed with ``async with`` or :meth:`aclose`. It stays with one host for each service, since nothing says that an
+    instance made through one can be used through another.
+
+    Vendor's page: https://www.zegocloud.com/docs/aiagent-server/calling-the-server-api
+
+    Args:
+        app_id: the project's AppId.
+        server_secret: the project's ServerSecret.
+        callback_secret: the project's CallbackSecret, for :mod:`zego_aigc.callbacks`.
+        region: AI Agent's regional host: ``sha``, ``hkg``, ``fra``, ``lax``, ``bom`` or ``sgp``. The vendor chooses
+            unless given.
+        aiagent_url: base URL of AI Agent, instead of a region.
+        digitalhuman_url: base URL of Digital Human; the vendor gives projects overseas one on request.
+        limiter: who says when a call may leave: at most 10 calls a second for each Action unless given.
+        quota: budget of live instances, which handles and :func:`zego_aigc.provision` keep to.
+        timeout: deadline of a whole call in seconds, waiting for the limiter and retries included.
+        proxy: URL of an HTTP proxy.
+        session: an aiohttp session to use; it stays open.
+        pool: a :class:`~zego_aigc.SessionPool` to share; it stays open. `limiter`, `proxy` and `session` are then the pool's.
+        on_orphan: called with what a cancelled create has made or may have made. Otherwise it is logged as a warning.
+        on_attempt: called after each attempt with an ``Attempt``.
+        on_result: called after each call with an ``Outcome``.
+
+    Raises:
+        ConfigurationError: something is missing, malformed or contradictory; the message says what.
+    """
+
+    def __init__(
+        self,
+        app_id: int,
+        server_secret: str,
+        *,
+        callback_secret: str | None = None,
+        region: str | None = None,
+        aiagent_url: str | None = None,
+        digitalhuman_url: str | None = None,
+        limiter: Limiter | None = None,
+        quota: Quota | None = None,
+        timeout: float = 30.0,
+        proxy: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+        pool: SessionPool | None = None,
+        on_orphan: Callable[[Orphan], object] | None = None,
+        on_attempt: Callable[[Attempt], object] | None = None,
+        on_result: Callable[[Outcome], object] | None = None,
+    ) -> None:
+        if pool is not None and (limiter is not None or proxy is not None or session is not None):
+            raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
+        self._timeout = _checked_timeout(timeout)
+        urls = {
+            Service.AI_AGENT: _base_url("aiagent_url", aiagent_url or _regional(region, aiagent_url)),
+            Service.DIGITAL_HUMAN: _base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL),
+        }
+        self._owns_pool = pool is None
+        self.pool = pool if pool is not None else SessionPool(limiter=limiter, proxy=proxy, session=session)
+        """Connections, limiter and retry budget."""
+        try:
+            self._signer = self.pool.signer(app_id, server_secret)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        self.app_id = app_id
+        """The project's AppId."""
+        self.callback_secret = callback_secret
+        self.quota = quota
+        """The budget of live instances, if there is one."""
+        self._on_orphan = on_orphan
+        self._reconciler = Reconciler(self)
+
+        def scrubbed(text: str, action: Any) -> str:
+            return scrub(text, action, server_secret, callback_secret or "")
+
+        self._routes = {
+            service: Route(
+                self.pool,
+                self._signer,
+                self.pool.clock(str(url.origin())),
+                url,
+                scrubbed,
+                on_attempt,
+                on_result,
+            )
+            for service, url in urls.items()
+        }
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Client:
+        """A client for ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``.
+
+        ``ZEGO_CALLBACK_SECRET``, ``ZEGO_REGION``, ``ZEGO_AIAGENT_URL`` and ``ZEGO_DIGITALHUMAN_URL`` are taken too where
+        they are set. `options` go to :class:`Client` and win.
+
+        Raises:
+            ConfigurationError: naming the variables that are missing or malformed.
+        """
+        environ = os.environ
+        missing = [name for name in ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET") if not environ.get(name, "").strip()]
+        if missing:
+            raise ConfigurationError(
+                f"set {' and '.join(missing)} in the environment: AppId and ServerSecret stand in the ZEGOCLOUD console, "
+                "under the project's basic information"
+            )
+        try:
+            app_id = int(environ["ZEGO_APP_ID"])
+        except ValueError:
+            raise ConfigurationError("ZEGO_APP_ID must be a number: the AppId from the ZEGOCLOUD console") from None
+        for option, name in (
+            ("callback_secret", "ZEGO_CALLBACK_SECRET"),
+            ("region", "ZEGO_REGION"),
+            ("aiagent_url", "ZEGO_AIAGENT_URL"),
+            ("digitalhuman_url", "ZEGO_DIGITALHUMAN_URL"),
+        ):
+            if value := environ.get(name, "").strip():
+                options.setdefault(option, value)
+        return cls(app_id, environ["ZEGO_SERVER_SECRET"].strip(), **options)
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """The base URL of each service, by the service's name."""
+        return {service.value: str(route.url) for service, route in self._routes.items()}
+
+    # --- calls
+
+    async def call(
+        self,
+        action: Action[T],
+        *,
+        timeout: float | None = None,
+        before_send: Callable[[int], Awaitable[None]] | None = None,
+        deadline_from: Literal["call", "grant"] = "call",
+    ) -> T:
+        """Send an Action and return its typed result; ``None`` where the vendor returns no data.
+
+        Args:
+            action: the request. It is checked first: an invalid one touches neither the network nor the limiter.
+            timeout: deadline of the whole call in seconds, instead of the client's.
+            before_send: awaited with the number of the attempt (from 1) once the limiter has granted it and before its
+                first byte leaves: the place to note an intent durably.
+            deadline_from: ``"grant"`` lets the deadline start when the limiter grants the first attempt, for callers that
+                queue more than a deadline's worth of calls.
+
+        Raises:
+            InvalidRequest: the request breaks documented rules; nothing was sent.
+            ApiError: the service refused; the subclass and ``code`` say why.
+            ConnectFailed: no connection; nothing was sent.
+            TimedOut: the deadline passed, and either nothing was sent or a repeat is harmless.
+            BadResponse: the answer is not the service's, and a repeat is harmless.
+            TransportError: the connection broke, and a repeat is harmless.
+            OutcomeUnknown: the work may have been done, and a repeat could do it twice.
+            ConfigurationError: the client is closed, or used from another event loop.
+        """
+        response = await self.call_with_response(action, timeout=timeout, before_send=before_send, deadline_from=deadline_from)
+        return response.result
+
+    async def call_with_response(
+        self,
+        action: Action[T],
+        *,
+        timeout: float | None = None,
+        before_send: Callable[[int], Awaitable[None]] | None = None,
+        deadline_from: Literal["call", "grant"] = "call",
+    ) -> Response[T]:
+        """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
+        return await self._start(action, timeout, before_send, deadline_from, self._on_orphan)
+
+    async def _start(
+        self,
+        action: Action[T],
+        timeout: float | None,
+        before_send: Callable[[int], Awaitable[None]] | None,
+        deadline_from: Literal["call", "grant"],
+        on_orphan: Callable[[Orphan], object] | None,
+    ) -> Response[T]:
+        self.pool.bind()
+        repeat = action.repeatable()
+        request = Request(
+            type(action).__name__,
+            repeat,
+            _checking.encode(action),
+            action.result,
+            action,
+            self._reconciler.for_action(action) if repeat is Repeat.CREATES else None,
+        )
+        call = Call(
+            self._routes[action.service],
+            request,
+            self._timeout if timeout is None else _checked_timeout(timeout),
+            before_send,
+            from_grant=deadline_from == "grant",
+        )
+        if repeat is Repeat.CREATES:
+            return await run_create(call, self.pool, on_orphan)
+        return await call.run()
+
+    async def call_raw(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        service: Service | None = None,
+        repeat: Repeat = Repeat.ONCE,
+        timeout: float | None = None,
+    ) -> Any:
+        """Send an Action that the library may never have heard of, with a body in wire form, unchecked.
+
+        Args:
+            name: the vendor's Action name.
+            body: the JSON object to send.
+            service: which service answers it; may be left out for an Action that the library knows.
+            repeat: how a lost answer may be handled; the safe choice unless given. ``CREATES`` cannot be looked up here.
+            timeout: deadline of the whole call in seconds.
+
+        Returns:
+            The answer's ``Data`` as plain JSON; None where there is none.
+
+        Raises:
+            ZegoError: as :meth:`call` does.
+        """
+        if service is None:
+            if name not in ACTIONS:
+                raise ConfigurationError(
+                    f"{name} is not an Action that this library knows: say which service answers it, with "
+                    "service=Service.AI_AGENT or service=Service.DIGITAL_HUMAN"
+                )
+            service = ACTIONS[name].service
+        self.pool.bind()
+        request = Request(name, repeat, msgspec.json.encode(body), Any, dict(body), None)
+        call = Call(
+            self._routes[service],
+            request,
+            self._timeout if timeout is None else _checked_timeout(timeout),
+            None,
+            from_grant=False,
+        )
+        if repeat is Repeat.CREATES:
+            return (await run_create(call, self.pool, self._on_orphan)).result
+        return (await call.run()).result
+
+    async def look_up(self, action: Action[T], *, not_before: float | None = None) -> T | None:
+        """Find what a create whose outcome is unknown has made.
+
+        Args:
+            action: a :class:`~zego_aigc.digitalhuman.CreateDigitalHumanStreamTask` or
+                :class:`~zego_aigc.aiagent.RegisterAgent`.
+            not_before: Unix time in seconds of the first attempt by this machine's clock: an older task on the same room and
+                stream is somebody else's.
+
+        Returns:
+            What :meth:`call` would have returned, or None if it was not made. For a RegisterAgent, see :meth:`is_registered`.
+
+        Raises:
+            OutcomeUnknown: the vendor has no look-up for this Action.
+            ZegoError: the look-up itself failed.
+        """
+        import time
+
+        if isinstance(action, CreateDigitalHumanStreamTask):
+            age = float("inf") if not_before is None else time.time() - not_before
+            return await self._reconciler.find_task(action, sent=time.monotonic() - age)  # type: ignore[return-value]
+        raise OutcomeUnknown(
+            f"the vendor has no look-up for {type(action).__name__}: callbacks or time settle what became of it", action=action
+        )
+
+    async def is_registered(self, action: RegisterAgent) -> bool | None:
+        """Whether the agent under the Action's id is registered just as the Action says; None if there is no such agent."""
+        return await self._reconciler.find_agent(action)
+
+    async def warmup(self, *, connections: int = 1, timeout: float = 10.0) -> None:
+        """Open connections to both services ahead of the first call.
+
+        Args:
+            connections: how many for each service and kind of call.
+            timeout: seconds.
+
+        Raises:
+            ConnectFailed: a host cannot be reached.
+            TimeoutError: it takes too long.
+        """
+        await self.pool.warmup({service.value: route.url for service, route in self._routes.items()}, connections, timeout)
+
+    async def aclose(self, *, drain: float = 5.0) -> None:
+        """Close the client: calls that make things get `drain` seconds to end. A pool that was given stays open."""
+        if self._owns_pool:
+            await self.pool.aclose(drain=drain)
+
+    async def __aenter__(self) -> Self:
+        self.pool.bind()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> None:
+        raise TypeError("a Client is asynchronous: use 'async with Client(...) as client'")
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __repr__(self) -> str:
+        return f"Client(app_id={self.app_id}, hosts={self.hosts})"
+
+
+def _checked_timeout(timeout: float) -> float:
+    if not 0 < timeout < float("inf"):
+        raise ConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r}: every wait has a bound")
+    return timeout
+
+
+def _regional(region: str | None, url: str | None) -> str:
+    if region is None:
+        return AIAGENT_URL
+    if url is not None:
+        raise ConfigurationError("give either region or aiagent_url, not both")
+    if region.lower() not in REGIONS:
+        known = ", ".join(f"{short} ({place})" for short, place in REGIONS.items())
+        raise ConfigurationError(f"region {region!r} is not known; there are {known}")
+    return f"https://aigc-aiagent-api-{region.lower()}.zegotech.cn/"
+
+
+def _base_url(name: str, value: str) -> yarl.URL:
+    url = yarl.URL(value)
+    if url.scheme not in {"http", "https"} or not url.host or url.query_string or url.fragment or url.user:
+        raise ConfigurationError(f"{name} must be an http or https URL with nothing after the path, not {value!r}")
+    return url if url.path else url.with_path("/")

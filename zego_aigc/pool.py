@@ -1,0 +1,188 @@
+"""What the clients of a process share: connections, the limiter, the retry budget, one signer for each app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+import anyio
+import yarl
+
+from zego_aigc import _transport
+from zego_aigc._clock import ServerClock
+from zego_aigc._retry import RetryBudget
+from zego_aigc._version import __version__
+from zego_aigc.errors import ConfigurationError
+from zego_aigc.limiter import LocalLimiter
+from zego_aigc.signing import Signer
+
+if TYPE_CHECKING:
+    import ssl
+
+    from zego_aigc.limiter import Limiter
+
+__all__ = ["SessionPool"]
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept-Encoding": "identity",  # answers are small, and their size can be bounded before they are read
+    "User-Agent": f"zego_aigc/{__version__}",
+}
+
+
+class SessionPool:
+    """Connections, limiter and retry budget for any number of clients.
+
+    A client makes a pool of its own unless it is given one. Share a pool among the clients of several apps to share
+    their connections; share it among clients of one app so that they keep the limit of calls together.
+
+    It may be built outside an event loop; the first call binds it to the running one. Close it with :meth:`aclose` or
+    ``async with``.
+
+    Args:
+        limiter: who says when a call may leave; a :class:`~zego_aigc.limiter.LocalLimiter` unless given.
+        max_connections: connections at a time.
+        keepalive: seconds that an idle connection is kept.
+        careful_keepalive: seconds after which an idle connection is not used for calls that must not be repeated
+            (``CREATES`` and ``ONCE``), since the service may be closing it at that very moment.
+        proxy: URL of an HTTP proxy.
+        ssl: a TLS context, for a private certificate authority. Certificates are always verified.
+        session: an aiohttp session to use instead of own ones. It is not closed, and its own connector decides how long
+            idle connections are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        limiter: Limiter | None = None,
+        max_connections: int = 100,
+        keepalive: float = 15.0,
+        careful_keepalive: float = 4.0,
+        proxy: str | None = None,
+        ssl: ssl.SSLContext | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.limiter: Limiter = limiter if limiter is not None else LocalLimiter()
+        self.budget = RetryBudget()
+        self._max_connections = max_connections
+        self._keepalive = {False: keepalive, True: careful_keepalive}
+        self._ssl = ssl
+        self._borrowed = session
+        self._options: dict[str, Any] = {}
+        if proxy is not None:
+            self._options["proxy"] = proxy
+        if session is not None:
+            self._options["headers"] = _HEADERS
+        self._signers: dict[tuple[int, str], Signer] = {}
+        self._clocks: dict[str, ServerClock] = {}
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`aclose` was called."""
+        return self._closed
+
+    def signer(self, app_id: int, server_secret: str) -> Signer:
+        """The one signer of an app."""
+        key = app_id, server_secret
+        if key not in self._signers:
+            self._signers[key] = Signer(app_id, server_secret)
+        return self._signers[key]
+
+    def clock(self, host: str) -> ServerClock:
+        """The one clock of a host."""
+        return self._clocks.setdefault(host, ServerClock())
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Tie the pool to the running event loop, at its first use.
+
+        Raises:
+            ConfigurationError: no asyncio loop runs, the pool is closed, or it belongs to another loop.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "zego_aigc runs on asyncio, since aiohttp is its transport: call it from a coroutine under asyncio.run() "
+                "or anyio.run(..., backend='asyncio'), not under trio"
+            ) from None
+        if loop is self._loop and not self._closed:
+            return loop
+        if self._closed:
+            raise ConfigurationError("the client is closed: make a new one")
+        if self._loop is not None:
+            raise ConfigurationError("the client belongs to another event loop: make one client for each loop")
+        self._loop = loop
+        for careful, keepalive in self._keepalive.items():
+            if self._borrowed is not None:
+                self._sessions[careful] = self._borrowed
+                continue
+            connector = aiohttp.TCPConnector(
+                limit=self._max_connections, keepalive_timeout=keepalive, ssl=self._ssl if self._ssl is not None else True
+            )
+            self._sessions[careful] = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_HEADERS,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the call's own deadline bounds everything
+            )
+        return loop
+
+    async def post(self, url: yarl.URL, outgoing: _transport.Outgoing, *, careful: bool) -> _transport.Answer:
+        """Send a request; see :func:`zego_aigc._transport.post`. The pool must be bound."""
+        return await _transport.post(self._sessions[careful], url, outgoing, self._options)
+
+    async def warmup(self, urls: Mapping[str, yarl.URL], connections: int, within: float) -> None:
+        """Open connections to each host, so that the first calls find them.
+
+        Raises:
+            ConnectFailed: a host cannot be reached.
+        """
+        self.bind()
+        with anyio.fail_after(within):
+            async with anyio.create_task_group() as group:
+                for url in {*urls.values()}:
+                    for session in {*self._sessions.values()}:
+                        for _ in range(connections):
+                            group.start_soon(_transport.touch, session, url, self._options)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self, *, drain: float = 5.0) -> None:
+        """Close the connections. Calls that are still running are cancelled after `drain` seconds.
+
+        Closing twice does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            if self._tasks:
+                await asyncio.wait(set(self._tasks), timeout=drain)
+            for task in list(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(set(self._tasks), timeout=5.0)
+            if self._borrowed is None:
+                for session in self._sessions.values():
+                    await session.close()
+
+    async def __aenter__(self) -> Self:
+        self.bind()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"SessionPool(limiter={self.limiter!r}, closed={self._closed})"

@@ -1,0 +1,379 @@
+"""Receiving callbacks: verify, answer fast, and hand events to your coroutines in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from zego_aigc.callbacks._order import Reorder
+from zego_aigc.callbacks._replay import ReplayMemory, Seen
+from zego_aigc.callbacks.errors import CallbackError, MalformedCallback, ReplayedCallback
+from zego_aigc.callbacks.events import Event
+from zego_aigc.callbacks.parsing import MAX_AGE, parse_callback
+from zego_aigc.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from aiohttp import web
+
+    from zego_aigc.callbacks._asgi import Receive, Scope, Send
+
+__all__ = ["Answer", "CallbackRouter"]
+
+logger = logging.getLogger("zego_aigc")
+
+EventT = TypeVar("EventT", bound=Event)
+Handler = Callable[[EventT], Awaitable[None]]
+
+_MOST_SUBJECTS = 10_000
+"""Of how many instances and tasks the last Sequence is remembered while nothing is in hand for them."""
+
+
+class Answer(NamedTuple):
+    """What to answer the vendor: any 2xx says that the callback was taken; all else brings it again, five times at most."""
+
+    status: int
+    """The HTTP status: 200 taken (or had before), 400 not a callback, 403 not trusted, 503 not now."""
+    body: bytes = b""
+    """The body, ``text/plain``."""
+    headers: Mapping[str, str] = {}
+    """Further headers."""
+
+
+class CallbackRouter:
+    """Takes callbacks over HTTP and hands their events to registered coroutines.
+
+    ::
+
+        router = CallbackRouter(secret=callback_secret)
+
+        @router.on(ASRResult)
+        async def heard(event: ASRResult) -> None: ...
+
+        app = FastAPI(lifespan=router.lifespan)
+        app.mount("/callbacks", router.asgi)
+
+    The vendor is answered as soon as an event is verified and in the queue, before any handler runs. Events of one agent
+    instance (or stream task) are handled one after another, in the order of their Sequence; those of different instances
+    at the same time. Since gaps between Sequences are normal, an event waits `reorder_wait` for earlier ones, and one that
+    comes later than that is handled on arrival. All of this, the replay protection too, is per process.
+
+    A handler's exception is logged and ends nothing. What is in the queue when the process dies is lost: the vendor, who
+    promises no delivery either, has been told that it arrived.
+
+    Handlers run in tasks that the router owns. Enter it (``async with router:``), or give the app one of :meth:`lifespan`
+    (Starlette, FastAPI, Litestar) and :meth:`aiohttp_context`; served by itself, ``router.asgi`` follows the server's lifespan.
+    On exit it takes nothing more, gives the handlers `close_timeout` to finish what is in hand, then cancels them.
+
+    Args:
+        secret: the project's CallbackSecret, which is not its ServerSecret.
+        max_age: seconds for which a signature is taken.
+        reorder_wait: seconds that an event waits for earlier ones; 0 hands events out as they come.
+        replay_memory: how many callbacks are remembered to recognise a signature's second use; 0 turns that off.
+        capacity: events in hand at most, all together. Beyond it the vendor is told to come again.
+        per_subject: events in hand at most for one instance or task.
+        max_body: bytes that a callback may have.
+        close_timeout: seconds that handlers get to finish on exit.
+        clock: Unix time in seconds.
+
+    Raises:
+        ConfigurationError: the secret is empty.
+        ValueError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: str,
+        max_age: float = MAX_AGE,
+        reorder_wait: float = 0.1,
+        replay_memory: int = 50_000,
+        capacity: int = 10_000,
+        per_subject: int = 1_000,
+        max_body: int = 1 << 20,
+        close_timeout: float = 10.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not secret:
+            raise ConfigurationError("secret must be the CallbackSecret from the ZEGOCLOUD console; it is empty")
+        for name, value, least in (
+            ("max_age", max_age, 1),
+            ("reorder_wait", reorder_wait, 0),
+            ("replay_memory", replay_memory, 0),
+            ("capacity", capacity, 1),
+            ("per_subject", per_subject, 1),
+            ("max_body", max_body, 1),
+            ("close_timeout", close_timeout, 0),
+        ):
+            if not least <= value < math.inf:
+                raise ValueError(f"{name} must be a finite number from {least} up, not {value}")
+        self._secret = secret
+        self._max_age = max_age
+        self._reorder_wait = reorder_wait
+        # A callback from `max_age` in the future stays fresh for twice as long.
+        self._replays = ReplayMemory(replay_memory, keep=2 * max_age) if replay_memory else None
+        self._capacity = capacity
+        self._per_subject = per_subject
+        self.max_body = max_body
+        self._close_timeout = close_timeout
+        self._clock = clock
+        self._handlers: list[tuple[type[Event], Handler[Any]]] = []
+        self._subjects: OrderedDict[str, _Subject] = OrderedDict()
+        self._in_hand = 0
+        self._running: _Running | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"CallbackRouter(handlers={len(self._handlers)}, in_hand={self._in_hand})"
+
+    # --- handlers ------------------------------------------------------------------------------------------------
+
+    def on(self, *kinds: type[EventT]) -> Callable[[Handler[EventT]], Handler[EventT]]:
+        """Register a coroutine function for some kinds of events: ``@router.on(AgentInstanceCreated, AgentInstanceDeleted)``.
+
+        A base class stands for all its events: ``AgentEvent``, ``DigitalHumanEvent``, or ``Event`` for everything,
+        ``UnknownEvent`` included. Several handlers of one event run one after another, in the order of registration.
+
+        Raises:
+            TypeError: no kind is given, or what is registered is not a coroutine function.
+        """
+        for kind in kinds or (None,):
+            if not (isinstance(kind, type) and issubclass(kind, Event)):  # pyright: ignore[reportUnnecessaryIsInstance] - "@router.on" without brackets
+                raise TypeError("name the events: @router.on(ASRResult), or @router.on(Event) for all")
+
+        def register(handler: Handler[EventT]) -> Handler[EventT]:
+            if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)):
+                raise TypeError(f"a handler must be a coroutine function (async def), not {handler!r}")
+            self._handlers.extend((kind, handler) for kind in kinds)
+            return handler
+
+        return register
+
+    def _handlers_for(self, event: Event) -> list[Handler[Any]]:
+        # A dict keeps the order, and calls a handler once that was registered for a class and its base.
+        return list(dict.fromkeys(handler for kind, handler in self._handlers if isinstance(event, kind)))
+
+    # --- receiving -----------------------------------------------------------------------------------------------
+
+    def receive(self, body: bytes) -> Answer:
+        """Take one callback's body and say what to answer: for frameworks that have no adapter here.
+
+        It verifies, queues and returns; nothing waits.
+
+        Raises:
+            ConfigurationError: the router has not been entered.
+        """
+        if self._closed:
+            return _COME_AGAIN
+        running = self._running
+        if running is None:
+            raise ConfigurationError(
+                "the callback router is not running: use 'async with router:', FastAPI(lifespan=router.lifespan) or "
+                "app.cleanup_ctx.append(router.aiohttp_context)"
+            )
+        now = self._clock()
+        try:
+            event = parse_callback(body, secret=self._secret, now=now, max_age=self._max_age)
+            if self._replays is not None:
+                seen = self._replays.look(event.nonce, event.timestamp, body, now)
+                if seen is Seen.REPLAY:
+                    raise ReplayedCallback(
+                        "the callback's nonce came before with another body: somebody uses its signature again"
+                    )
+                if seen is Seen.COPY:
+                    return _TAKEN
+        except CallbackError as error:
+            logger.warning("callback refused: %s", error)
+            return _MALFORMED if isinstance(error, MalformedCallback) else _FORBIDDEN
+        if self._handlers_for(event) and not self._queue(event, running):
+            logger.warning("callback put off: %d events are in hand", self._in_hand)
+            return _COME_AGAIN
+        if self._replays is not None:
+            self._replays.take(event.nonce, event.timestamp, body, now)
+        return _TAKEN
+
+    def _queue(self, event: Event, running: _Running) -> bool:
+        """False if there is no room."""
+        name = event.subject
+        subject = self._subjects.get(name)
+        if subject is None:
+            subject = self._subjects[name] = _Subject(self._reorder_wait)
+        if self._in_hand >= self._capacity or len(subject.events) >= self._per_subject:
+            return False
+        if not subject.events.push(event, event.order, running.loop.time(), kind=type(event)):
+            return True  # had before, under another nonce
+        self._in_hand += 1
+        self._subjects.move_to_end(name)
+        if subject.task is None:
+            subject.task = running.start(self._serve(subject, running))
+        else:
+            subject.more.set()
+        self._forget_idle()
+        return True
+
+    def _forget_idle(self) -> None:
+        for name in (
+            list(self._subjects)[: len(self._subjects) - _MOST_SUBJECTS] if len(self._subjects) > _MOST_SUBJECTS else ()
+        ):
+            if self._subjects[name].task is None:
+                del self._subjects[name]
+
+    # --- handing out ---------------------------------------------------------------------------------------------
+
+    async def _serve(self, subject: _Subject, running: _Running) -> None:
+        """Hand a subject's events out in order until there are none."""
+        events = subject.events
+        try:
+            while True:
+                # On the way out nobody waits for earlier events any more.
+                event = events.pop(math.inf if self._closed else running.loop.time())
+                if event is not None:
+                    try:
+                        await self._hand_out(event)
+                    finally:
+                        self._in_hand -= 1
+                elif (due := events.next_due()) is not None:
+                    subject.more.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
+                            await subject.more.wait()
+                else:
+                    return
+        finally:
+            subject.task = None
+
+    async def _hand_out(self, event: Event) -> None:
+        for handler in self._handlers_for(event):
+            try:
+                await handler(event)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                logger.exception("callback handler %s was cancelled from within: %r", _name(handler), event)
+            except Exception:
+                logger.exception("callback handler %s failed: %r", _name(handler), event)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Start taking callbacks.
+
+        Raises:
+            ConfigurationError: the router runs already, or not on asyncio.
+        """
+        if self._running is not None:
+            raise ConfigurationError("the callback router is running already")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError("the callback router runs on asyncio only") from None
+        self._running = _Running(loop)
+        await self._running.ready.wait()
+        self._closed = False
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Take nothing more, let the handlers finish what is in hand, and cancel those that take longer than `close_timeout`."""
+        running = self._running
+        if running is None:
+            return
+        self._closed = True
+        for subject in self._subjects.values():
+            subject.more.set()
+        try:
+            await running.finish(self._close_timeout)
+        finally:
+            if self._in_hand:
+                logger.error("the callback router closed with %d events not handled", self._in_hand)
+            self._running = None
+            self._subjects.clear()
+            self._in_hand = 0
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
+        """The router's life as an app's lifespan: ``FastAPI(lifespan=router.lifespan)``."""
+        async with self:
+            yield
+
+    async def aiohttp_context(self, app: web.Application) -> AsyncGenerator[None, None]:
+        """The router's life as an aiohttp app's: ``app.cleanup_ctx.append(router.aiohttp_context)``."""
+        async with self:
+            yield
+
+    # --- adapters ------------------------------------------------------------------------------------------------
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The router as an ASGI app: mount it in FastAPI, Starlette or Litestar, or serve it by itself."""
+        from zego_aigc.callbacks import _asgi
+
+        await _asgi.serve(self, scope, receive, send)
+
+    async def aiohttp_handler(self, request: web.Request) -> web.Response:
+        """The router as an aiohttp handler: ``app.router.add_post("/callbacks", router.aiohttp_handler)``."""
+        from zego_aigc.callbacks import _aiohttp
+
+        return await _aiohttp.handle(self, request)
+
+
+_TAKEN = Answer(200, b"ok")
+_MALFORMED = Answer(400, b"not a callback")
+_FORBIDDEN = Answer(403, b"not trusted")
+_COME_AGAIN = Answer(503, b"come again", {"Retry-After": "1"})
+
+
+class _Subject:
+    """The events in hand for one instance or task."""
+
+    __slots__ = ("events", "more", "task")
+
+    def __init__(self, wait: float) -> None:
+        self.events: Reorder[Event] = Reorder(wait)
+        self.more = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class _Running:
+    """The task that all handlers' tasks live under, so that the router may be entered in one task and left in another."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.ready = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._tasks = asyncio.TaskGroup()
+        # Handlers see the variables of whoever entered the router, not those of the request that an event came with.
+        self._context = contextvars.copy_context()
+        self._owner = loop.create_task(self._own(), name="zego_aigc callbacks")
+
+    async def _own(self) -> None:
+        async with self._tasks:
+            self.ready.set()
+            await self._stop.wait()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._tasks.create_task(work, context=self._context.copy())
+
+    async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - what is late is cancelled, not the caller
+        self._stop.set()
+        try:
+            await asyncio.wait({self._owner}, timeout=timeout)
+        finally:
+            if not self._owner.done():
+                self._owner.cancel()
+                await asyncio.wait({self._owner})
+
+
+def _name(handler: Handler[Any]) -> str:
+    return getattr(handler, "__qualname__", None) or repr(handler)

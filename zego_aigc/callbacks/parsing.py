@@ -13,7 +13,6 @@ import hmac
 import time
 from hashlib import sha1
 from typing import Any
-from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
@@ -94,8 +93,8 @@ def parse_callback(
         age = (time.time() if now is None else now) - events.unix_seconds(sent)
         if not abs(age) <= max_age:
             raise StaleCallback(
-                f"the callback was signed {abs(age):.0f} s {'ago' if age >= 0 else 'in the future'}; {max_age:.0f} s are allowed "
-                "(is this machine's clock right?)",
+                f"the callback was signed {abs(age):.0f} s {'ago' if age >= 0 else 'in the future'}; {max_age:.0f} s are "
+                "allowed (is this machine's clock right?)",
                 age=age,
             )
     return _read(envelope | {"Nonce": nonce, "Timestamp": sent})
@@ -118,6 +117,8 @@ def _json(body: bytes | bytearray | memoryview | str) -> Any:
 
 
 def _url_decoded(body: bytes | bytearray | memoryview | str) -> str:
+    from urllib.parse import unquote, unquote_plus
+
     try:
         text = body if isinstance(body, str) else bytes(body).decode()
         # Encoders that write a blank as "%20" leave "+" as it is (base64 audio has many); the others write it as "+".

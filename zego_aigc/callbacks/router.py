@@ -184,11 +184,9 @@ class CallbackRouter:
         try:
             event = parse_callback(body, secret=self._secret, now=now, max_age=self._max_age)
             if self._replays is not None:
-                seen = self._replays.look(event.nonce, event.timestamp, body, now)
+                seen = self._replays.look(event.signature, body, now)
                 if seen is Seen.REPLAY:
-                    raise ReplayedCallback(
-                        "the callback's nonce came before with another body: somebody uses its signature again"
-                    )
+                    raise ReplayedCallback("its signature came before with another body: somebody uses it again")
                 if seen is Seen.COPY:
                     return _TAKEN
         except CallbackError as error:
@@ -198,17 +196,17 @@ class CallbackRouter:
             logger.warning("callback put off: %d events are in hand", self._in_hand)
             return _COME_AGAIN
         if self._replays is not None:
-            self._replays.take(event.nonce, event.timestamp, body, now)
+            self._replays.take(event.signature, body, now)
         return _TAKEN
 
     def _queue(self, event: Event, running: _Running) -> bool:
         """False if there is no room."""
         name = event.subject
         subject = self._subjects.get(name)
+        if self._in_hand >= self._capacity or (subject is not None and len(subject.events) >= self._per_subject):
+            return False
         if subject is None:
             subject = self._subjects[name] = _Subject(self._reorder_wait)
-        if self._in_hand >= self._capacity or len(subject.events) >= self._per_subject:
-            return False
         if not subject.events.push(event, event.order, running.loop.time(), kind=type(event)):
             return True  # had before, under another nonce
         self._in_hand += 1
@@ -221,11 +219,12 @@ class CallbackRouter:
         return True
 
     def _forget_idle(self) -> None:
-        for name in (
-            list(self._subjects)[: len(self._subjects) - _MOST_SUBJECTS] if len(self._subjects) > _MOST_SUBJECTS else ()
-        ):
-            if self._subjects[name].task is None:
+        if len(self._subjects) > _MOST_SUBJECTS:
+            name, subject = next(iter(self._subjects.items()))
+            if subject.task is None:
                 del self._subjects[name]
+            else:
+                self._subjects.move_to_end(name)
 
     # --- handing out ---------------------------------------------------------------------------------------------
 
@@ -237,10 +236,8 @@ class CallbackRouter:
                 # On the way out nobody waits for earlier events any more.
                 event = events.pop(math.inf if self._closed else running.loop.time())
                 if event is not None:
-                    try:
-                        await self._hand_out(event)
-                    finally:
-                        self._in_hand -= 1
+                    await self._hand_out(event)
+                    self._in_hand -= 1
                 elif (due := events.next_due()) is not None:
                     subject.more.clear()
                     with contextlib.suppress(TimeoutError):
@@ -259,9 +256,9 @@ class CallbackRouter:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise
-                logger.exception("callback handler %s was cancelled from within: %r", _name(handler), event)
+                logger.exception("callback handler %s was cancelled from within on %s", _name(handler), _about(event))
             except Exception:
-                logger.exception("callback handler %s failed: %r", _name(handler), event)
+                logger.exception("callback handler %s failed on %s", _name(handler), _about(event))
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -286,7 +283,7 @@ class CallbackRouter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Take nothing more, let the handlers finish what is in hand, and cancel those that take longer than `close_timeout`."""
+        """Take nothing more and let the handlers finish what is in hand; after `close_timeout` cancel them."""
         running = self._running
         if running is None:
             return
@@ -303,12 +300,12 @@ class CallbackRouter:
             self._in_hand = 0
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
+    async def lifespan(self, _app: object = None) -> AsyncGenerator[None, None]:
         """The router's life as an app's lifespan: ``FastAPI(lifespan=router.lifespan)``."""
         async with self:
             yield
 
-    async def aiohttp_context(self, app: web.Application) -> AsyncGenerator[None, None]:
+    async def aiohttp_context(self, _app: web.Application) -> AsyncGenerator[None, None]:
         """The router's life as an aiohttp app's: ``app.cleanup_ctx.append(router.aiohttp_context)``."""
         async with self:
             yield
@@ -365,14 +362,20 @@ class _Running:
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work, context=self._context.copy())
 
-    async def finish(self, timeout: float) -> None:  # noqa: ASYNC109 - what is late is cancelled, not the caller
+    async def finish(self, patience: float) -> None:
         self._stop.set()
         try:
-            await asyncio.wait({self._owner}, timeout=timeout)
+            await asyncio.wait({self._owner}, timeout=patience)
         finally:
             if not self._owner.done():
                 self._owner.cancel()
                 await asyncio.wait({self._owner})
+
+
+def _about(event: Event) -> str:
+    """What a log may say of an event: not what people said."""
+    order = "" if event.order is None else f" (Sequence {event.order})"
+    return f"{type(event).__name__} of {event.subject}{order}"
 
 
 def _name(handler: Handler[Any]) -> str:

@@ -10,6 +10,7 @@ wire form and name every problem. The two never disagree on what is sound: a pro
 # (bodies are free-form JSON until they have been checked)
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 import math
@@ -100,7 +101,7 @@ def to_wire(value: Any) -> Any:
         return body
     if isinstance(value, list | tuple):
         return [to_wire(inner) for inner in value]
-    return value
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _collisions(value: Any, path: str) -> Iterator[Problem]:
@@ -247,7 +248,7 @@ def _scalar_problems(spec: FieldSpec, value: Any) -> Iterator[tuple[str, str]]:
     if spec.choices is not None and value not in spec.choices:
         yield "choice", f"must be {_one_of(spec.choices)}"
     if spec.number is not None and not spec.number.low <= value <= spec.number.high:
-        yield "range", f"must be {spec.number.low:g} to {spec.number.high:g}"
+        yield "range", f"must be {_plain(spec.number.low)} to {_plain(spec.number.high)}"
     elif isinstance(value, float) and not math.isfinite(value):
         yield "range", "must be a finite number"
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -274,6 +275,11 @@ def _text_problems(text: Text | None, value: str) -> Iterator[tuple[str, str]]:
         yield "characters", f"may hold only the characters {text.chars}"
     if text.pattern is not None and re.fullmatch(text.pattern, value) is None:
         yield "characters", f"must be {text.form or text.pattern}"
+
+
+def _plain(number: float) -> str:
+    """1000000, not 1e+06."""
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def _one_of(values: Sequence[int | str]) -> str:
@@ -382,7 +388,8 @@ class _Source:
                 yield f"{v}.__class__ is not str"
                 yield from self.text_refusals(spec.text, v)
             case Kind.INTEGER:
-                yield f"{v}.__class__ is not int"
+                # An IntEnum's member is as good as its number.
+                yield f"{v}.__class__ is not int and {v}.__class__.__base__ is not {self.name(enum.IntEnum)}"
                 yield from self.number_refusals(spec.number, v, whole=True, closed=spec.choices is not None)
             case Kind.NUMBER:
                 yield f"{v}.__class__ is not float and {v}.__class__ is not int"

@@ -7,7 +7,7 @@ conversation, :class:`DeleteAgentInstance` at its end.
 from __future__ import annotations
 
 from zego_aigc.aiagent._agents import ListAgents, QueryAgents, RegisterAgent, UnregisterAgent, UpdateAgent
-from zego_aigc.aiagent._asr import ASR, VAD, RegisteredASR, SensitiveConfig, SensitiveLevel, TurnDetectConfig, VoiceDetectConfig
+from zego_aigc.aiagent._asr import ASR, ASROptions, RegisteredASR
 from zego_aigc.aiagent._config import (
     AdvancedConfig,
     CallbackConfig,
@@ -52,7 +52,8 @@ from zego_aigc.aiagent._results import (
     Round,
 )
 from zego_aigc.aiagent._rtc import CDN, RTC, LiveRTC, UpdateRTC
-from zego_aigc.aiagent._tts import TTS, FilterText, RegisteredTTS
+from zego_aigc.aiagent._tts import TTS, FilterText, RegisteredTTS, TTSOptions
+from zego_aigc.aiagent._vad import VAD, SensitiveConfig, SensitiveLevel, TurnDetectConfig, VoiceDetectConfig
 
 __all__ = [
     "ASR",
@@ -62,6 +63,7 @@ __all__ = [
     "TTS",
     "VAD",
     "ZIM",
+    "ASROptions",
     "AddAgentInstanceMsg",
     "AdvancedConfig",
     "AgentInstanceMsgList",
@@ -108,6 +110,7 @@ __all__ = [
     "StartListening",
     "StopListening",
     "SyncMode",
+    "TTSOptions",
     "TurnDetectConfig",
     "UnregisterAgent",
     "UpdateAgent",

@@ -7,13 +7,14 @@ from typing import Annotated, ClassVar
 
 from zego_aigc._constraints import ID_CHARS, Number, Text
 from zego_aigc.actions import Action, Advice, Repeat, Service
-from zego_aigc.aiagent._asr import ASR, TENCENT_LONGEST_SILENCE, VAD
+from zego_aigc.aiagent._asr import ASR, TENCENT_LONGEST_SILENCE
 from zego_aigc.aiagent._config import AdvancedConfig, CallbackConfig, DigitalHuman, LiveAdvancedConfig, LiveCallbackConfig
 from zego_aigc.aiagent._history import MessageHistory
 from zego_aigc.aiagent._llm import LLM
 from zego_aigc.aiagent._results import CreatedAgentInstance, CreatedDigitalHumanAgentInstance
 from zego_aigc.aiagent._rtc import CDN, RTC, LiveRTC, UpdateRTC
 from zego_aigc.aiagent._tts import TTS
+from zego_aigc.aiagent._vad import VAD
 from zego_aigc.errors import Problem
 
 __all__ = [

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
+import anyio
 import msgspec
 import yarl
 
-from zego_aigc import _checking
+from zego_aigc import _checking, _lists
 from zego_aigc._calling import Attempt, Call, Outcome, Request, Response, Route
+from zego_aigc._codes import RETURN_CODES
 from zego_aigc._creating import Orphan, run_create
 from zego_aigc._reconcile import Reconciler
+from zego_aigc._retry import Ending, ending_of_refusal
 from zego_aigc._secrets import scrub
 from zego_aigc.actions import ACTIONS, Action, Repeat, Service
-from zego_aigc.aiagent import RegisterAgent
-from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
-from zego_aigc.errors import ConfigurationError, OutcomeUnknown
+from zego_aigc.aiagent import (
+    CreateAgentInstance,
+    CreatedAgentInstance,
+    CreatedDigitalHumanAgentInstance,
+    CreateDigitalHumanAgentInstance,
+    CreateLiveDigitalHumanAgentInstance,
+    RegisterAgent,
+    RegisteredAgent,
+)
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
+from zego_aigc.errors import ApiError, ConfigurationError, OutcomeUnknown, ZegoError
+from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
 from zego_aigc.pool import SessionPool
 
 if TYPE_CHECKING:
@@ -27,6 +41,8 @@ if TYPE_CHECKING:
     from zego_aigc.quota import Quota
 
 __all__ = ["Client"]
+
+logger = logging.getLogger("zego_aigc")
 
 T = TypeVar("T")
 
@@ -114,6 +130,7 @@ class Client:
         self.quota = quota
         """The budget of live instances, if there is one."""
         self._on_orphan = on_orphan
+        self._unended: dict[str, Action[None]] = {}  # what handles could not end
         self._reconciler = Reconciler(self)
 
         def scrubbed(text: str, action: Any) -> str:
@@ -327,10 +344,126 @@ class Client:
         """
         await self.pool.warmup({service.value: route.url for service, route in self._routes.items()}, connections, timeout)
 
-    async def aclose(self, *, drain: float = 5.0) -> None:
-        """Close the client: calls that make things get `drain` seconds to end. A pool that was given stays open."""
+    # --- lifetimes
+
+    @overload
+    def agent(self, create: CreateAgentInstance) -> AgentInstance[CreatedAgentInstance]: ...
+    @overload
+    def agent(self, **fields: Any) -> AgentInstance[CreatedAgentInstance]: ...
+    def agent(self, create: CreateAgentInstance | None = None, **fields: Any) -> AgentInstance[CreatedAgentInstance]:
+        """A voice agent that lives as long as the ``async with`` block; `fields` are those of CreateAgentInstance."""
+        return AgentInstance(self, create or CreateAgentInstance(**fields))
+
+    @overload
+    def digital_human_agent(
+        self, create: CreateDigitalHumanAgentInstance
+    ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
+    @overload
+    def digital_human_agent(self, **fields: Any) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
+    def digital_human_agent(
+        self, create: CreateDigitalHumanAgentInstance | None = None, **fields: Any
+    ) -> AgentInstance[CreatedDigitalHumanAgentInstance]:
+        """An agent with a digital human's face that lives as long as the ``async with`` block.
+
+        `fields` are those of CreateDigitalHumanAgentInstance.
+        """
+        return AgentInstance(self, create or CreateDigitalHumanAgentInstance(**fields))
+
+    @overload
+    def live_digital_human_agent(self, create: CreateLiveDigitalHumanAgentInstance) -> LiveAgentInstance: ...
+    @overload
+    def live_digital_human_agent(self, **fields: Any) -> LiveAgentInstance: ...
+    def live_digital_human_agent(
+        self, create: CreateLiveDigitalHumanAgentInstance | None = None, **fields: Any
+    ) -> LiveAgentInstance:
+        """A live digital human that lives as long as the ``async with`` block.
+
+        `fields` are those of CreateLiveDigitalHumanAgentInstance.
+        """
+        return LiveAgentInstance(self, create or CreateLiveDigitalHumanAgentInstance(**fields))
+
+    @overload
+    def stream_task(self, create: CreateDigitalHumanStreamTask) -> StreamTask: ...
+    @overload
+    def stream_task(self, **fields: Any) -> StreamTask: ...
+    def stream_task(self, create: CreateDigitalHumanStreamTask | None = None, **fields: Any) -> StreamTask:
+        """A digital human's video stream that lives as long as the ``async with`` block.
+
+        `fields` are those of CreateDigitalHumanStreamTask.
+        """
+        return StreamTask(self, create or CreateDigitalHumanStreamTask(**fields))
+
+    async def create(self, action: Action[T], *, on_orphan: Callable[[Orphan], object]) -> T:
+        """As :meth:`call`, for a create whose caller takes care of what a cancellation leaves behind."""
+        return (await self._start(action, None, None, "call", on_orphan)).result
+
+    async def end(self, identity: str, action: Action[None], *, within: float) -> ZegoError | None:
+        """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
+
+        What cannot be ended is kept for :meth:`aclose`.
+
+        Args:
+            identity: the AgentInstanceId or TaskId.
+            action: what ends it.
+            within: seconds that it may take.
+
+        Returns:
+            Why it could not be ended, or None.
+        """
+        error: ZegoError | None = None
+        self._unended[identity] = action
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.call(action, timeout=within)
+            except ApiError as refusal:
+                known = RETURN_CODES.get(refusal.code)
+                if ending_of_refusal(known.why if known else None, refusal.status) is not Ending.GONE:
+                    error = refusal
+            except ZegoError as failure:
+                error = failure
+        if error is None:
+            del self._unended[identity]
+            if self.quota is not None:
+                self.quota.ended(identity)
+        else:
+            logger.warning("%s could not be ended, and goes on billing until it ends by itself: %s", identity, error)
+        return error
+
+    # --- closing
+
+    async def aclose(self, *, drain: float = 5.0) -> list[str]:
+        """Close the client. A pool that was given stays open.
+
+        Calls that make things get `drain` seconds to end, and what a handle could not end is tried once more.
+
+        Args:
+            drain: seconds.
+
+        Returns:
+            The AgentInstanceIds and TaskIds of what could not be ended: it bills until it ends by itself.
+        """
+        if self._unended and not self.pool.closed:
+            with anyio.CancelScope(shield=True):
+                async with anyio.create_task_group() as group:
+                    for identity, action in list(self._unended.items()):
+                        group.start_soon(partial(self.end, identity, action, within=drain))
         if self._owns_pool:
             await self.pool.aclose(drain=drain)
+        return list(self._unended)
+
+    # --- lists
+
+    def list_agents(self, *, page: int | None = None) -> AsyncIterator[RegisteredAgent]:
+        """Every registered agent: ``async for agent in client.list_agents()``. `page` is how many come at a time, 1 to 10."""
+        return _lists.agents(self, page)
+
+    def list_digital_humans(self, *, fetch_mode: int | None = None, page: int | None = None) -> AsyncIterator[DigitalHumanInfo]:
+        """Every digital human of the project: all, or with `fetch_mode` 2 the public and with 3 the private ones."""
+        return _lists.digital_humans(self, fetch_mode, page)
+
+    def list_timbres(self, digital_human_id: str | None = None, *, page: int | None = None) -> AsyncIterator[Timbre]:
+        """Every public timbre, or those that are bound to a digital human."""
+        return _lists.timbres(self, digital_human_id, page)
 
     async def __aenter__(self) -> Self:
         self.pool.bind()

@@ -137,6 +137,11 @@ class SessionPool:
         """Send a request; see :func:`zego_aigc._transport.post`. The pool must be bound."""
         return await _transport.post(self._sessions[careful], url, outgoing, self._options)
 
+    async def websocket(self, address: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket, with the pool's proxy and TLS settings."""
+        self.bind()
+        return await self._sessions[False].ws_connect(address, heartbeat=20.0, proxy=self._options.get("proxy"))
+
     async def warmup(self, urls: Mapping[str, yarl.URL], connections: int, within: float) -> None:
         """Open connections to each host, so that the first calls find them.
 

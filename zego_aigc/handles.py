@@ -1,0 +1,284 @@
+"""Handles own a lifetime: what ``async with`` makes on entry, it ends on exit, whatever happens in between.
+
+::
+
+    async with client.digital_human_agent(CreateDigitalHumanAgentInstance(...)) as agent:
+        await agent.say("Hello!")
+
+The ending is shielded from cancellation and bounded in time. What could not be ended is tried again by
+``client.aclose()``, which returns the ids of what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import anyio
+
+from zego_aigc import aiagent, digitalhuman
+from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, ZegoError
+from zego_aigc.quota import KIND_OF_ACTION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zego_aigc._audio import AudioStream
+    from zego_aigc._creating import Orphan
+    from zego_aigc.actions import Action
+    from zego_aigc.client import Client
+    from zego_aigc.quota import Hold
+
+__all__ = ["AgentInstance", "LiveAgentInstance", "StreamTask"]
+
+logger = logging.getLogger("zego_aigc")
+
+ResultT = TypeVar("ResultT")
+AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)
+
+ENDING = 15.0
+"""Seconds that the ending on exit may take, retries included."""
+
+
+class _Handle(Generic[ResultT]):
+    """Makes something on entry and ends it on exit."""
+
+    _longest_unseen: float
+    """Seconds after which the service has ended it by itself, if nobody uses it and the request does not say otherwise."""
+
+    def __init__(self, client: Client, create: Action[ResultT]) -> None:
+        self._client = client
+        self._create = create
+        self._created: ResultT | None = None
+        self._hold: Hold | None = None
+
+    @property
+    def created(self) -> ResultT:
+        """What the create call returned.
+
+        Raises:
+            ConfigurationError: the handle was not entered.
+        """
+        if self._created is None:
+            raise ConfigurationError(f"use 'async with' first: {type(self._create).__name__} has not been called yet")
+        return self._created
+
+    def _id(self, created: ResultT) -> str:
+        raise NotImplementedError
+
+    def _end(self, identity: str) -> Action[None]:
+        raise NotImplementedError
+
+    def _max_idle_time(self) -> float:
+        return self._longest_unseen
+
+    async def __aenter__(self) -> Self:
+        if self._created is not None:
+            raise ConfigurationError("this handle is in use or was used: make a new one")
+        if self._client.quota is not None:
+            self._hold = await self._client.quota.acquire(KIND_OF_ACTION[type(self._create).__name__])
+        orphans: list[Orphan] = []
+        try:
+            created = await self._client.create(self._create, on_orphan=orphans.append)
+        except BaseException as error:
+            await self._clear_up(error, orphans)
+            raise
+        if self._hold is not None:
+            self._hold.live(self._id(created))
+        self._created = created
+        return self
+
+    async def _clear_up(self, error: BaseException, orphans: list[Orphan]) -> None:
+        """A create that failed or was cancelled: end what it made, and settle its place in the quota."""
+        for orphan in orphans:
+            if orphan.result is None:
+                error = OutcomeUnknown("cancelled without an answer", action=orphan.action)
+                logger.warning("%s was cancelled without an answer: what it makes may exist", type(orphan.action).__name__)
+            else:
+                if self._hold is not None:
+                    self._hold.live(self._id(orphan.result))
+                await self._client.end(self._id(orphan.result), self._end(self._id(orphan.result)), within=ENDING)
+                return
+        if self._hold is None:
+            return
+        if isinstance(error, OutcomeUnknown):
+            self._hold.unknown(expires_in=self._max_idle_time())
+        elif isinstance(error, QuotaExceeded):
+            self._hold.full()
+        else:
+            self._hold.release()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        identity = self._id(self.created)
+        error = await self._client.end(identity, self._end(identity), within=ENDING)
+        if error is not None and kind is None:
+            raise error
+
+    def __repr__(self) -> str:
+        state = "not made yet" if self._created is None else self._id(self._created)
+        return f"<{type(self).__name__} {state}>"
+
+
+class _Agent(_Handle[AgentT], Generic[AgentT]):
+    """What every kind of agent instance can do."""
+
+    @property
+    def id(self) -> str:
+        """The AgentInstanceId."""
+        return self.created.agent_instance_id
+
+    def _id(self, created: AgentT) -> str:
+        return created.agent_instance_id
+
+    def _end(self, identity: str) -> Action[None]:
+        return aiagent.DeleteAgentInstance(agent_instance_id=identity)
+
+    async def say(self, text: str, **options: Any) -> aiagent.Round:
+        """Have a text spoken, up to 300 characters; `options` are the other fields of SendAgentInstanceTTS."""
+        return await self._client.call(aiagent.SendAgentInstanceTTS(agent_instance_id=self.id, text=text, **options))
+
+
+class LiveAgentInstance(_Agent[aiagent.CreatedDigitalHumanAgentInstance]):
+    """A live digital human: it speaks what it is told, and listens to nobody."""
+
+    _longest_unseen = 900.0
+
+
+class AgentInstance(_Agent[AgentT], Generic[AgentT]):
+    """An agent in a room, with or without a digital human's face."""
+
+    _longest_unseen = 120.0
+
+    def _max_idle_time(self) -> float:
+        advanced: aiagent.AdvancedConfig | None = getattr(self._create, "advanced_config", None)
+        return (advanced.max_idle_time if advanced else None) or self._longest_unseen
+
+    async def ask(self, text: str, **options: Any) -> aiagent.Round:
+        """Put a text to the language model as if the user had said it; the agent speaks the answer.
+
+        `options` are the other fields of SendAgentInstanceLLM.
+        """
+        return await self._client.call(aiagent.SendAgentInstanceLLM(agent_instance_id=self.id, text=text, **options))
+
+    async def interrupt(self) -> aiagent.Round:
+        """Stop the agent's speech."""
+        return await self._client.call(aiagent.InterruptAgentInstance(agent_instance_id=self.id))
+
+    async def status(self) -> aiagent.AgentInstanceStatus:
+        """What the agent is doing."""
+        return await self._client.call(aiagent.QueryAgentInstanceStatus(agent_instance_id=self.id))
+
+    async def messages(self) -> Sequence[aiagent.HistoryMessage]:
+        """The conversation so far, oldest first."""
+        result = await self._client.call(aiagent.GetAgentInstanceMsgList(agent_instance_id=self.id))
+        return result.message_list
+
+    async def add_messages(self, messages: Sequence[aiagent.Message]) -> None:
+        """Append to the conversation without having anything spoken."""
+        await self._client.call(aiagent.AddAgentInstanceMsg(agent_instance_id=self.id, messages=messages))
+
+    async def reset_messages(self) -> None:
+        """Forget the conversation."""
+        await self._client.call(aiagent.ResetAgentInstanceMsgList(agent_instance_id=self.id))
+
+    async def update(self, **fields: Any) -> None:
+        """Change the running instance; `fields` are those of UpdateAgentInstance. LLM, TTS and ASR are replaced whole."""
+        await self._client.call(aiagent.UpdateAgentInstance(agent_instance_id=self.id, **fields))
+
+    async def start_listening(self, *, user_id: str | None = None, sequence: int | None = None) -> aiagent.Round:
+        """Walkie-talkie mode: the user presses the button. Numbers in `sequence` grow over both calls."""
+        action = aiagent.StartListening(agent_instance_id=self.id, user_id=user_id, sequence=sequence)
+        return await self._client.call(action)
+
+    async def stop_listening(self, *, user_id: str | None = None, sequence: int | None = None) -> aiagent.Round:
+        """Walkie-talkie mode: the user lets go of the button, and the agent answers."""
+        action = aiagent.StopListening(agent_instance_id=self.id, user_id=user_id, sequence=sequence)
+        return await self._client.call(action)
+
+
+class StreamTask(_Handle[digitalhuman.StreamTask]):
+    """A digital human's video stream."""
+
+    _longest_unseen = 900.0
+
+    @property
+    def id(self) -> str:
+        """The TaskId."""
+        return self.created.task_id
+
+    def _id(self, created: digitalhuman.StreamTask) -> str:
+        return created.task_id
+
+    def _end(self, identity: str) -> Action[None]:
+        return digitalhuman.StopDigitalHumanStreamTask(task_id=identity)
+
+    def _max_idle_time(self) -> float:
+        return getattr(self._create, "max_idle_time", None) or self._longest_unseen
+
+    async def drive_text(self, text: str, tts_config: digitalhuman.TTSConfig, **options: Any) -> digitalhuman.Drive:
+        """Have a text spoken, up to 1800 characters; `options` are the other fields of DriveByText."""
+        action = digitalhuman.DriveByText(task_id=self.id, text=text, tts_config=tts_config, **options)
+        return await self._client.call(action)
+
+    async def drive_audio(self, audio_url: str, **options: Any) -> digitalhuman.Drive:
+        """Have an mp3 or wav file spoken; `options` are the other fields of DriveByAudio."""
+        return await self._client.call(digitalhuman.DriveByAudio(task_id=self.id, audio_url=audio_url, **options))
+
+    async def drive_rtc(self, room_id: str, stream_id: str) -> digitalhuman.Drive:
+        """Have the audio of an RTC stream spoken."""
+        source = digitalhuman.SourceRTCConfig(room_id=room_id, stream_id=stream_id)
+        return await self._client.call(digitalhuman.DriveByRTCStream(task_id=self.id, rtc_config=source))
+
+    async def act(self, action: str) -> None:
+        """Perform an action of the digital human, by its name in GetDigitalHumanInfo."""
+        await self._client.call(digitalhuman.DoAction(task_id=self.id, action=action))
+
+    async def interrupt(self) -> None:
+        """Cut the running drive and drop those that wait."""
+        await self._client.call(digitalhuman.InterruptDriveTask(task_id=self.id))
+
+    async def status(self) -> digitalhuman.StreamTaskStatus:
+        """How the task is doing."""
+        return await self._client.call(digitalhuman.GetDigitalHumanStreamTaskStatus(task_id=self.id))
+
+    async def streaming(self, *, within: float = 30.0, every: float = 0.5) -> digitalhuman.StreamTaskStatus:
+        """Wait until the task streams.
+
+        Args:
+            within: seconds to wait at most.
+            every: seconds between two looks.
+
+        Raises:
+            TimeoutError: it does not stream in time.
+            ZegoError: the service says that it failed, and why.
+        """
+        with anyio.fail_after(within):
+            while (status := await self.status()).status is not digitalhuman.TaskStatus.STREAMING:
+                if status.status is digitalhuman.TaskStatus.INIT_FAILED:
+                    raise ZegoError(f"the stream task {self.id} failed to start: {status.fail_reason or 'no reason given'}")
+                await anyio.sleep(every)
+        return status
+
+    @asynccontextmanager
+    async def open_audio(
+        self, *, sample_rate: int = 16000, channels: int = 1, voice_channel: int | None = None
+    ) -> AsyncGenerator[AudioStream, None]:
+        """Drive the digital human with PCM audio over a WebSocket.
+
+        Args:
+            sample_rate: 16000 or 24000 Hz.
+            channels: 1 or 2 (interleaved, at 16000 Hz or more).
+            voice_channel: with 2 channels, which one the lips follow: 0 both mixed, 1 left, 2 right.
+
+        Raises:
+            TransportError: the WebSocket cannot be opened or breaks.
+        """
+        from zego_aigc._audio import open_audio
+
+        drive = await self._client.call(digitalhuman.DriveByWsStream(task_id=self.id))
+        async with open_audio(
+            self._client.pool, drive, sample_rate=sample_rate, channels=channels, voice_channel=voice_channel
+        ) as stream:
+            yield stream

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from zego_aigc.actions import Service
+from zego_aigc.sandbox.assets import Catalogue
 from zego_aigc.sandbox.gate import RateWindow
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.rooms import Rooms
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.agents import Agent
+    from zego_aigc.sandbox.callbacks import Delivery, Outbox
     from zego_aigc.sandbox.clock import Clock
-    from zego_aigc.sandbox.instances import Instance
+    from zego_aigc.sandbox.conversation import Question
+    from zego_aigc.sandbox.drives import Drive
+    from zego_aigc.sandbox.instances import Instance, Kind
     from zego_aigc.sandbox.streams import StreamTask
 
 __all__ = ["App", "Pace", "Quotas"]
+
+HolderT = TypeVar("HolderT")
 
 
 class Quotas(msgspec.Struct, kw_only=True):
@@ -50,46 +58,115 @@ class Pace(msgspec.Struct, kw_only=True):
     """Playing an audio file, whose length the sandbox cannot know."""
 
 
+class Claimed(Generic[HolderT]):
+    """Ids that one holder at a time may have. The empty id is nobody's."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, HolderT] = {}
+
+    def holder(self, identity: str) -> HolderT | None:
+        """Who has it."""
+        return self._holders.get(identity)
+
+    def take(self, identity: str, holder: HolderT) -> bool:
+        """Have it, unless somebody does."""
+        return not identity or self._holders.setdefault(identity, holder) is holder
+
+    def release(self, identity: str, holder: HolderT) -> None:
+        """Give it back, if it is the holder's."""
+        if self._holders.get(identity) is holder:
+            del self._holders[identity]
+
+
 class App:
     """An account with its limits and its state. Reached as ``sandbox.app`` or ``sandbox.apps[app_id]``.
 
     Every setting may be changed while the sandbox runs and counts from the next call on.
+
+    Args:
+        clock: the sandbox's.
+        outbox: the sandbox's.
+        app_id: 1 to 4294967295.
+        server_secret: what calls are signed with.
+        quota: how many agents, digital humans and streams each may live: one number for all, a mapping, a :class:`Quotas`,
+            or None for no bound.
+        rate_limit: calls per Action in any `rate_window` seconds; None for no limit.
+        rate_window: in seconds.
+        callback_url: where callbacks go; None has them recorded only.
+        callback_urls: more addresses, by CallbackConfig.HostTag.
+        callback_secret: what callbacks are signed with.
+        pace: how long things take.
+        catalogue: the digital humans and voices that exist.
+        reply: stands in for the language model: takes a :class:`Question`, returns what the agent answers.
     """
 
     def __init__(
         self,
         clock: Clock,
+        outbox: Outbox,
         app_id: int,
         server_secret: str,
         *,
         quota: int | Mapping[str, int | None] | Quotas | None = 10,
         rate_limit: int | None = 10,
         rate_window: float = 1.0,
+        callback_url: str | None = None,
+        callback_urls: Mapping[str, str] | None = None,
+        callback_secret: str = "sandbox-callback-secret",  # noqa: S107 - guards nothing but a sandbox
         pace: Pace | None = None,
+        catalogue: Catalogue | None = None,
+        reply: Callable[[Question], str] | None = None,
     ) -> None:
+        if not 0 < app_id < 2**32:
+            raise ValueError(f"app_id must be 1 to {2**32 - 1}, not {app_id}")
         self.clock = clock
+        self.outbox = outbox
         self.app_id = app_id
         self.server_secret = server_secret
         self.quotas = _quotas(quota)
         self.rate_limit = rate_limit
-        """Calls per Action in any `rate_window` seconds; None for no limit."""
         self.rate_window = rate_window
         self.rate_limits: dict[str, int | None] = {}
         """Limits of single Actions that differ, by Action name."""
+        self.agent_rate_status = 429
+        """The HTTP status of an AI Agent call over the limit; its code, 410001029, is the only one that is printed."""
+        self.agent_rate_code = 410001029
+        self.callback_url = callback_url
+        self.callback_urls = dict(callback_urls or {})
+        self.callback_secret = callback_secret
         self.pace = pace or Pace()
+        self.catalogue = catalogue or Catalogue()
+        self.reply = reply or _answer
         self.services = set(Service)
         """The services that are enabled for the account."""
+        self.standing: dict[str, int] = {}
+        """Codes that every call of an Action is refused with, by Action name or ``"*"``: an account without permission
+        (400010001), a trial that has ended (410001035), a service that is not enabled (410000006, 400000002)..."""
+        self.trials_ended: set[str] = set()
+        """``"LLM"``, ``"TTS"``: for which the trial key ``zego_test`` does not work any more."""
+        self.failing_streams: list[str] = []
+        """FailReasons: each makes one new stream task fail to initialize, the first one first."""
 
+        self.ws_url = ""
+        """The origin of WebSocket addresses."""
+        self.rooms = Rooms(self._presence_changed)
+        """Who is where; ``sandbox.app.rooms.join(room_id, user_id)``."""
         self.agents: dict[str, Agent] = {}
         self.instances: dict[str, Instance] = {}
         self.tasks: dict[str, StreamTask] = {}
         """Stream tasks by TaskId, those that ended included."""
+        self.drives: dict[str, Drive] = {}
+        """Drives by DriveId, those that ended included."""
+        self.alive: Counter[Kind] = Counter()
+        self.alive_streams = 0
+        self.stream_ids: Claimed[Any] = Claimed()
+        self.agent_user_ids: Claimed[Instance] = Claimed()
         self._windows: dict[str, RateWindow] = {}
         self._numbers = itertools.count(1)
 
     def admits(self, action: str, now: float) -> bool:
         """Count a call against the limit of its Action and say whether it is within."""
-        limit = self.rate_limits.get(action, self.rate_limit)
+        limit = self.limit_of(action)
         if limit is None:
             return True
         window = self._windows.get(action)
@@ -97,10 +174,9 @@ class App:
             window = self._windows[action] = RateWindow(limit, self.rate_window)
         return window.admits(now)
 
-    def rate(self, action: str, now: float) -> int:
-        """How many calls of the Action stand in its window."""
-        window = self._windows.get(action)
-        return 0 if window is None else window.filling(now)
+    def limit_of(self, action: str) -> int | None:
+        """The calls of an Action that its window takes."""
+        return self.rate_limits.get(action, self.rate_limit)
 
     def snowflake(self) -> str:
         """A new id in the form of the vendor's instance ids: a decimal number beyond what a double can hold."""
@@ -111,6 +187,47 @@ class App:
         """A new id in the form of the vendor's task, drive and request ids."""
         return str(uuid.uuid4())
 
+    def tell_agent_event(
+        self,
+        instance_id: str,
+        event: str,
+        data: Mapping[str, Any],
+        at: float,
+        *,
+        identity: Mapping[str, str],
+        host_tag: str | None = None,
+    ) -> Delivery:
+        """Send a callback of the AI Agent service."""
+        envelope = {
+            "AppId": self.app_id,
+            "Event": event,
+            "Timestamp": int(at * 1000),
+            "AgentInstanceId": instance_id,
+            **identity,
+            "Sequence": int(self.snowflake()),
+            "Data": data,
+        }
+        url = self.callback_urls.get(host_tag or "", self.callback_url)
+        return self.outbox.post(instance_id, event, url, self.callback_secret, envelope, at)
+
+    def tell_task_event(self, task_id: str, event_type: int, detail: Mapping[str, Any], at: float) -> Delivery:
+        """Send a callback of the Digital Human service: 3 about a task, 4 about a drive."""
+        envelope = {
+            "AppId": self.app_id,
+            "EventType": event_type,
+            "Timestamp": str(int(at * 1000)),
+            "EventTime": int(at * 1000),
+            "TaskId": task_id,
+            "Detail": detail,
+        }
+        return self.outbox.post(task_id, str(event_type), self.callback_url, self.callback_secret, envelope, at)
+
+    def _presence_changed(self, room_id: str, user_id: str) -> None:
+        now = self.clock.now()
+        for instance in self.instances.values():
+            if instance.room_id == room_id and instance.user_id == user_id:
+                instance.watch(now)
+
 
 def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:
     if isinstance(quota, Quotas):
@@ -118,6 +235,10 @@ def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:
     if isinstance(quota, Mapping):
         return Quotas(**quota)
     return Quotas(agents=quota, digital_humans=quota, streams=quota)
+
+
+def _answer(question: Question) -> str:
+    return f"You said: {question.text}"
 
 
 def check_quota(live: int, most: int | None, code: int, kind: str) -> None:

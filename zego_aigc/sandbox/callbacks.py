@@ -112,6 +112,8 @@ class Outbox:
 
     async def close(self) -> None:
         """Give the connections back. The scope must be closed before."""
+        self._lanes.clear()
+        self._quiet.set()
         session, self._session = self._session, None
         if session is not None:
             await session.close()

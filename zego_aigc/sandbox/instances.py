@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import enum
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.aiagent import CreateDigitalHumanAgentInstance, DeleteAgentInstance
-from zego_aigc.sandbox.agents import find_agent
+from zego_aigc._naming import snake
+from zego_aigc.aiagent import (
+    CreateAgentInstance,
+    CreateDigitalHumanAgentInstance,
+    CreateLiveDigitalHumanAgentInstance,
+    DeleteAgentInstance,
+    UpdateAgentInstance,
+)
+from zego_aigc.sandbox.agents import check_trial, find_agent
 from zego_aigc.sandbox.app import check_quota
 from zego_aigc.sandbox.behaviour import answers
+from zego_aigc.sandbox.conversation import Conversation, Question, Traits, Utterance
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.rooms import Presence
 
 if TYPE_CHECKING:
-    from zego_aigc.aiagent import DigitalHuman
+    from zego_aigc.aiagent import AdvancedConfig, DigitalHuman, MessageHistory
     from zego_aigc.sandbox.app import App
+    from zego_aigc.sandbox.callbacks import Delivery
+    from zego_aigc.sandbox.clock import Timer
 
-__all__ = ["Instance", "Kind", "find_instance"]
+__all__ = ["Ended", "Instance", "Kind", "find_instance"]
+
+UNSWITCHED = frozenset({"AgentInstanceCreated", "AgentInstanceDeleted", "Exception"})
+"""Events that come whatever CallbackConfig says."""
+
+FIXED_TTS = ("Vendor", "FilterText", "TerminatorText", "CharacterFilter")
+"""What an update of a running instance leaves as it is."""
 
 
 class Kind(enum.Enum):
@@ -30,18 +48,142 @@ class Kind(enum.Enum):
     LIVE = "live digital human"
 
 
-@dataclass(slots=True, kw_only=True)
+class Ended(enum.IntEnum):
+    """Why an instance ended: the Code of AgentInstanceDeleted."""
+
+    DELETED = 0
+    RTC_ERROR = 1201
+    USER_ABSENT = 1202
+    KICKED = 1203
+    JOIN_FAILED = 1204
+    DISCONNECTED = 1205
+    PUBLISH_FAILED = 1206
+
+
 class Instance:
     """A running agent instance."""
 
-    instance_id: str
-    kind: Kind
-    agent_id: str
-    user_id: str
-    room_id: str
-    agent_stream_id: str
-    agent_user_id: str
-    created_at: float
+    def __init__(self, app: App, kind: Kind, request: Any, config: Mapping[str, Any], at: float) -> None:
+        self.app = app
+        self.kind = kind
+        self.instance_id = app.snowflake()
+        self.agent_id: str = request.agent_id
+        self.created_at = at
+        self.callback_config = request.callback_config
+        self.config = dict(config)
+        """LLM, TTS and ASR in wire form, as registered or as given."""
+        rtc = None if kind is Kind.LIVE and request.cdn is not None else request.rtc
+        self.room_id: str = rtc.room_id if rtc else ""
+        self.agent_stream_id: str = rtc.agent_stream_id if rtc else ""
+        self.agent_user_id: str = rtc.agent_user_id if rtc else ""
+        self.user_id: str = "" if kind is Kind.LIVE else request.user_id
+        self.user_stream_id: str = "" if kind is Kind.LIVE else request.rtc.user_stream_id
+        advanced: AdvancedConfig | None = request.advanced_config
+        self.max_idle_time = (advanced and advanced.max_idle_time) or (900 if kind is Kind.LIVE else 120)
+        conversing = None if kind is Kind.LIVE else advanced
+        self.walkie_talkie = bool(conversing and conversing.communication_mode == 2)
+        self.meta_keys = tuple((conversing and conversing.llm_meta_info and conversing.llm_meta_info.send_meta_keys) or ())
+        self.sequences: dict[str, int] = {}
+        """The last walkie-talkie Sequence of each user."""
+        self.overheard = ""
+        """What the user has said since StartListening."""
+        self.closing = False
+        """Whether a graceful shutdown is under way."""
+        self.asked = False
+        """Whether the language model was ever asked."""
+        self.conversation = Conversation(
+            _traits(app, None if kind is Kind.LIVE else request.message_history, conversing, advanced),
+            call_at=app.clock.call_at,
+            answer=self._answer,
+            voice=self._voice,
+            notify=self.notify,
+            idle=self._idle,
+        )
+        if kind is not Kind.LIVE and (history := request.message_history) is not None and history.sync_mode == 1:
+            self.conversation.messages.extend(message.to_wire() for message in history.messages or ())
+        self._timers: dict[str, Timer] = {}
+
+    # --- its life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Enter the account: kick who has the same user id, join the room in a moment, begin to idle."""
+        app = self.app
+        # Voice instances are not refused for a stream id in use; the later one just fails to publish.
+        publishes = app.stream_ids.take(self.agent_stream_id, self)
+        if (earlier := app.agent_user_ids.holder(self.agent_user_id)) is not None:
+            earlier.end(Ended.KICKED, self.created_at)
+        app.agent_user_ids.take(self.agent_user_id, self)
+        app.instances[self.instance_id] = self
+        app.alive[self.kind] += 1
+        if not publishes:
+            self._later("join", app.pace.join, lambda at: self.end(Ended.PUBLISH_FAILED, at))
+            return
+        self._later("join", app.pace.join, self._joined)
+        self.watch(self.created_at)
+
+    def watch(self, at: float) -> None:
+        """Count the time anew that the instance may idle; not at all while its user is in the room."""
+        self._forget("idle")
+        if self.kind is Kind.LIVE or self.presence() in {Presence.UNTOLD, Presence.ABSENT}:
+            self._later("idle", self.max_idle_time, lambda due: self.end(Ended.USER_ABSENT, due), since=at)
+
+    def close(self, timeout: float, at: float) -> None:
+        """End when IDLE, or after `timeout` seconds."""
+        if self.conversation.status == "IDLE":
+            self.end(Ended.DELETED, at)
+        else:
+            self.closing = True
+            self._later("closing", timeout, lambda due: self.end(Ended.DELETED, due), since=at)
+
+    def end(self, why: Ended, at: float) -> None:
+        """Leave the account, and tell."""
+        if self.app.instances.pop(self.instance_id, None) is None:
+            return
+        for name in list(self._timers):
+            self._forget(name)
+        self.conversation.end()
+        self.app.alive[self.kind] -= 1
+        self.app.stream_ids.release(self.agent_stream_id, self)
+        self.app.agent_user_ids.release(self.agent_user_id, self)
+        data: dict[str, Any] = {"Code": int(why), "DeletedTimestamp": int(at * 1000)}
+        if self.asked:
+            think = int(self.conversation.traits.think * 1000)
+            data["LatencyData"] = {
+                "LLMTTFT": think // 2,
+                "LLMTPS": 50.0,
+                "TTSAudioFirstFrameTime": think // 2,
+                "TotalCost": think,
+            }
+        self.notify("AgentInstanceDeleted", data, at)
+
+    def presence(self) -> Presence:
+        """What the sandbox was told about its user."""
+        return self.app.rooms.presence(self.room_id, self.user_id)
+
+    # --- what it tells -------------------------------------------------------------------------------------------
+
+    def notify(self, event: str, data: Mapping[str, Any], at: float) -> None:
+        """Send a callback, if it is switched on."""
+        if event == "AgentInstanceMetaInfo":
+            with contextlib.suppress(msgspec.DecodeError):
+                values = msgspec.json.decode(data["MetaInfo"], type=dict[str, Any])
+                chosen = {key: values[key] for key in self.meta_keys if key in values}
+                if chosen:
+                    self.tell(event, {**data, "MetaInfo": chosen}, at)
+        elif event in UNSWITCHED or getattr(self.callback_config, snake(event), None) == 1:
+            self.tell(event, data, at)
+
+    def tell(self, event: str, data: Mapping[str, Any], at: float) -> Delivery:
+        """Send a callback, whatever is switched on."""
+        tag = self.callback_config.host_tag if self.callback_config is not None else None
+        agent = self.app.agents.get(self.agent_id)
+        identity = {
+            "AgentUserId": self.agent_user_id,
+            "AgentId": self.agent_id,
+            "Name": agent.name if agent else "",
+            "RoomId": self.room_id,
+        }
+        return self.app.tell_agent_event(self.instance_id, event, data, at, identity=identity, host_tag=tag)
 
     def to_json(self) -> dict[str, Any]:
         """For ``/_sandbox/state``."""
@@ -53,63 +195,197 @@ class Instance:
             "RoomId": self.room_id,
             "AgentStreamId": self.agent_stream_id,
             "AgentUserId": self.agent_user_id,
+            "Status": self.conversation.status,
+            "Round": self.conversation.round,
+            "Closing": self.closing,
             "CreatedAt": self.created_at,
         }
+
+    # --- within --------------------------------------------------------------------------------------------------
+
+    def _joined(self, at: float) -> None:
+        self.notify("AgentInstanceCreated", {"CreatedTimestamp": int(at * 1000)}, at)
+
+    def _idle(self, at: float) -> None:
+        if self.closing:
+            self.end(Ended.DELETED, at)
+
+    def _answer(self, utterance: Utterance, context: tuple[Mapping[str, str], ...], at: float) -> str:
+        if "LLM" not in self.config:
+            self._except(2202, "there is no LLM, neither registered nor given", utterance, at)
+            return ""
+        self.asked = True
+        prompt: str = utterance.system_prompt or self.config.get("LLM", {}).get("SystemPrompt") or ""
+        question = Question(
+            agent_instance_id=self.instance_id,
+            round=utterance.round,
+            text=utterance.question or "",
+            system_prompt=prompt,
+            messages=context,
+        )
+        return self.app.reply(question)
+
+    def _voice(self, utterance: Utterance, at: float) -> bool:
+        """Whether there is a voice to speak with."""
+        if "TTS" in self.config:
+            return True
+        self._except(2302, "there is no TTS, neither registered nor given", utterance, at)
+        return False
+
+    def _except(self, code: int, message: str, utterance: Utterance, at: float) -> None:
+        self.notify("Exception", {"Code": code, "Message": message, "Round": utterance.round}, at)
+
+    def _later(self, name: str, seconds: float, what: Callable[[float], None], *, since: float | None = None) -> None:
+        self._forget(name)
+        self._timers[name] = self.app.clock.call_at((self.created_at if since is None else since) + seconds, what)
+
+    def _forget(self, name: str) -> None:
+        if (timer := self._timers.pop(name, None)) is not None:
+            timer.cancel()
+
+
+def _traits(app: App, history: MessageHistory | None, conversing: AdvancedConfig | None, advanced: Any) -> Traits:
+    meta = conversing.llm_meta_info if conversing else None
+    window = history.window_size if history else None
+    return Traits(
+        window=20 if window is None else window,
+        deaf_while_speaking=bool(conversing and conversing.interrupt_mode == 1),
+        silent=bool(advanced and advanced.disable_tts),
+        marks=(meta.begin_characters, meta.end_characters) if meta and meta.begin_characters and meta.end_characters else None,
+        think=app.pace.think,
+        character=app.pace.character,
+    )
 
 
 def find_instance(app: App, instance_id: str) -> Instance:
     """The instance of that id.
 
     Raises:
-        Refusal: if none is running.
+        Refusal: if none is running, or it is shutting down.
     """
     if (instance := app.instances.get(instance_id)) is None:
         raise Refusal(410001002, f"no agent instance {instance_id!r} is running")
+    if instance.closing:
+        raise Refusal(410001041, f"agent instance {instance_id!r} is shutting down")
     return instance
+
+
+# --- the Actions ---------------------------------------------------------------------------------------------------
+
+
+@answers(CreateAgentInstance)
+def create_voice(app: App, action: CreateAgentInstance) -> dict[str, Any]:
+    """Start an agent that talks with one user."""
+    config = _effective(app, action)
+    check_quota(app.alive[Kind.VOICE], app.quotas.agents, 410000011, "agent instances")
+    instance = Instance(app, Kind.VOICE, action, config, app.clock.now())
+    instance.start()
+    return {"AgentInstanceId": instance.instance_id}
 
 
 @answers(CreateDigitalHumanAgentInstance)
 def create_digital_human(app: App, action: CreateDigitalHumanAgentInstance) -> dict[str, Any]:
     """Start a digital human that talks with one user."""
-    find_agent(app, action.agent_id)
-    rtc = action.rtc
-    if any(instance.agent_stream_id == rtc.agent_stream_id for instance in app.instances.values()):
-        raise Refusal(410001030, f"RTC.AgentStreamId {rtc.agent_stream_id!r} is in use")
-    live = sum(1 for instance in app.instances.values() if instance.kind is not Kind.VOICE)
-    check_quota(live, app.quotas.digital_humans, 410001031, "digital human instances")
-    instance = Instance(
-        instance_id=app.snowflake(),
-        kind=Kind.DIGITAL_HUMAN,
-        agent_id=action.agent_id,
-        user_id=action.user_id,
-        room_id=rtc.room_id,
-        agent_stream_id=rtc.agent_stream_id,
-        agent_user_id=rtc.agent_user_id,
-        created_at=app.clock.now(),
-    )
-    for earlier in [other for other in app.instances.values() if other.agent_user_id == rtc.agent_user_id]:
-        del app.instances[earlier.instance_id]
-    app.instances[instance.instance_id] = instance
+    return _create_with_face(app, Kind.DIGITAL_HUMAN, action, _effective(app, action))
+
+
+@answers(CreateLiveDigitalHumanAgentInstance)
+def create_live(app: App, action: CreateLiveDigitalHumanAgentInstance) -> dict[str, Any]:
+    """Start a digital human that presents to an audience."""
+    return _create_with_face(app, Kind.LIVE, action, _effective(app, action))
+
+
+def _create_with_face(
+    app: App,
+    kind: Kind,
+    action: CreateDigitalHumanAgentInstance | CreateLiveDigitalHumanAgentInstance,
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    _check_face(app, action.digital_human)
+    instance = Instance(app, kind, action, config, app.clock.now())
+    if app.stream_ids.holder(instance.agent_stream_id) is not None:
+        raise Refusal(410001030, f"RTC.AgentStreamId {instance.agent_stream_id!r} is in use")
+    alive = app.alive[Kind.DIGITAL_HUMAN] + app.alive[Kind.LIVE]
+    check_quota(alive, app.quotas.digital_humans, 410001031, "digital human instances")
+    instance.start()
     return {
         "AgentInstanceId": instance.instance_id,
-        "DigitalHumanConfig": digital_human_config(action.digital_human, rtc.room_id, rtc.agent_stream_id),
+        "DigitalHumanConfig": _digital_human_config(app, action.digital_human, instance),
     }
+
+
+@answers(UpdateAgentInstance)
+def update(app: App, action: UpdateAgentInstance) -> None:
+    """Replace LLM, TTS or ASR whole, or listen to another stream."""
+    instance = find_instance(app, action.agent_instance_id)
+    refuse_for_live(instance, "UpdateAgentInstance")
+    check_trial(app, action)
+    new = action.to_wire()
+    if "TTS" in new and (old := instance.config.get("TTS")) is not None:
+        kept = {key: old[key] for key in FIXED_TTS if key in old}
+        new["TTS"] = {**{key: value for key, value in new["TTS"].items() if key not in FIXED_TTS}, **kept}
+    instance.config.update({name: new[name] for name in ("LLM", "TTS", "ASR") if name in new})
+    if action.rtc is not None and action.rtc.user_stream_id:
+        instance.user_stream_id = action.rtc.user_stream_id
 
 
 @answers(DeleteAgentInstance)
 def delete(app: App, action: DeleteAgentInstance) -> None:
-    """End the instance."""
-    find_instance(app, action.agent_instance_id)
-    del app.instances[action.agent_instance_id]
+    """End the instance: at once, or gracefully."""
+    instance = find_instance(app, action.agent_instance_id)
+    now = app.clock.now()
+    if action.graceful_shutdown:
+        instance.close(action.graceful_shutdown_timeout or 30, now)
+    else:
+        instance.end(Ended.DELETED, now)
 
 
-def digital_human_config(human: DigitalHuman, room_id: str, stream_id: str) -> str:
+def refuse_for_live(instance: Instance, action: str) -> None:
+    """Refuse what live digital humans do not take.
+
+    Raises:
+        Refusal: if the instance is a live one.
+    """
+    if instance.kind is Kind.LIVE:
+        raise Refusal(410001049, f"a live digital human does not take {action}")
+
+
+def _effective(app: App, action: Any) -> dict[str, Any]:
+    """LLM, TTS and ASR of a new instance: those given, else those registered.
+
+    Where neither is, the instance is created all the same: as with other vendor settings that cannot work, the vendor
+    tells by an Exception callback when the agent is to speak.
+
+    Raises:
+        Refusal: if the agent does not exist, or a trial has ended.
+    """
+    agent = find_agent(app, action.agent_id)
+    check_trial(app, action)
+    given = action.to_wire()
+    return {**agent.objects, **{name: given[name] for name in ("LLM", "TTS", "ASR") if name in given}}
+
+
+def _check_face(app: App, human: DigitalHuman) -> None:
+    if human.config_id not in {None, "mobile", "web"}:
+        raise Refusal(410001026, f"DigitalHuman.ConfigId: must be mobile or web (got {human.config_id!r})")
+    if human.digital_human_id is None:
+        return  # older pages of the vendor have it optional
+    match app.catalogue.owner(human.digital_human_id):
+        case None:
+            raise Refusal(410001027, f"DigitalHuman.DigitalHumanId: there is no {human.digital_human_id!r}")
+        case owner if owner not in {0, app.app_id}:
+            raise Refusal(410001048, f"DigitalHuman.DigitalHumanId: {human.digital_human_id!r} belongs to another app")
+        case _:
+            pass
+
+
+def _digital_human_config(app: App, human: DigitalHuman, instance: Instance) -> str:
     """What the client SDK is handed, in the shape that the vendor's example decodes to."""
     stream = {
-        "RoomId": room_id,
-        "StreamId": stream_id,
+        "RoomId": instance.room_id,
+        "StreamId": instance.agent_stream_id,
         "EncodeCode": human.encode_code or "H264",
         "ConfigId": human.config_id or "web",
     }
-    config = {"DigitalHumanId": human.digital_human_id, "Streams": [stream]}
+    config = {"DigitalHumanId": human.digital_human_id or app.catalogue.default, "Streams": [stream]}
     return base64.b64encode(msgspec.json.encode(config)).decode()

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web
 
 from zego_aigc.sandbox.app import App
+from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
 from zego_aigc.sandbox.recording import Recording
+from zego_aigc.sandbox.scope import Scope
 from zego_aigc.sandbox.server import Front
 
 if TYPE_CHECKING:
@@ -53,14 +55,16 @@ class Sandbox:
         history: int = 20_000,
         **settings: Any,
     ) -> None:
-        self.clock = Clock()
+        self._scope = Scope()
+        self.clock = Clock(self._settled)
+        self.outbox = Outbox(self.clock, self._scope)
         self.apps: dict[int, App] = {}
         self.recording = Recording(history)
-        self.app = self.add_app(app_id, server_secret, quota=quota, **settings)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
         self._url = ""
+        self.app = self.add_app(app_id, server_secret, quota=quota, **settings)
 
     @property
     def url(self) -> str:
@@ -81,7 +85,8 @@ class Sandbox:
 
     def add_app(self, app_id: int, server_secret: str, **settings: Any) -> App:
         """Open another account, with limits and state of its own; see :class:`App` for the settings."""
-        app = self.apps[app_id] = App(self.clock, app_id, server_secret, **settings)
+        app = self.apps[app_id] = App(self.clock, self.outbox, app_id, server_secret, **settings)
+        app.ws_url = self._url.replace("http", "ws", 1)
         return app
 
     def client(self, *, app: App | None = None, **options: Any) -> Client:
@@ -98,6 +103,7 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         front = Front(self.clock, self.apps, self.recording)
+        await self._scope.open()
         runner = web.ServerRunner(web.Server(front.handle, access_log=None), handle_signals=False, shutdown_timeout=0.1)
         await runner.setup()
         self._runner = runner
@@ -108,6 +114,8 @@ class Sandbox:
             raise
         host, port = runner.addresses[0][:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for app in self.apps.values():
+            app.ws_url = self._url.replace("http", "ws", 1)
         return self
 
     async def __aexit__(
@@ -122,6 +130,11 @@ class Sandbox:
         self.clock.close()
         if runner is not None:
             await runner.cleanup()
+        await self._scope.close()
+        await self.outbox.close()
+
+    async def _settled(self) -> None:
+        await self.outbox.settled()
 
 
 async def serve(*, ready: Callable[[Sandbox], None] | None = None, **settings: Any) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from zego_aigc._codes import RETURN_CODES
 from zego_aigc.actions import ACTIONS, Service
-from zego_aigc.sandbox import agents, instances, streams  # noqa: F401 - they register the behaviours
+from zego_aigc.sandbox import agents, assets, control, driving, instances, streams
 from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.bodies import fields_in_query, read_action, read_json
 from zego_aigc.sandbox.gate import COMMON, read_claims, verify
@@ -28,6 +28,9 @@ __all__ = ["LARGEST_BODY", "Front"]
 
 LARGEST_BODY = 8 << 20
 """Bytes of a body that the sandbox still reads."""
+
+BEHAVIOUR_MODULES = (agents, assets, control, driving, instances, streams)
+"""Importing them registers what carries out the Actions."""
 
 _encode = msgspec.json.Encoder().encode
 

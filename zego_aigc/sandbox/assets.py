@@ -1,0 +1,154 @@
+"""Digital humans and voices that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from zego_aigc.digitalhuman import GetDigitalHumanInfo, GetDigitalHumanList, GetTimbreList
+from zego_aigc.sandbox.behaviour import answers
+from zego_aigc.sandbox.refusal import Refusal
+
+if TYPE_CHECKING:
+    from zego_aigc.sandbox.app import App
+
+__all__ = ["Catalogue", "Human", "Voice"]
+
+ItemT = TypeVar("ItemT")
+
+GESTURES = ("wave", "nod", "bow", "thumbs_up")
+
+
+class Human(msgspec.Struct, frozen=True, kw_only=True):
+    """A digital human."""
+
+    digital_human_id: str
+    name: str = ""
+    owner: int = 0
+    """The AppId that it belongs to; 0 for a public one."""
+    actions: tuple[str, ...] = GESTURES
+    """The gestures that DoAction takes."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """As the vendor shows it."""
+        base = f"https://assets.sandbox.invalid/{self.digital_human_id}"
+        return {
+            "DigitalHumanId": self.digital_human_id,
+            "Name": self.name,
+            "AvatarUrl": f"{base}.png",
+            "IsPublic": self.owner == 0,
+            "Actions": [{"Action": action, "PreviewUrl": f"{base}/{action}.mp4"} for action in self.actions],
+        }
+
+
+class Voice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice."""
+
+    timbre_id: str
+    name: str = ""
+    digital_human_id: str = ""
+    """The digital human that it is bound to; empty for a public one."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """As the vendor shows it."""
+        return {
+            "TimbreId": self.timbre_id,
+            "Name": self.name,
+            "AvatarUrl": f"https://assets.sandbox.invalid/timbres/{self.timbre_id}.png",
+        }
+
+
+PUBLIC_HUMANS = (
+    Human(digital_human_id="e583d35f-9793-42b4-ab1b-189a35b88d1c", name="Elias"),
+    Human(digital_human_id="0d3538a4-9e8e-4155-b1fb-c7defb8eeef8", name="Mira"),
+    Human(digital_human_id="5f2b1c7e-6a0d-4f3e-9d51-2c8a7be04411", name="Juno"),
+)
+PUBLIC_VOICES = (
+    Voice(timbre_id="voice-calm", name="Calm"),
+    Voice(timbre_id="voice-bright", name="Bright"),
+    Voice(timbre_id="voice-elias", name="Elias", digital_human_id="e583d35f-9793-42b4-ab1b-189a35b88d1c"),
+)
+
+
+class Catalogue:
+    """What there is to choose from.
+
+    Args:
+        humans: the digital humans. An app sees the public ones and its own.
+        voices: the voices.
+        closed: whether an id that is not listed is refused. By default it is taken for one of the caller's own, since the
+            sandbox cannot know what an account holds.
+    """
+
+    def __init__(
+        self, humans: Sequence[Human] = PUBLIC_HUMANS, voices: Sequence[Voice] = PUBLIC_VOICES, *, closed: bool = False
+    ) -> None:
+        self.humans = {human.digital_human_id: human for human in humans}
+        self.voices = {voice.timbre_id: voice for voice in voices}
+        self.closed = closed
+
+    @property
+    def default(self) -> str:
+        """The id of the first digital human."""
+        return next(iter(self.humans), "")
+
+    def owner(self, digital_human_id: str) -> int | None:
+        """The AppId that a digital human belongs to, 0 for one that everybody may use, None if there is no such one."""
+        human = self.humans.get(digital_human_id)
+        if human is None:
+            return None if self.closed else 0
+        return human.owner
+
+    def visible(self, digital_human_id: str, app_id: int) -> Human:
+        """A digital human that an app may use.
+
+        Raises:
+            Refusal: if there is no such one.
+        """
+        if self.owner(digital_human_id) not in {0, app_id}:
+            raise Refusal(400000003, f"there is no digital human {digital_human_id!r}")
+        return self.humans.get(digital_human_id) or Human(digital_human_id=digital_human_id, owner=app_id)
+
+    def check_voice(self, timbre_id: str, digital_human_id: str) -> None:
+        """See to it that a digital human can speak with a voice.
+
+        Raises:
+            Refusal: if there is no such voice, or it is bound to another digital human.
+        """
+        voice = self.voices.get(timbre_id)
+        if voice is None:
+            if self.closed:
+                raise Refusal(400000004, f"TTSConfig.TimbreId: there is no timbre {timbre_id!r}")
+        elif voice.digital_human_id not in {"", digital_human_id}:
+            raise Refusal(400000009, f"TTSConfig.TimbreId: {timbre_id!r} is bound to another digital human")
+
+
+@answers(GetDigitalHumanList)
+def list_humans(app: App, action: GetDigitalHumanList) -> dict[str, Any]:
+    """A page of the digital humans that the app may use."""
+    wanted = {2: {0}, 3: {app.app_id}}.get(action.fetch_mode or 1, {0, app.app_id})
+    humans = [human for human in app.catalogue.humans.values() if human.owner in wanted]
+    return {"Total": len(humans), "DigitalHumans": [human.to_wire() for human in _page(humans, action.offset, action.limit)]}
+
+
+@answers(GetDigitalHumanInfo)
+def show_human(app: App, action: GetDigitalHumanInfo) -> dict[str, Any]:
+    """One digital human."""
+    return app.catalogue.visible(action.digital_human_id, app.app_id).to_wire()
+
+
+@answers(GetTimbreList)
+def list_voices(app: App, action: GetTimbreList) -> dict[str, Any]:
+    """A page of the public voices, or of those bound to a digital human."""
+    wanted = action.digital_human_id or ""
+    if wanted:
+        app.catalogue.visible(wanted, app.app_id)
+    voices = [voice for voice in app.catalogue.voices.values() if voice.digital_human_id == wanted]
+    return {"Total": len(voices), "Timbres": [voice.to_wire() for voice in _page(voices, action.offset, action.limit)]}
+
+
+def _page(items: Sequence[ItemT], offset: int | None, limit: int | None) -> Iterable[ItemT]:
+    start = offset or 0
+    return items[start : start + (limit or 20)]

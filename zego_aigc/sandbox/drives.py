@@ -1,0 +1,74 @@
+"""What a stream task's digital human says and does."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zego_aigc.sandbox.streams import StreamTask
+
+__all__ = ["Drive", "DriveStatus"]
+
+
+class DriveStatus(enum.IntEnum):
+    """The vendor's numbers."""
+
+    QUEUED = 1
+    DRIVING = 2
+    FAILED = 3
+    ENDED = 4
+
+
+class Drive:
+    """One drive of a task.
+
+    Args:
+        kind: ``text``, ``audio``, ``rtc`` or ``ws``.
+        seconds: how long it takes; None for as long as its source lasts.
+        token: what the WebSocket address of a ``ws`` drive carries.
+    """
+
+    def __init__(self, task: StreamTask, kind: str, *, seconds: float | None = None, token: str = "") -> None:
+        self.task = task
+        self.drive_id = task.app.uuid()
+        self.kind = kind
+        self.seconds = seconds
+        self.status = DriveStatus.QUEUED
+        self.token = token
+        self.pcm = bytearray()
+        """The audio that came over the WebSocket."""
+        self.frames = 0
+        """In how many binary frames."""
+        self.start: dict[str, Any] | None = None
+        """The Payload of the Start command: SampleRate, Channel, VoiceChannel."""
+        self.close_code: int | None = None
+        """How the sandbox closed the WebSocket: 1000 after a Stop, another code for misuse."""
+        self.close_reason = ""
+        self.hang_up: Callable[[int, str], None] | None = None
+        """Closes the WebSocket, while there is one."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.status in {DriveStatus.FAILED, DriveStatus.ENDED}
+
+    @property
+    def waits_for_sound(self) -> bool:
+        """Whether it drives only once audio comes over its WebSocket."""
+        return self.kind == "ws"
+
+    def cut(self) -> None:
+        """Another drive, or the end of the task, has ended this one."""
+        if self.hang_up is not None:
+            self.hang_up(4001, "the drive was interrupted")
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``/_sandbox/state``."""
+        return {
+            "DriveId": self.drive_id,
+            "Kind": self.kind,
+            "Status": int(self.status),
+            "Bytes": len(self.pcm),
+        }

@@ -1,0 +1,96 @@
+"""Signing, the public names, and what importing the library costs nobody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from urllib.parse import parse_qs
+
+import pytest
+
+import zego_aigc
+from zego_aigc import Signer
+
+SECRET = "9193cc662a4c0ec135ec71fb57194b38"  # the vendor's printed example
+
+
+def test_the_signature_is_the_vendors_printed_one() -> None:
+    signer = Signer(12345, SECRET)
+    assert signer.sign(nonce="4fd24687296dd9f3", timestamp=1615186943) == "43e5cfcca828314675f91b001390566a"
+
+
+def test_the_query_holds_the_common_parameters_and_their_signature() -> None:
+    query = Signer(12345, SECRET).query("QueryAgents", timestamp=1615186943, nonce="4fd24687296dd9f3")
+    assert parse_qs(query, strict_parsing=True) == {
+        "Action": ["QueryAgents"],
+        "AppId": ["12345"],
+        "SignatureNonce": ["4fd24687296dd9f3"],
+        "Timestamp": ["1615186943"],
+        "Signature": ["43e5cfcca828314675f91b001390566a"],
+        "SignatureVersion": ["2.0"],
+    }
+
+
+def test_every_query_has_a_nonce_of_its_own_of_16_hex_digits() -> None:
+    signer = Signer(12345, SECRET)
+    nonces = {parse_qs(signer.query("QueryAgents", timestamp=1))["SignatureNonce"][0] for _ in range(1000)}
+    assert len(nonces) == 1000
+    assert all(len(nonce) == 16 and int(nonce, 16) >= 0 and nonce == nonce.lower() for nonce in nonces)
+
+
+@pytest.mark.parametrize("app_id", [0, -1, 2**32, True, "12345", 1.5])
+def test_a_signer_wants_an_app_id_of_32_bits(app_id: object) -> None:
+    with pytest.raises(ValueError, match="app_id"):
+        Signer(app_id, SECRET)  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_signer_wants_a_secret() -> None:
+    with pytest.raises(ValueError, match="server_secret"):
+        Signer(1, "")
+
+
+def test_a_signer_does_not_show_its_secret() -> None:
+    assert SECRET not in repr(Signer(12345, SECRET))
+
+
+def test_every_public_name_exists_and_is_listed() -> None:
+    assert [name for name in zego_aigc.__all__ if not hasattr(zego_aigc, name)] == []
+    assert set(zego_aigc.__all__) <= set(dir(zego_aigc))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Clinet'"):
+        _ = zego_aigc.Clinet
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import zego_aigc",
+        "import zego_aigc.callbacks",
+        "from zego_aigc.digitalhuman import DriveByText; from zego_aigc import Signer, Action, errors",
+    ],
+)
+def test_what_opens_no_connection_loads_no_http_library(code: str) -> None:
+    heavy = "{'aiohttp', 'anyio', 'asyncio', 'sqlite3', 'rich', 'yarl'} & set(sys.modules)"
+    source = f"{code}; import sys; print({heavy} or '')"
+    done = subprocess.run([sys.executable, "-c", source], check=False, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_a_client_loads_everything_before_the_first_call() -> None:
+    code = """
+import asyncio, sys
+from zego_aigc.sandbox import Sandbox
+from zego_aigc.digitalhuman import QueryDigitalHumanStreamTasks
+
+async def main():
+    async with Sandbox() as sandbox, sandbox.client() as client:
+        before = set(sys.modules)
+        await client.call(QueryDigitalHumanStreamTasks())
+        print(sorted(name for name in set(sys.modules) - before if name.partition('.')[0] in {'aiohttp', 'anyio', 'zego_aigc'}))
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

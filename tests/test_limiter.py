@@ -120,6 +120,31 @@ def test_a_permit_counts_once_whatever_is_called_after(loop: SimulatedLoop, limi
     dismiss(loop, tasks[12:])
 
 
+def test_an_answer_brings_the_next_caller_forward(loop: SimulatedLoop, limiter: LocalLimiter) -> None:
+    tasks = crowd(loop, limiter, 12)
+    depart(tasks[:10])  # starts the timer, for 1.05 s
+    start = loop.now
+    loop.advance(0.02)
+    tasks[3].result().answered()
+    tasks[3].result().answered()
+    tasks[3].result().release()
+    loop.run_until_complete(tasks[10])
+    assert loop.now - start == pytest.approx(1.03, abs=1e-4)
+    assert not tasks[11].done()
+    loop.run_until_complete(tasks[11])
+    assert loop.now - start == pytest.approx(1.05, abs=1e-4)
+
+
+def test_an_answer_to_a_request_that_never_left_means_nothing(loop: SimulatedLoop, limiter: LocalLimiter) -> None:
+    tasks = crowd(loop, limiter, 11)
+    tasks[0].result().answered()
+    loop.advance(10.0)
+    assert not tasks[10].done()
+    tasks[0].result().release()
+    loop.settle()
+    assert tasks[10].done()
+
+
 def test_a_caller_cancelled_in_the_queue_spends_nothing(loop: SimulatedLoop, limiter: LocalLimiter) -> None:
     tasks = crowd(loop, limiter, 14)
     tasks[10].cancel()

@@ -3,16 +3,17 @@
 Nothing here waits or reads a clock: time is an argument, in seconds, and never runs backwards from call to call.
 
 A token is always in one of three places. It is *free*; or it is *held* by a request that has not left yet; or it is *out*,
-spent by a request that left at a known time. An out token comes back more than ``window + guard`` after its request left.
-A request that left at ``t`` reaches the server between ``t`` and ``t + guard``, so two requests that share a token arrive
-more than one ``window`` apart, and since every request holds one of ``limit`` tokens, no window at the server ever sees more
-than ``limit`` of them. It does not matter how long a token is held: a cold connection delays its own token and no other.
+spent by a request that left at a known time. What counts for the server is when the request arrives, and of that only a bound
+is known: a request that left at ``t`` has arrived by ``t + guard``, or by the time of its answer if that comes first. An out
+token comes back more than one window after this bound. So two requests that share a token arrive more than one window apart,
+and since every request holds one of ``limit`` tokens, no window at the server ever sees more than ``limit`` of them.
+It does not matter how long a token is held: a cold connection delays its own token and no other.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
+from bisect import bisect_left, insort
 
 __all__ = ["Window"]
 
@@ -22,12 +23,17 @@ _MOST_GUARD = 0.5
 """How far the guard may grow, in windows: at worst the pace falls to two thirds."""
 _FIRST_GUARD = 0.05
 """What a complaint adds at least, in windows."""
+_MARGIN = 0.01
+"""In windows, what is kept of the guard when an answer shows that its request arrived: servers' clocks differ a little."""
+_UNPROVEN = 0.5
+"""Seconds that the first request on a connection may take longer than others, where nothing was heard from the far end yet."""
 
 
 class Window:
-    """`limit` tokens, each of which comes back one window and a guard after the request that spent it left.
+    """`limit` tokens, each of which comes back one window after the request that spent it has arrived for sure.
 
-    Any ``limit + 1`` departures span more than ``window + guard`` seconds.
+    Any ``limit + 1`` departures span more than ``window + guard`` seconds, or more than ``window`` where answers came
+    before the guard was over.
 
     Args:
         limit: how many requests the server takes in any one window, at least 1.
@@ -38,7 +44,7 @@ class Window:
         ValueError: when a number is out of these ranges.
     """
 
-    __slots__ = ("_base", "_calm_at", "_departures", "_free", "_grown_at", "_guard", "_span", "limit", "window")
+    __slots__ = ("_added", "_arrivals", "_calm_at", "_free", "_given", "_grown_at", "_margin", "_span", "limit", "window")
 
     def __init__(self, limit: int = 10, window: float = 1.0, guard: float = 0.05) -> None:
         if limit < 1:
@@ -49,39 +55,77 @@ class Window:
             raise ValueError(f"guard must be a number of seconds from 0 up, not {guard}")
         self.limit = limit
         self.window = window
-        self._base = self._guard = guard
-        self._span = window + guard
+        self._given = guard
+        self._margin = min(guard, _MARGIN * window)
         self._free = limit
-        self._departures: deque[float] = deque()
+        self._arrivals: list[float] = []  # of out tokens: by when each request has arrived at the latest; ascending
+        self._added = 0.0  # to the guard, after complaints
+        self._span = window  # from a latest arrival until its token comes back: window + added
         self._grown_at = -math.inf
         self._calm_at = math.inf
 
     @property
     def guard(self) -> float:
-        """Seconds that a token stays out beyond the window: the guard as given, or more after complaints of the server."""
-        return self._guard
+        """Seconds that a token stays out beyond the window: the guard as given, and what complaints have added."""
+        return self._given + self._added
 
     @property
     def held(self) -> int:
         """How many tokens are held by requests that have not left."""
-        return self.limit - self._free - len(self._departures)
+        return self.limit - self._free - len(self._arrivals)
 
     def take(self, now: float) -> bool:
         """Hold a token, if one is free or has come back by `now`."""
         if self._free:
             self._free -= 1
             return True
-        departures = self._departures
-        if departures and now > departures[0] + self._span:
-            departures.popleft()
+        arrivals = self._arrivals
+        if arrivals and now > arrivals[0] + self._span:
+            del arrivals[0]
             return True
         return False
 
-    def departed(self, now: float) -> None:
-        """A held token's request has left for the wire."""
+    def departed(self, now: float, *, unproven: bool = False) -> float:
+        """A held token's request has left for the wire.
+
+        Args:
+            now: when.
+            unproven: it is the first on a connection from whose far end nothing was heard yet. It may take half a second
+                longer than others: a proxy in between may still have to connect.
+
+        Returns:
+            by when it has arrived at the latest, for :meth:`answered`.
+        """
         if now >= self._calm_at:
             self._relax(now)
-        self._departures.append(now)
+        latest = now + self._given
+        if unproven:
+            latest += _UNPROVEN
+        arrivals = self._arrivals
+        if not arrivals or latest >= arrivals[-1]:
+            arrivals.append(latest)
+        else:
+            insort(arrivals, latest)
+        return latest
+
+    def answered(self, latest: float, now: float) -> bool:
+        """The request was answered, so it has arrived by now.
+
+        Args:
+            latest: what :meth:`departed` returned.
+            now: when the answer came.
+
+        Returns:
+            whether the next token comes back earlier than it would have.
+        """
+        sooner = now + self._margin
+        if sooner >= latest:
+            return False
+        arrivals = self._arrivals
+        place = bisect_left(arrivals, latest)  # it is there: it would not have come back before `latest`
+        del arrivals[place]
+        insort(arrivals, sooner, hi=place)
+        return arrivals[0] == sooner
 
     def release(self) -> None:
         """A held token's request will not be sent: the token is free at once."""
@@ -95,34 +139,34 @@ class Window:
         """
         if self._free:
             return now
-        if not self._departures:
+        if not self._arrivals:
             return None
         # take() wants to be later than the due time, not equal to it.
-        return max(now, math.nextafter(self._departures[0] + self._span, math.inf))
+        return max(now, math.nextafter(self._arrivals[0] + self._span, math.inf))
 
     def estimate(self, now: float, ahead: int) -> float:
         """Seconds until a newcomer behind `ahead` waiters gets a token, if every request leaves as soon as it has one.
 
-        No request can do better, so a deadline that is shorter than this cannot be met.
+        Answers may make it shorter, by less than the guard for each `limit` of those ahead.
         """
+        cycle = self._given + self._span
         rounds, place = divmod(ahead, self.limit)
         place -= self._free
         if place < 0:
             wait = 0.0
-        elif place < len(self._departures):
-            wait = max(0.0, self._departures[place] + self._span - now)
+        elif place < len(self._arrivals):
+            wait = max(0.0, self._arrivals[place] + self._span - now)
         else:
-            wait = self._span
-        return rounds * self._span + wait
+            wait = cycle
+        return rounds * cycle + wait
 
     def inherited(self, now: float) -> Window:
         """A window for a successor who knows nothing of the requests that hold tokens: they count as leaving now."""
-        heir = Window(self.limit, self.window, self._base)
-        heir._departures.extend(self._departures)
-        heir._departures.extend([now] * self.held)
+        heir = Window(self.limit, self.window, self._given)
+        heir._arrivals = sorted([*self._arrivals, *[now + self._given] * self.held])
         heir._free = self._free
+        heir._added, heir._span = self._added, self._span
         heir._grown_at, heir._calm_at = self._grown_at, self._calm_at
-        heir._set_guard(self._guard)
         return heir
 
     def too_fast(self, now: float) -> None:
@@ -131,23 +175,23 @@ class Window:
         The guard doubles, up to half a window. Complaints within one span speak of the same crowd and count once.
         Every ten windows without a complaint, half of what was added is given back.
         """
-        if now - self._grown_at > self._span:
+        if now - self._grown_at > self._given + self._span:
             self._grown_at = now
-            most = max(self._base, self.window * _MOST_GUARD)
-            self._set_guard(min(most, max(2 * self._guard, self._base + self.window * _FIRST_GUARD)))
+            most = max(self._given, self.window * _MOST_GUARD)
+            self._add(min(most, max(2 * self.guard, self.guard + self.window * _FIRST_GUARD)) - self._given)
         self._calm_at = now + _CALM_WINDOWS * self.window
 
     def _relax(self, now: float) -> None:
         calm = _CALM_WINDOWS * self.window
         steps = 1 + int((now - self._calm_at) / calm)
-        added = math.ldexp(self._guard - self._base, -min(steps, 64))
+        added = math.ldexp(self._added, -min(steps, 64))
         if added < 0.01 * self.window:
-            self._set_guard(self._base)
+            self._add(0.0)
             self._calm_at = math.inf
         else:
-            self._set_guard(self._base + added)
+            self._add(added)
             self._calm_at += steps * calm
 
-    def _set_guard(self, guard: float) -> None:
-        self._guard = guard
-        self._span = self.window + guard
+    def _add(self, added: float) -> None:
+        self._added = added
+        self._span = self.window + added

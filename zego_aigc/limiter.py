@@ -20,13 +20,21 @@ __all__ = ["Limiter", "LocalLimiter", "Permit"]
 
 
 class Permit(Protocol):
-    """The right to send one request. Whichever of the two is called first counts; later calls do nothing.
+    """The right to send one request. Of :meth:`departed` and :meth:`release` the first counts; later calls do nothing.
 
     A permit that is neither departed nor released keeps its token for good.
     """
 
-    def departed(self) -> None:
-        """The request has been handed to the wire: its token comes back a window and a guard from now."""
+    def departed(self, *, unproven: bool = False) -> None:
+        """The request has been handed to the wire: its token comes back a window and a guard from now.
+
+        `unproven` says that nothing was heard yet from the far end of its connection, not even a TLS handshake, so that a
+        proxy in between may hold it up.
+        """
+        ...
+
+    def answered(self) -> None:
+        """The service has answered the request, whatever it said: so it has arrived, and its token may come back sooner."""
         ...
 
     def release(self) -> None:
@@ -46,9 +54,9 @@ class LocalLimiter:
     """At most `limit` calls of an Action in any window, as the server sees them, within this process.
 
     Each AppId and Action has tokens and a queue of its own. Tokens come back one `window` plus `guard` after the request that
-    spent them left, so the server's sliding window never sees more than `limit`, whatever the connections do. Callers are
-    served in the order of their coming; each token that comes back wakes one of them. A cancelled caller gives its place
-    and its token back.
+    spent them left, or one `window` and a hundredth after its answer if that is sooner. So the server's sliding window never
+    sees more than `limit`, whatever the connections do. Callers are served in the order of their coming; each token that comes
+    back wakes one of them. A cancelled caller gives its place and its token back.
 
     One event loop at a time may use a limiter. It may be built outside of any, and used by a later loop once the earlier
     one has stopped and nobody is waiting.
@@ -135,22 +143,29 @@ class _Lane(Line["_LocalPermit"]):
 
 
 class _LocalPermit:
-    __slots__ = ("_lane",)
+    __slots__ = ("_lane", "_latest")
 
     def __init__(self, lane: _Lane) -> None:
         self._lane: _Lane | None = lane
+        self._latest: float | None = None  # when departed: by when the request has arrived
 
-    def departed(self) -> None:
+    def departed(self, *, unproven: bool = False) -> None:
         lane = self._lane
-        if lane is not None:
-            self._lane = None
-            lane.window.departed(lane.clock())
+        if lane is not None and self._latest is None:
+            self._latest = lane.window.departed(lane.clock(), unproven=unproven)
             if lane.waiters and lane.timer is None:
+                lane.arm()
+
+    def answered(self) -> None:
+        lane = self._lane
+        if lane is not None and self._latest is not None:
+            self._lane = None
+            if lane.window.answered(self._latest, lane.clock()) and lane.waiters:
                 lane.arm()
 
     def release(self) -> None:
         lane = self._lane
-        if lane is not None:
+        if lane is not None and self._latest is None:
             self._lane = None
             lane.window.release()
             if lane.waiters:

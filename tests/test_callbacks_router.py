@@ -1,0 +1,638 @@
+"""The callback router: what the vendor is answered, and what handlers get, over both adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from zego_aigc.callbacks import (
+    AgentEvent,
+    AgentInstanceCreated,
+    ASRResult,
+    CallbackRouter,
+    DigitalHumanEvent,
+    DriveEvent,
+    Event,
+    LLMResult,
+    UnknownEvent,
+    sign,
+)
+from zego_aigc.errors import ConfigurationError
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "a1b2c3-callback-secret"
+_nonces = iter(range(10**9))
+
+
+def body_of(
+    text: str = "hi",
+    *,
+    instance: str = "i1",
+    sequence: int | None = None,
+    nonce: str | None = None,
+    secret: str = SECRET,
+    **more: Any,
+) -> bytes:
+    nonce = nonce or f"n{next(_nonces)}"
+    timestamp = int(time.time() * 1000)
+    envelope: dict[str, Any] = {
+        "AppId": 1,
+        "Event": "LLMResult",
+        "Nonce": nonce,
+        "Timestamp": timestamp,
+        "Signature": sign(secret, timestamp, nonce),
+        "AgentInstanceId": instance,
+        "Sequence": sequence,
+        "Data": {"Round": 1, "Text": text},
+    }
+    return json.dumps(envelope | more).encode()
+
+
+class Recorder:
+    """A handler that says when it has seen so many events."""
+
+    def __init__(self, router: CallbackRouter, *kinds: type[Event]) -> None:
+        self.events: list[Any] = []
+        self._more = asyncio.Event()
+        router.on(*kinds or (Event,))(self.handle)
+
+    async def handle(self, event: Event) -> None:
+        self.events.append(event)
+        self._more.set()
+
+    async def texts(self, count: int) -> list[str]:
+        async with asyncio.timeout(5):
+            while len(self.events) < count:
+                self._more.clear()
+                await self._more.wait()
+        return [event.data.text for event in self.events]
+
+
+# --- over the wire -----------------------------------------------------------------------------------------------
+
+Post = Callable[..., Awaitable[tuple[int, str]]]
+
+
+@contextlib.asynccontextmanager
+async def over_aiohttp(router: CallbackRouter) -> AsyncIterator[Post]:
+    app = web.Application()
+    app.router.add_route("*", "/callbacks", router.aiohttp_handler)
+    app.cleanup_ctx.append(router.aiohttp_context)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    async with aiohttp.ClientSession() as session:
+
+        async def post(body: Any, method: str = "POST") -> tuple[int, str]:
+            async with session.request(method, f"http://{host}:{port}/callbacks", data=body) as answer:
+                return answer.status, await answer.text()
+
+        try:
+            yield post
+        finally:
+            await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def over_asgi(router: CallbackRouter) -> AsyncIterator[Post]:
+    """The router's ASGI app under a server of a few lines, which runs its lifespan and splits bodies into pieces."""
+    to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    from_app: asyncio.Queue[Any] = asyncio.Queue()
+    lifespan = asyncio.ensure_future(router.asgi({"type": "lifespan"}, to_app.get, from_app.put))
+    await to_app.put({"type": "lifespan.startup"})
+    assert await from_app.get() == {"type": "lifespan.startup.complete"}
+    yield lambda body, method="POST": asgi_request(router.asgi, body, method)
+    await to_app.put({"type": "lifespan.shutdown"})
+    assert await from_app.get() == {"type": "lifespan.shutdown.complete"}
+    await lifespan
+
+
+async def asgi_request(app: Any, body: Any, method: str = "POST", path: str = "/") -> tuple[int, str]:
+    if hasattr(body, "__aiter__"):
+        body = b"".join([piece async for piece in body])
+    pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)] or [b""]
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    messages[-1]["more_body"] = False
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+    }
+    scope |= {"root_path": "", "scheme": "http", "server": ("127.0.0.1", 80), "asgi": {"version": "3.0"}, "http_version": "1.1"}
+    await app(scope, receive, send)
+    start, *rest = sent
+    headers = dict(start["headers"])
+    content = b"".join(message.get("body", b"") for message in rest)
+    assert int(headers[b"content-length"]) == len(content)
+    return start["status"], content.decode()
+
+
+@pytest.fixture(params=[over_aiohttp, over_asgi], ids=["aiohttp", "asgi"])
+def served(request: pytest.FixtureRequest) -> Callable[[CallbackRouter], contextlib.AbstractAsyncContextManager[Post]]:
+    adapter: Callable[[CallbackRouter], contextlib.AbstractAsyncContextManager[Post]] = request.param
+    return adapter
+
+
+async def test_a_callback_is_answered_with_200_and_its_event_handed_to_a_handler(served: Any) -> None:
+    router = CallbackRouter(secret=SECRET)
+    recorder = Recorder(router, LLMResult)
+    async with served(router) as post:
+        assert (await post(body_of("hello")))[0] == 200
+        assert await recorder.texts(1) == ["hello"]
+    assert isinstance(recorder.events[0], LLMResult)
+
+
+async def test_the_answer_does_not_wait_for_the_handler(served: Any) -> None:
+    router = CallbackRouter(secret=SECRET, close_timeout=0, reorder_wait=0)
+    begun = asyncio.Event()
+
+    @router.on(LLMResult)
+    async def never_ends(event: LLMResult) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with served(router) as post:
+        assert (await post(body_of()))[0] == 200
+        async with asyncio.timeout(5):
+            await begun.wait()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"hello", 400),
+        (b"{}", 400),
+        (body_of(secret="another secret"), 403),
+        (body_of(Timestamp=1), 403),
+        (b"x" * 20_001, 413),
+    ],
+    ids=["empty", "not json", "unsigned", "another secret", "another time", "too large"],
+)
+async def test_what_is_not_a_callback_is_refused_without_showing_the_secret(
+    served: Any, body: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = CallbackRouter(secret=SECRET, max_body=20_000)
+    recorder = Recorder(router)
+    async with served(router) as post:
+        answer = await post(body)
+    assert answer[0] == status
+    assert SECRET not in answer[1] + caplog.text
+    assert recorder.events == []
+
+
+async def test_a_stale_callback_is_refused(served: Any) -> None:
+    router = CallbackRouter(secret=SECRET, clock=lambda: time.time() + 1000)
+    async with served(router) as post:
+        assert (await post(body_of()))[0] == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_other_methods_are_refused(served: Any, method: str) -> None:
+    async with served(CallbackRouter(secret=SECRET)) as post:
+        assert (await post(b"", method))[0] == 405
+
+
+async def test_a_body_of_unknown_length_is_bounded_while_it_is_read(served: Any) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 10_000
+
+    async with served(CallbackRouter(secret=SECRET, max_body=100_000)) as post:
+        assert (await post(endless()))[0] == 413
+
+
+async def test_the_same_callback_again_is_taken_but_not_handled_twice(served: Any) -> None:
+    router = CallbackRouter(secret=SECRET)
+    recorder = Recorder(router)
+    body = body_of("once")
+    async with served(router) as post:
+        assert [(await post(body))[0] for _ in range(3)] == [200, 200, 200]
+        await post(body_of("last"))
+        assert await recorder.texts(2) == ["once", "last"]
+
+
+async def test_a_signature_used_again_with_another_body_is_refused(served: Any) -> None:
+    router = CallbackRouter(secret=SECRET)
+    recorder = Recorder(router)
+    async with served(router) as post:
+        body = json.loads(body_of("true", nonce="n-1"))
+        assert (await post(json.dumps(body).encode()))[0] == 200
+        body["Data"]["Text"] = "forged"
+        assert (await post(json.dumps(body).encode()))[0] == 403
+        assert await recorder.texts(1) == ["true"]
+    assert len(recorder.events) == 1
+
+
+async def test_a_digit_moved_from_the_timestamp_to_the_nonce_does_not_make_a_signature_new() -> None:
+    now = 1_767_225_600.5
+    router = CallbackRouter(secret="~secret", clock=lambda: now, reorder_wait=0)
+    recorder = Recorder(router)
+
+    def body(timestamp: str, nonce: str, text: str) -> bytes:
+        signed = sign("~secret", timestamp, nonce)
+        return json.dumps(
+            {
+                "Event": "LLMResult",
+                "Nonce": nonce,
+                "Timestamp": timestamp,
+                "Signature": signed,
+                "AgentInstanceId": "i",
+                "Data": {"Round": 1, "Text": text},
+            }
+        ).encode()
+
+    first, second = body("1767225600500", "9", "true"), body("1767225600", "5009", "forged")
+    assert json.loads(first)["Signature"] == json.loads(second)["Signature"]
+    async with router:
+        assert router.receive(first).status == 200
+        assert router.receive(second).status == 403
+    assert [event.data.text for event in recorder.events] == ["true"]
+
+
+async def test_replay_memory_can_be_turned_off() -> None:
+    router = CallbackRouter(secret=SECRET, replay_memory=0)
+    recorder = Recorder(router)
+    body = body_of()
+    async with router:
+        router.receive(body)
+        router.receive(body)
+    assert len(recorder.events) == 2
+
+
+# --- order -------------------------------------------------------------------------------------------------------
+
+
+async def test_events_of_an_instance_are_handled_in_the_order_of_their_sequence(served: Any) -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0.3)
+    recorder = Recorder(router)
+    numbers = [50, 20, 40, 10, 30]
+    async with served(router) as post:
+        for number in numbers:
+            await post(body_of(str(number), sequence=1921825797275873300 + number))
+        assert await recorder.texts(5) == ["10", "20", "30", "40", "50"]
+
+
+async def test_events_that_come_while_a_handler_is_busy_are_ordered_without_a_wait() -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0.05)
+    recorder = Recorder(router)
+    go = asyncio.Event()
+
+    @router.on(LLMResult)
+    async def slow(event: LLMResult) -> None:
+        await go.wait()
+
+    async with router:
+        router.receive(body_of("1", sequence=1))
+        await recorder.texts(1)
+        for number in (9, 7, 8):
+            router.receive(body_of(str(number), sequence=number))
+        go.set()
+        assert await recorder.texts(4) == ["1", "7", "8", "9"]
+
+
+async def test_an_instance_whose_handler_hangs_does_not_hold_up_others() -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0, close_timeout=0)
+    hung = asyncio.Event()
+
+    @router.on(LLMResult)
+    async def handle(event: LLMResult) -> None:
+        if event.agent_instance_id == "hangs":
+            hung.set()
+            await asyncio.Event().wait()
+
+    recorder = Recorder(router)
+    async with router:
+        router.receive(body_of(instance="hangs"))
+        await hung.wait()
+        router.receive(body_of("through", instance="other"))
+        assert await recorder.texts(1) == ["through"]
+
+
+async def test_several_handlers_run_one_after_another_in_the_order_of_registration() -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0)
+    seen: list[str] = []
+
+    @router.on(AgentEvent)
+    async def first(event: AgentEvent) -> None:
+        await asyncio.sleep(0)
+        seen.append("first")
+
+    @router.on(LLMResult, Event)
+    async def second(event: Event) -> None:
+        seen.append("second")
+
+    @router.on(ASRResult, DigitalHumanEvent)
+    async def not_for_this(event: Event) -> None:
+        seen.append("never")
+
+    async with router:
+        router.receive(body_of())
+    assert seen == ["first", "second"]
+
+
+async def test_events_without_a_handler_are_taken_and_need_no_task() -> None:
+    router = CallbackRouter(secret=SECRET)
+    Recorder(router, AgentInstanceCreated)
+    async with router:
+        before = len(asyncio.all_tasks())
+        assert router.receive(body_of()).status == 200
+        assert len(asyncio.all_tasks()) == before
+
+
+async def test_events_of_all_kinds_reach_the_handlers_of_their_bases() -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0)
+    everything, agents, humans, unknown = (
+        Recorder(router, kind) for kind in (Event, AgentEvent, DigitalHumanEvent, UnknownEvent)
+    )
+    async with router:
+        router.receive(body_of())
+        router.receive(body_of(Event=None, EventType=4, TaskId="t", Detail={"DriveId": "d", "Status": 2}))
+        router.receive(body_of(Event="Newer"))
+    assert len(everything.events) == 3
+    assert [type(event) for event in agents.events] == [LLMResult]
+    assert [type(event) for event in humans.events] == [DriveEvent]
+    assert [type(event) for event in unknown.events] == [UnknownEvent]
+
+
+# --- trouble -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_handlers_error_is_logged_without_what_people_said_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0)
+
+    @router.on(LLMResult)
+    async def fails(event: LLMResult) -> None:
+        raise ValueError("deliberate")
+
+    recorder = Recorder(router)
+    async with router:
+        router.receive(body_of("private words", sequence=1))
+        router.receive(body_of("more private words", sequence=2))
+    assert len(recorder.events) == 2
+    assert caplog.text.count("ValueError: deliberate") == 2
+    assert "fails" in caplog.text
+    assert "LLMResult of i1 (Sequence 2)" in caplog.text
+    assert "private words" not in caplog.text
+
+
+async def test_a_handler_that_is_cancelled_from_within_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0)
+
+    @router.on(LLMResult)
+    async def cancelled(event: LLMResult) -> None:
+        raise asyncio.CancelledError
+
+    recorder = Recorder(router)
+    async with router:
+        router.receive(body_of(sequence=1))
+        router.receive(body_of(sequence=2))
+    assert len(recorder.events) == 2
+    assert "cancelled from within" in caplog.text
+
+
+@pytest.mark.parametrize("bound", ["capacity", "per_subject"])
+async def test_beyond_the_bound_the_vendor_is_told_to_come_again_and_then_taken(
+    bound: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0, **{bound: 2})  # type: ignore[arg-type] # the name varies
+    go = asyncio.Event()
+
+    @router.on(LLMResult)
+    async def slow(event: LLMResult) -> None:
+        await go.wait()
+
+    recorder = Recorder(router)
+    async with router:
+        bodies = [body_of(str(number)) for number in range(4)]
+        answers = [router.receive(body) for body in bodies[:3]]
+        assert [answer.status for answer in answers] == [200, 200, 503]
+        assert answers[2].headers["Retry-After"] == "1"
+        go.set()
+        await recorder.texts(2)
+        assert router.receive(bodies[2]).status == 200
+        assert await recorder.texts(3) == ["0", "1", "2"]
+    assert "put off" in caplog.text
+
+
+# --- life --------------------------------------------------------------------------------------------------------
+
+
+async def test_on_exit_what_is_in_hand_is_handled_and_nothing_more_is_taken() -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=30)
+    recorder = Recorder(router)
+    async with router:
+        for number in (3, 1, 2):
+            assert router.receive(body_of(str(number), sequence=number * 10)).status == 200
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert await recorder.texts(3) == ["1", "2", "3"]
+    assert router.receive(body_of()).status == 503
+
+
+async def test_handlers_that_take_too_long_are_cancelled_on_exit_and_what_is_left_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0, close_timeout=0.01)
+    cancelled: list[str] = []
+
+    @router.on(LLMResult)
+    async def hangs(event: LLMResult) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(event.data.text)
+            raise
+
+    before = asyncio.all_tasks()
+    async with router:
+        router.receive(body_of("a"))
+        router.receive(body_of("b"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert cancelled == ["a"]
+    assert "2 events not handled" in caplog.text
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_router_that_was_not_entered_says_how_to_enter_it() -> None:
+    router = CallbackRouter(secret=SECRET)
+    with pytest.raises(ConfigurationError, match=r"lifespan=router\.lifespan"):
+        router.receive(body_of())
+
+
+async def test_a_router_can_be_entered_once_at_a_time_and_again_later() -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0)
+    recorder = Recorder(router)
+    async with router:
+        with pytest.raises(ConfigurationError, match="already"):
+            await router.__aenter__()
+    async with router:
+        assert router.receive(body_of()).status == 200
+    assert len(recorder.events) == 1
+    await router.aclose()
+
+
+async def test_a_router_may_be_entered_in_one_task_and_left_in_another() -> None:
+    router = CallbackRouter(secret=SECRET, reorder_wait=0)
+    recorder = Recorder(router)
+    await asyncio.create_task(router.__aenter__())
+    router.receive(body_of())
+    await asyncio.create_task(router.aclose())
+    assert len(recorder.events) == 1
+
+
+async def test_handlers_see_the_context_of_who_entered_the_router_and_not_of_a_request() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    router = CallbackRouter(secret=SECRET, reorder_wait=0)
+    seen: list[str] = []
+
+    @router.on(Event)
+    async def look(event: Event) -> None:
+        seen.append(variable.get())
+
+    variable.set("app")
+    async with router:
+        variable.set("request")
+        router.receive(body_of())
+    assert seen == ["app"]
+
+
+async def test_an_asgi_server_is_told_when_the_router_cannot_start() -> None:
+    router = CallbackRouter(secret=SECRET)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with router:
+        with pytest.raises(ConfigurationError):
+            await router.asgi({"type": "lifespan"}, receive, send)
+    assert sent[0]["type"] == "lifespan.startup.failed"
+
+
+async def test_an_asgi_websocket_is_closed_and_a_sender_that_hangs_up_is_not_answered() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def connect() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    async with CallbackRouter(secret=SECRET) as router:
+        await router.asgi({"type": "http", "method": "POST"}, gone, send)
+        assert sent == []
+        await router.asgi({"type": "websocket"}, connect, send)
+        assert sent[0]["type"] == "websocket.close"
+        with pytest.raises(ValueError, match="HTTP"):
+            await router.asgi({"type": "mqtt"}, connect, send)
+
+
+def test_what_cannot_work_is_refused_when_it_is_built() -> None:
+    with pytest.raises(ConfigurationError, match="CallbackSecret"):
+        CallbackRouter(secret="")
+    for wrong in ({"max_age": 0}, {"reorder_wait": -1}, {"capacity": 0}, {"max_body": 0}, {"close_timeout": float("inf")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            CallbackRouter(secret=SECRET, **wrong)
+    router: Any = CallbackRouter(secret=SECRET)
+    assert SECRET not in repr(router)
+
+    async def handler(event: Event) -> None: ...
+
+    with pytest.raises(TypeError, match="name the events"):
+        router.on(handler)
+    with pytest.raises(TypeError, match="name the events"):
+        router.on()
+    with pytest.raises(TypeError, match="async def"):
+        router.on(Event)(lambda event: None)
+
+
+# --- the page ----------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text()
+
+
+def example(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run an example of the docs page and return its names."""
+    monkeypatch.setenv("ZEGO_CALLBACK_SECRET", SECRET)
+    found = re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+    assert found
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(found[1], f"callbacks.md:{name}", "exec", dont_inherit=True), names)
+    return names
+
+
+async def test_the_pages_aiohttp_example_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    app = example("aiohttp", monkeypatch)["app"]
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    body = body_of(Event=None, EventType=3, TaskId="t1", Detail={"Status": 2, "FailReason": "no such stream"})
+    async with aiohttp.ClientSession() as session, session.post(f"http://{host}:{port}/callbacks", data=body) as answer:
+        assert answer.status == 200
+    await runner.cleanup()
+    assert capsys.readouterr().out == "stream task t1 failed: no such stream\n"
+
+
+async def test_the_pages_fastapi_example_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    app = example("asgi", monkeypatch)["app"]
+    async with app.router.lifespan_context(app):
+        body = body_of(Event="ASRResult", Data={"UserId": "u1", "Round": 1, "Text": "good morning"})
+        assert await asgi_request(app, body, path="/callbacks/") == (200, "ok")
+    assert capsys.readouterr().out == "u1 said: good morning\n"
+
+
+def test_the_pages_plain_example_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    handle = example("parse", monkeypatch)["handle"]
+    assert handle(body_of(Event="Interrupted", Data={"Round": 1, "Reason": 1, "PlayedText": "once upon"})) == 200
+    assert handle(body_of(Event="Newer", Data={"A": 1})) == 200
+    assert handle(body_of(secret="another")) == 403
+    assert capsys.readouterr().out.startswith("cut after: once upon\nsomething new: Newer {'A': 1}\nrefused: ")
+
+
+def test_the_page_names_every_event_and_every_error() -> None:
+    from zego_aigc import callbacks
+
+    for kind in callbacks.EVENTS.values():
+        assert f"| `{kind.__name__}` |" in PAGE
+    for name in ("MalformedCallback", "BadSignature", "StaleCallback", "ReplayedCallback"):
+        assert f"| `{name}` |" in PAGE
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "zego_aigc")

@@ -1,0 +1,102 @@
+"""The example web app, driven over its own HTTP as a visitor's page and the service would drive it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import pytest
+from aiohttp import web
+
+from zego_aigc.aiagent import DeleteAgentInstance, SendAgentInstanceTTS
+from zego_aigc.sandbox import Sandbox
+
+pytestmark = pytest.mark.anyio
+
+CALLBACK_SECRET = "a-callback-secret"
+
+
+def load_example() -> Any:
+    path = Path(__file__).parent.parent / "examples" / "webapp.py"
+    spec = importlib.util.spec_from_file_location("webapp", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(callback_secret=CALLBACK_SECRET) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def visitor(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
+    """A browser on the app's page, while the service's callbacks go to the app."""
+    client = sandbox.client()
+    runner = web.AppRunner(load_example().create_app(client, CALLBACK_SECRET))
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        base = "http://{}:{}".format(*runner.addresses[0][:2])
+        sandbox.app.callback_url = f"{base}/callbacks"
+        async with aiohttp.ClientSession(base_url=base) as session:
+            yield session
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_visitor_talks_to_a_digital_human_and_hangs_up(sandbox: Sandbox, visitor: aiohttp.ClientSession) -> None:
+    async with visitor.post("/conversations", json={"user": "alice"}) as response:
+        assert response.status == 201
+        conversation = await response.json()
+    assert conversation["digital_human_config"]
+    await sandbox.clock.advance(1)
+    async with visitor.post(f"/conversations/{conversation['id']}/say", json={"text": "Welcome!"}) as response:
+        assert response.status == 200
+    async with visitor.delete(f"/conversations/{conversation['id']}") as response:
+        assert response.status == 204
+    assert [call.text for call in sandbox.received(SendAgentInstanceTTS)] == ["Welcome!"]
+    assert len(sandbox.received(DeleteAgentInstance)) == 1
+
+
+async def test_a_bad_user_id_is_the_visitors_error_and_says_where(visitor: aiohttp.ClientSession) -> None:
+    async with visitor.post("/conversations", json={"user": "no spaces please"}) as response:
+        assert response.status == 400
+        (problem,) = (await response.json())["problems"]
+    assert problem.startswith("UserId: ")
+
+
+async def test_conversations_that_are_open_when_the_app_stops_are_ended(sandbox: Sandbox) -> None:
+    runner = web.AppRunner(load_example().create_app(sandbox.client(), CALLBACK_SECRET))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"http://{host}:{port}/conversations", json={"user": "bob"}) as response,
+        ):
+            identity = (await response.json())["id"]
+    finally:
+        await runner.cleanup()
+    assert [call.agent_instance_id for call in sandbox.received(DeleteAgentInstance)] == [identity]
+
+
+async def test_an_unknown_conversation_is_not_found(visitor: aiohttp.ClientSession) -> None:
+    async with visitor.delete("/conversations/12345") as response:
+        assert (response.status, await response.json()) == (404, {"error": "AgentInstanceNotFound"})
+
+
+async def test_an_account_that_is_full_is_told_as_busy(sandbox: Sandbox, visitor: aiohttp.ClientSession) -> None:
+    sandbox.app.quotas.digital_humans = 0
+    with anyio.fail_after(10):
+        async with visitor.post("/conversations", json={"user": "alice"}) as response:
+            assert response.status == 503

@@ -267,6 +267,7 @@ def _text_problems(text: Text | None, value: str) -> Iterator[tuple[str, str]]:
         return
     if len(value) < text.min_chars:
         yield "length", "must not be empty" if text.min_chars == 1 else f"must be at least {text.min_chars} characters"
+        return
     if text.max_chars is not None and len(value) > text.max_chars:
         yield "length", f"is {len(value)} characters; at most {text.max_chars} are allowed"
     elif text.max_bytes is not None and (size := len(value.encode())) > text.max_bytes:
@@ -422,7 +423,7 @@ class _Source:
         if text.chars is not None and text.pattern is None:
             # One match answers for characters, length and bytes alike, since every allowed class is ASCII.
             most = min(bound for bound in (text.max_chars, text.max_bytes, 1 << 20) if bound is not None)
-            match = re.compile(f"[{text.chars}]{{{max(text.min_chars, 1)},{most}}}").fullmatch
+            match = re.compile(f"[{text.chars}]{{{text.min_chars},{most}}}").fullmatch
             yield f"not {self.name(match)}({v})"
             return
         if text.min_chars:

@@ -70,6 +70,12 @@ class ASR(Wire, frozen=True, kw_only=True):
     """Words to favour. Newer pages set them in Params, in the vendor's form."""
 
     def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: Tencent takes a VADSilenceSegmentation of at most 1500.
+        - Advice: PauseInterval works only above VADSilenceSegmentation.
+        - Advice: VADMinSpeechDur and VADEnergyThreshold count only with VADSensitiveLevel 3.
+        """
         if (
             self.vad_silence_segmentation is None
             and self.pause_interval is None

@@ -139,6 +139,10 @@ class DigitalHuman(Wire, frozen=True, kw_only=True):
     """The video codec: ``H264`` (default) or ``VP8``."""
 
     def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: newer pages require DigitalHumanId.
+        """
         if self.digital_human_id:
             return ()
         return (Advice("DigitalHuman.DigitalHumanId is not set: the vendor's newer pages require it"),)

@@ -72,6 +72,10 @@ class MessageHistory(Wire, frozen=True, kw_only=True):
     """The in-app chat. For SyncMode 0."""
 
     def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: Messages count only with SyncMode 1, ZIM only with SyncMode 0.
+        """
         if self.sync_mode == SyncMode.MESSAGES:
             if self.zim is not None:
                 return (Advice("MessageHistory.ZIM has an effect only with SyncMode 0"),)

@@ -68,6 +68,12 @@ class CreateAgentInstance(Action[CreatedAgentInstance], frozen=True, kw_only=Tru
     """How the instance behaves."""
 
     def rules(self) -> Iterable[Problem | Advice]:
+        """Rules between the fields.
+
+        - RTC.AgentUserId is not UserId.
+        - Advice: Tencent may take a VAD.TurnDetectConfig.SilenceSegmentation of at most 1500.
+        - Advice: AdvancedConfig.LLMMetaInfo.SendMetaKeys wants TTS of MiniMax or ByteDance.
+        """
         return _conversation_rules(self)
 
 
@@ -110,6 +116,13 @@ class CreateDigitalHumanAgentInstance(Action[CreatedDigitalHumanAgentInstance], 
     """The face."""
 
     def rules(self) -> Iterable[Problem | Advice]:
+        """Rules between the fields.
+
+        - AdvancedConfig.DisableTTS is not true.
+        - RTC.AgentUserId is not UserId.
+        - Advice: Tencent may take a VAD.TurnDetectConfig.SilenceSegmentation of at most 1500.
+        - Advice: AdvancedConfig.LLMMetaInfo.SendMetaKeys wants TTS of MiniMax or ByteDance.
+        """
         if self.advanced_config is not None and self.advanced_config.disable_tts:
             return [_disabled_tts(), *_conversation_rules(self)]
         return _conversation_rules(self)
@@ -144,6 +157,12 @@ class CreateLiveDigitalHumanAgentInstance(Action[CreatedDigitalHumanAgentInstanc
     """The digital human."""
 
     def rules(self) -> Iterable[Problem | Advice]:
+        """Rules between the fields.
+
+        - RTC or CDN is given.
+        - AdvancedConfig.DisableTTS is not true.
+        - Advice: RTC has no effect beside CDN.
+        """
         if self.advanced_config is not None and self.advanced_config.disable_tts:
             yield _disabled_tts()
         if self.rtc is None and self.cdn is None:
@@ -191,6 +210,10 @@ class DeleteAgentInstance(Action[None], frozen=True, kw_only=True):
     """How long it may take to finish, in seconds: 1 to 120, default 30. With GracefulShutdown only."""
 
     def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: GracefulShutdownTimeout has an effect only with GracefulShutdown.
+        """
         if self.graceful_shutdown_timeout is None or self.graceful_shutdown:
             return ()
         return (Advice("GracefulShutdownTimeout has an effect only with GracefulShutdown"),)

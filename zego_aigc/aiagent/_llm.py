@@ -53,6 +53,12 @@ class LLM(Wire, frozen=True, kw_only=True):
     """A map of your own that requests to the endpoint carry as ``agent_extra_info``. Only with ``OpenAIChat``."""
 
     def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: providers want an ApiKey.
+        - Advice: the trial key works with listed endpoints and models only.
+        - Advice: AddAgentInfo and AgentExtraInfo have no effect with OpenAIResponses.
+        """
         if self.api_key and self.api_key != TRIAL_KEY and self.vendor != "OpenAIResponses":
             return ()
         return self._advice()

@@ -79,6 +79,11 @@ class TTS(Wire, frozen=True, kw_only=True):
     """Strings that are never spoken, at most 2 characters each. They cannot change once an instance runs."""
 
     def rules(self) -> Iterable[Problem]:
+        """Rules between the fields.
+
+        - Params holds ``app``.
+        - TerminatorText is one character with ByteDanceFlowing and CosyVoice.
+        """
         if isinstance(self.params.get("app"), dict) and (
             self.terminator_text is None or len(self.terminator_text) <= 1 or self.vendor not in BIDIRECTIONAL_VENDORS
         ):

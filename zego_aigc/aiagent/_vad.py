@@ -37,6 +37,10 @@ class TurnDetectConfig(Wire, frozen=True, kw_only=True):
     """Utterances closer than this are joined, in ms: 200 to 2000. It works only above SilenceSegmentation."""
 
     def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: PauseInterval works only above SilenceSegmentation.
+        """
         if self.pause_interval is None:
             return ()
         return pause_advice(
@@ -55,6 +59,10 @@ class SensitiveConfig(Wire, frozen=True, kw_only=True):
     """How loud a sound must be: 0 to 1. With level 3 only."""
 
     def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: MinSpeechDur and EnergyThreshold count only with Level 3.
+        """
         return level_advice(
             "VAD.VoiceDetectConfig.SensitiveConfig.Level", self.level, self.min_speech_dur, self.energy_threshold
         )

@@ -11,7 +11,7 @@ from simulated_time import SimulatedLoop
 
 from zego_aigc.limiter import LocalLimiter, Permit
 
-LIMIT, WINDOW, GUARD = 3, 1.0, 0.0625
+LIMIT, WINDOW, GUARD, SLACK = 3, 1.0, 0.0625, 0.005
 
 
 class Schedule(RuleBasedStateMachine):
@@ -44,7 +44,7 @@ class Schedule(RuleBasedStateMachine):
         permit.departed()
         self.sent.append(permit)
         self.departures.append(self.loop.now)
-        self.latest.append(self.loop.now + GUARD)
+        self.latest.append(self.loop.now + GUARD + SLACK)
         self.settle()
 
     @precondition(lambda self: self.sent)
@@ -52,7 +52,7 @@ class Schedule(RuleBasedStateMachine):
     def answer(self, data: st.DataObject) -> None:
         place = data.draw(st.integers(0, len(self.sent) - 1))
         self.sent[place].answered()
-        self.latest[place] = min(self.latest[place], self.loop.now + 0.01)
+        self.latest[place] = min(self.latest[place], self.loop.now + SLACK)
         self.settle()
 
     @precondition(lambda self: self.held)
@@ -81,7 +81,7 @@ class Schedule(RuleBasedStateMachine):
         self.settle()
         assert task.cancelled()
 
-    @rule(seconds=st.one_of(st.just(WINDOW + GUARD), st.floats(0, 1.5)))
+    @rule(seconds=st.one_of(st.just(WINDOW + GUARD + SLACK), st.floats(0, 1.5)))
     def wait(self, seconds: float) -> None:
         self.loop.advance(seconds)
         self.settle()

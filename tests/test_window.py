@@ -1,6 +1,7 @@
 """The limit's arithmetic, against any schedule that hypothesis thinks of.
 
-Times are multiples of 1/1024 s, which floats add exactly, so that boundaries are hit exactly and often.
+Times are multiples of 1/1024 s, which floats add exactly, so that boundaries are hit exactly and often. Beside the guard
+there is a slack of half a hundredth of the window.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def test_the_pace_is_one_limit_per_window_and_guard() -> None:
         assert window.take(now)
         window.departed(now)
         departures.append(now)
-    assert departures[-1] - departures[0] == pytest.approx(11 * 1.05)
+    assert departures[-1] - departures[0] == pytest.approx(11 * 1.055)
 
 
 def test_a_token_that_is_held_long_comes_back_a_span_after_its_request_left() -> None:
@@ -161,24 +162,25 @@ def test_a_token_that_is_held_long_comes_back_a_span_after_its_request_left() ->
     assert window.next_free(0.0) is None
     assert not window.take(100.0)
     window.departed(100.0)
-    assert not window.take(101.25)
-    assert window.take(math.nextafter(101.25, math.inf))
+    due = 100.0 + 0.25 + 0.005 + 1.0
+    assert not window.take(due)
+    assert window.take(math.nextafter(due, math.inf))
 
 
-def test_an_answer_brings_the_token_back_a_window_and_a_hundredth_later() -> None:
+def test_an_answer_brings_the_token_back_a_window_and_the_slack_later() -> None:
     window = Window(1, 1.0, 0.25)
     assert window.take(0.0)
     assert window.answered(window.departed(0.0), 0.125)
-    assert not window.take(0.125 + 1.01)
-    assert window.take(0.125 + 1.011)
+    assert not window.take(0.125 + 1.005)
+    assert window.take(0.125 + 1.006)
 
 
 def test_an_answer_after_the_guard_tells_nothing_new() -> None:
     window = Window(1, 1.0, 0.25)
     assert window.take(0.0)
     assert not window.answered(window.departed(0.0), 0.25)
-    assert not window.take(1.25)
-    assert window.take(1.2501)
+    assert not window.take(1.255)
+    assert window.take(1.256)
 
 
 def test_answers_do_not_cut_a_guard_that_complaints_have_grown() -> None:
@@ -186,8 +188,8 @@ def test_answers_do_not_cut_a_guard_that_complaints_have_grown() -> None:
     window.too_fast(0.0)
     assert window.take(0.0)
     window.answered(window.departed(0.0), 0.0)
-    assert not window.take(1.25)
-    assert window.take(1.27)
+    assert not window.take(1.255)
+    assert window.take(1.256)
 
 
 def test_the_first_request_of_a_connection_that_has_proved_nothing_may_take_half_a_second_more() -> None:
@@ -197,16 +199,16 @@ def test_the_first_request_of_a_connection_that_has_proved_nothing_may_take_half
     window.departed(0.0, unproven=True)
     window.departed(0.25)
     assert window.take(1.51), "the second one's token overtakes"
-    assert not window.take(1.75)
-    assert window.take(1.76)
+    assert not window.take(1.755)
+    assert window.take(1.756)
 
 
 def test_an_answer_ends_the_doubt_about_a_connection() -> None:
     window = Window(1, 1.0, 0.25)
     assert window.take(0.0)
     assert window.answered(window.departed(0.0, unproven=True), 0.375)
-    assert not window.take(1.385)
-    assert window.take(1.386)
+    assert not window.take(1.380)
+    assert window.take(1.381)
 
 
 def test_a_released_token_is_free_at_once() -> None:

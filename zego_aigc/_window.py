@@ -4,9 +4,10 @@ Nothing here waits or reads a clock: time is an argument, in seconds, and never 
 
 A token is always in one of three places. It is *free*; or it is *held* by a request that has not left yet; or it is *out*,
 spent by a request that left at a known time. What counts for the server is when the request arrives, and of that only a bound
-is known: a request that left at ``t`` has arrived by ``t + guard``, or by the time of its answer if that comes first. An out
-token comes back more than one window after this bound. So two requests that share a token arrive more than one window apart,
-and since every request holds one of ``limit`` tokens, no window at the server ever sees more than ``limit`` of them.
+is known: a request that left at ``t`` has arrived by ``t + guard``, or by the time of its answer if that comes first (and a
+slack of half a hundredth of the window, for clocks and schedulers). An out token comes back more than one window after this
+bound. So two requests that share a token arrive more than one window apart, and since every request holds one of ``limit``
+tokens, no window at the server ever sees more than ``limit`` of them.
 It does not matter how long a token is held: a cold connection delays its own token and no other.
 """
 
@@ -23,8 +24,8 @@ _MOST_GUARD = 0.5
 """How far the guard may grow, in windows: at worst the pace falls to two thirds."""
 _FIRST_GUARD = 0.05
 """What a complaint adds at least, in windows."""
-_MARGIN = 0.01
-"""In windows, what is kept of the guard when an answer shows that its request arrived: servers' clocks differ a little."""
+_SLACK = 0.005
+"""In windows, what is added to every bound: timers, schedulers and clocks at both ends are a little off."""
 _UNPROVEN = 0.5
 """Seconds that the first request on a connection may take longer than others, where nothing was heard from the far end yet."""
 
@@ -44,7 +45,7 @@ class Window:
         ValueError: when a number is out of these ranges.
     """
 
-    __slots__ = ("_added", "_arrivals", "_calm_at", "_free", "_given", "_grown_at", "_margin", "_span", "limit", "window")
+    __slots__ = ("_added", "_arrivals", "_calm_at", "_free", "_given", "_grown_at", "_slack", "_span", "limit", "window")
 
     def __init__(self, limit: int = 10, window: float = 1.0, guard: float = 0.05) -> None:
         if limit < 1:
@@ -56,7 +57,7 @@ class Window:
         self.limit = limit
         self.window = window
         self._given = guard
-        self._margin = min(guard, _MARGIN * window)
+        self._slack = _SLACK * window
         self._free = limit
         self._arrivals: list[float] = []  # of out tokens: by when each request has arrived at the latest; ascending
         self._added = 0.0  # to the guard, after complaints
@@ -98,7 +99,7 @@ class Window:
         """
         if now >= self._calm_at:
             self._relax(now)
-        latest = now + self._given
+        latest = now + self._given + self._slack
         if unproven:
             latest += _UNPROVEN
         arrivals = self._arrivals
@@ -118,7 +119,7 @@ class Window:
         Returns:
             whether the next token comes back earlier than it would have.
         """
-        sooner = now + self._margin
+        sooner = now + self._slack
         if sooner >= latest:
             return False
         arrivals = self._arrivals
@@ -149,7 +150,7 @@ class Window:
 
         Answers may make it shorter, by less than the guard for each `limit` of those ahead.
         """
-        cycle = self._given + self._span
+        cycle = self._given + self._slack + self._span
         rounds, place = divmod(ahead, self.limit)
         place -= self._free
         if place < 0:
@@ -163,7 +164,7 @@ class Window:
     def inherited(self, now: float) -> Window:
         """A window for a successor who knows nothing of the requests that hold tokens: they count as leaving now."""
         heir = Window(self.limit, self.window, self._given)
-        heir._arrivals = sorted([*self._arrivals, *[now + self._given] * self.held])
+        heir._arrivals = sorted([*self._arrivals, *[now + self._given + self._slack] * self.held])
         heir._free = self._free
         heir._added, heir._span = self._added, self._span
         heir._grown_at, heir._calm_at = self._grown_at, self._calm_at
@@ -175,7 +176,7 @@ class Window:
         The guard doubles, up to half a window. Complaints within one span speak of the same crowd and count once.
         Every ten windows without a complaint, half of what was added is given back.
         """
-        if now - self._grown_at > self._given + self._span:
+        if now - self._grown_at > self._given + self._slack + self._span:
             self._grown_at = now
             most = max(self._given, self.window * _MOST_GUARD)
             self._add(min(most, max(2 * self.guard, self.guard + self.window * _FIRST_GUARD)) - self._given)

@@ -54,9 +54,10 @@ class LocalLimiter:
     """At most `limit` calls of an Action in any window, as the server sees them, within this process.
 
     Each AppId and Action has tokens and a queue of its own. Tokens come back one `window` plus `guard` after the request that
-    spent them left, or one `window` and a hundredth after its answer if that is sooner. So the server's sliding window never
-    sees more than `limit`, whatever the connections do. Callers are served in the order of their coming; each token that comes
-    back wakes one of them. A cancelled caller gives its place and its token back.
+    spent them left, or one `window` after its answer if that is sooner, and half a hundredth of the window for clocks that
+    are a little off. So the server's sliding window never sees more than `limit`, whatever the connections do. Callers are
+    served in the order of their coming; each token that comes back wakes one of them. A cancelled caller gives its place
+    and its token back.
 
     One event loop at a time may use a limiter. It may be built outside of any, and used by a later loop once the earlier
     one has stopped and nobody is waiting.

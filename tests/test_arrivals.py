@@ -1,0 +1,89 @@
+"""What the service sees, in real time and in another process: the one test here that takes as long as it says.
+
+120 calls go through a network that stalls every new connection for 300 ms and delays everything by up to 50 ms, from an event
+loop that is busy a third of the time. Over TLS the stall is a handshake; over plain HTTP it is a proxy that accepts a request
+before it has a connection to pass it on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from zego_aigc.client import Client
+from zego_aigc.digitalhuman import GetDigitalHumanStreamTaskStatus
+from zego_aigc.pool import SessionPool
+
+HERE = Path(__file__).parent
+CERTIFICATE = HERE / "data" / "loopback.pem"
+CALLS, LIMIT = 120, 10
+
+
+class Report(NamedTuple):
+    """What the service counted."""
+
+    arrivals: list[float]
+    refused: int
+
+
+async def be_busy() -> None:
+    chance = random.Random(1)
+    while True:
+        await asyncio.sleep(chance.uniform(0, 0.05))
+        time.sleep(chance.uniform(0, 0.02))  # noqa: ASYNC251 - blocking the loop is the point
+
+
+async def call_through(scheme: str, ports: dict[str, int]) -> Report:
+    trust = ssl.create_default_context(cafile=str(CERTIFICATE)) if scheme == "https" else None
+    async with (
+        SessionPool(ssl=trust) as pool,
+        Client(1, "secret", pool=pool, digitalhuman_url=f"{scheme}://127.0.0.1:{ports[scheme]}") as client,
+    ):
+        await asyncio.gather(*(client.call(GetDigitalHumanStreamTaskStatus(task_id="t")) for _ in range(CALLS)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", ports[f"{scheme} report"])
+    writer.write(b"GET /report\n")
+    report = json.loads(await reader.read())
+    writer.close()
+    await writer.wait_closed()
+    return Report(**report)
+
+
+async def call_through_both(ports: dict[str, int]) -> dict[str, Report]:
+    busy = asyncio.create_task(be_busy())
+    try:
+        reports = await asyncio.gather(*(call_through(scheme, ports) for scheme in ("http", "https")))
+    finally:
+        busy.cancel()
+    return dict(zip(("http", "https"), reports, strict=True))
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, Report]:
+    command = [sys.executable, str(HERE / "arrivals_server.py"), str(CERTIFICATE), "7"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        ports = json.loads(server.stdout.readline())
+        return asyncio.run(call_through_both(ports))  # closing its stdin ends the server
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_service_never_counts_more_than_ten_in_a_second(reports: dict[str, Report], scheme: str) -> None:
+    arrivals, refused = reports[scheme]
+    assert refused == 0
+    assert len(arrivals) == CALLS
+    assert max(sum(now - 1.0 <= arrival <= now for arrival in arrivals) for now in arrivals) == LIMIT
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_120_calls_arrive_within_92_percent_of_the_pace_that_the_limit_allows(reports: dict[str, Report], scheme: str) -> None:
+    arrivals = reports[scheme].arrivals
+    assert arrivals[-1] - arrivals[0] <= (CALLS - LIMIT) / LIMIT / 0.92

@@ -137,6 +137,8 @@ class App:
         self.pace = pace or Pace()
         self.catalogue = catalogue or Catalogue()
         self.reply = reply or _answer
+        self.configured = True
+        """False has every call refused with 100000011, as by a gateway that cannot find the app's configuration."""
         self.services = set(Service)
         """The services that are enabled for the account."""
         self.standing: dict[str, int] = {}

@@ -55,6 +55,7 @@ class Clock:
         self._wake_up: asyncio.TimerHandle | None = None
         self._advancing = asyncio.Lock()
         self._settle = settle
+        self._sleepers: set[asyncio.Future[None]] = set()
 
     def now(self) -> float:
         """Unix time in seconds."""
@@ -72,9 +73,11 @@ class Clock:
         """Wait, in real time or until :meth:`advance` has passed that moment."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         timer = self.call_at(self.now() + seconds, lambda _: None if woken.done() else woken.set_result(None))
+        self._sleepers.add(woken)
         try:
             await woken
         finally:
+            self._sleepers.discard(woken)
             timer.cancel()
 
     async def advance(self, seconds: float) -> None:
@@ -98,7 +101,9 @@ class Clock:
             self._arm()
 
     def close(self) -> None:
-        """Forget every timer."""
+        """Forget every timer and cancel who sleeps."""
+        for woken in self._sleepers:
+            woken.cancel()
         self._heap.clear()
         if self._wake_up is not None:
             self._wake_up.cancel()

@@ -1,14 +1,19 @@
-"""What the sandbox remembers of the calls it received."""
+"""What the sandbox remembers of the calls it received. Secrets are masked in whatever shows it."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
+from zego_aigc._secrets import MASK, masked_wire
+from zego_aigc.actions import ACTIONS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from zego_aigc.actions import Action
 
@@ -20,17 +25,30 @@ class Call(msgspec.Struct, kw_only=True):
 
     time: float
     """When it arrived: Unix seconds on the sandbox's clock."""
+    method: str
+    query: str
+    """The raw query; the signature is in it."""
     action: str
     app_id: int | None = None
+    request_id: str = ""
+    content: bytes | None = b""
+    """The raw body; secrets may be in it. None if it could not be read."""
+    request: Action[Any] | None = None
+    """The decoded request, if it got as far as that."""
+    answer: bytes = b""
+    """The raw answer, as it was meant to leave; secrets may be in it."""
+    status: int | None = None
+    """The HTTP status; None if no answer left."""
     code: int = 0
     """The ``Code`` answered; 0 also while the answer is on its way."""
     message: str = ""
-    request_id: str = ""
-    request: Action[Any] | None = None
-    """The decoded request, if it got as far as that."""
+    elapsed: float = 0.0
+    """Seconds on the sandbox's clock until the answer, faults included."""
+    faults: tuple[str, ...] = ()
+    """What went wrong on purpose."""
 
     def to_json(self) -> dict[str, Any]:
-        """For ``/_sandbox/state``, without the request."""
+        """In a line."""
         return {
             "Time": self.time,
             "Action": self.action,
@@ -38,19 +56,84 @@ class Call(msgspec.Struct, kw_only=True):
             "Code": self.code,
             "Message": self.message,
             "RequestId": self.request_id,
+            "Status": self.status,
+            "Faults": self.faults,
         }
+
+    def to_full_json(self) -> dict[str, Any]:
+        """With the request and the answer, secrets masked."""
+        cls = ACTIONS.get(self.action)
+        result = None if cls is None else cls.result
+        return {
+            **self.to_json(),
+            "Elapsed": self.elapsed,
+            "Method": self.method,
+            "Query": {
+                key: MASK if key == "Signature" else value for key, value in parse_qsl(self.query, keep_blank_values=True)
+            },
+            "Body": _masked(cls, self.content),
+            "Answer": _masked_answer(result, self.answer),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Call {self.action} of app {self.app_id}: {self.code} {self.message}>"
+
+
+def _masked(cls: Any, content: bytes | None) -> Any:
+    if not content:
+        return None
+    try:
+        return masked_wire(cls, msgspec.json.decode(content))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return f"{len(content)} bytes that are not JSON"
+
+
+def _masked_answer(result: Any, content: bytes) -> Any:
+    answer = _masked(None, content)
+    if isinstance(answer, dict) and result is not None:
+        data: Any = msgspec.json.decode(content).get("Data")
+        answer["Data"] = masked_wire(result, data)
+    return answer  # pyright: ignore[reportUnknownVariableType] - free-form JSON
 
 
 class Recording:
-    """The last `most` calls, oldest first."""
+    """The last `most` calls, oldest first, and how many there were in all."""
 
     def __init__(self, most: int) -> None:
         self.calls: deque[Call] = deque(maxlen=most)
+        self.totals: Counter[str] = Counter()
+        """Calls by Action name, the forgotten ones included."""
 
     def add(self, call: Call) -> None:
         """Remember a call."""
         self.calls.append(call)
+        self.totals[call.action] += 1
 
-    def refused(self) -> Iterator[Call]:
-        """The calls that were answered with a code other than 0."""
-        return (call for call in self.calls if call.code)
+    def select(
+        self,
+        action: type[Action[Any]] | str | None = None,
+        *,
+        app_id: int | None = None,
+        code: int | None = None,
+        refused: bool | None = None,
+        since: float | None = None,
+        where: Callable[[Call], bool] | None = None,
+    ) -> Iterator[Call]:
+        """The calls to which all that is given applies, oldest first."""
+        name = action if action is None or isinstance(action, str) else action.__name__
+        for call in tuple(self.calls):
+            if (
+                (name is None or call.action == name)
+                and (app_id is None or call.app_id == app_id)
+                and (code is None or call.code == code)
+                and (refused is None or (call.code != 0) is refused)
+                and (since is None or call.time >= since)
+                and (where is None or where(call))
+            ):
+                yield call
+
+    def save(self, path: str | Path, **filters: Any) -> int:
+        """Write calls as JSON Lines, secrets masked; `filters` as for :meth:`select`. How many were written."""
+        lines = [msgspec.json.encode(call.to_full_json()) + b"\n" for call in self.select(**filters)]
+        Path(path).write_bytes(b"".join(lines))
+        return len(lines)

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web
 
 from zego_aigc.sandbox.app import App
-from zego_aigc.sandbox.callbacks import Outbox
+from zego_aigc.sandbox.backstage import Backstage
+from zego_aigc.sandbox.callbacks import Delivery, Outbox
 from zego_aigc.sandbox.clock import Clock
+from zego_aigc.sandbox.control import user_speaks
+from zego_aigc.sandbox.emitting import emit
+from zego_aigc.sandbox.faults import Faults
 from zego_aigc.sandbox.recording import Recording
 from zego_aigc.sandbox.scope import Scope
 from zego_aigc.sandbox.server import Front
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
     from zego_aigc.actions import Action
     from zego_aigc.client import Client
+    from zego_aigc.sandbox.drives import Drive
 
 __all__ = ["DEFAULT_APP_ID", "DEFAULT_SERVER_SECRET", "Sandbox", "serve"]
 
@@ -41,6 +46,7 @@ class Sandbox:
         host: where to listen. Loopback only, unless told otherwise.
         port: which port; 0 takes a free one.
         history: how many calls are remembered.
+        seed: of the randomness behind faults.
         settings: more of :class:`App`'s settings for the first app.
     """
 
@@ -53,16 +59,24 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         history: int = 20_000,
+        seed: int = 0,
         **settings: Any,
     ) -> None:
         self._scope = Scope()
-        self.clock = Clock(self._settled)
+        self.clock = Clock(self.settled)
+        """The sandbox's time: ``await sandbox.clock.advance(120)``."""
         self.outbox = Outbox(self.clock, self._scope)
+        """The callbacks: ``sandbox.outbox.deliveries``."""
         self.apps: dict[int, App] = {}
+        """The accounts by AppId."""
+        self.faults = Faults(seed)
+        """What goes wrong on purpose."""
         self.recording = Recording(history)
+        """Every request and its answer."""
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
+        self._front: Front | None = None
         self._url = ""
         self.app = self.add_app(app_id, server_secret, quota=quota, **settings)
 
@@ -101,10 +115,51 @@ class Sandbox:
         """The requests of an Action that reached the sandbox and were well formed, oldest first, refused ones included."""
         return [call.request for call in self.recording.calls if isinstance(call.request, action)]
 
+    @property
+    def drives(self) -> dict[str, Drive]:
+        """The drives of all apps by DriveId; ``sandbox.drives[drive_id].pcm`` is the audio that came over a WebSocket."""
+        return {drive_id: drive for app in self.apps.values() for drive_id, drive in app.drives.items()}
+
+    def emit(self, event: str | int, about: str | None = None, /, *, app: App | None = None, **data: Any) -> Delivery:
+        """Send a callback now.
+
+        Args:
+            event: an AI Agent event (``"ASRResult"``), or a Digital Human EventType (3 or ``"task"``, 4 or ``"drive"``).
+            about: the AgentInstanceId or TaskId; by default the newest.
+            app: whose callback it is; by default the first app's.
+            data: what ``Data`` or ``Detail`` is to hold; the rest is filled in.
+
+        Returns:
+            The delivery; ``await sandbox.settled()`` waits for its first attempt.
+
+        Raises:
+            ValueError: if `about` is not given and nothing is there to be told about.
+        """
+        return emit(app or self.app, event, about, data)
+
+    def user_speaks(self, text: str, about: str | None = None, /, *, seconds: float = 1.5, app: App | None = None) -> None:
+        """The user of an instance says something, as if heard over RTC; by default of the newest instance.
+
+        In walkie-talkie mode it counts only between StartListening and StopListening.
+
+        Raises:
+            KeyError: if no such instance is running.
+        """
+        owner = app or self.app
+        instance = next(reversed(owner.instances.values()), None) if about is None else owner.instances.get(about)
+        if instance is None:
+            raise KeyError(about)
+        user_speaks(owner, instance, text, seconds)
+
+    async def settled(self) -> None:
+        """Wait until no callback is being sent. Retries that are due later are not waited for."""
+        await self.outbox.settled()
+
     async def __aenter__(self) -> Self:
-        front = Front(self.clock, self.apps, self.recording)
         await self._scope.open()
-        runner = web.ServerRunner(web.Server(front.handle, access_log=None), handle_signals=False, shutdown_timeout=0.1)
+        front = self._front = Front(self.clock, self.apps, self.recording, self.faults, Backstage(self).handle)
+        server = web.Server(front.handle, request_factory=front.request, access_log=None)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
         await runner.setup()
         self._runner = runner
         try:
@@ -128,13 +183,12 @@ class Sandbox:
         runner, self._runner = self._runner, None
         self._url = ""
         self.clock.close()
+        if self._front is not None:
+            self._front.close()
         if runner is not None:
             await runner.cleanup()
         await self._scope.close()
         await self.outbox.close()
-
-    async def _settled(self) -> None:
-        await self.outbox.settled()
 
 
 async def serve(*, ready: Callable[[Sandbox], None] | None = None, **settings: Any) -> None:

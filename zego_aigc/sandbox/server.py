@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -16,15 +18,19 @@ from zego_aigc.actions import ACTIONS, Service
 from zego_aigc.sandbox import agents, assets, control, driving, instances, streams
 from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.bodies import fields_in_query, read_action, read_json
+from zego_aigc.sandbox.faults import Effect, Faults, Verb
 from zego_aigc.sandbox.gate import COMMON, read_claims, verify
 from zego_aigc.sandbox.recording import Call, Recording
 from zego_aigc.sandbox.refusal import Refusal
 
 if TYPE_CHECKING:
+    from aiohttp.http import RawRequestMessage
+
+    from zego_aigc.actions import Action
     from zego_aigc.sandbox.app import App
     from zego_aigc.sandbox.clock import Clock
 
-__all__ = ["LARGEST_BODY", "Front"]
+__all__ = ["Front"]
 
 LARGEST_BODY = 8 << 20
 """Bytes of a body that the sandbox still reads."""
@@ -32,58 +38,112 @@ LARGEST_BODY = 8 << 20
 BEHAVIOUR_MODULES = (agents, assets, control, driving, instances, streams)
 """Importing them registers what carries out the Actions."""
 
+JSON = "application/json; charset=utf-8"
+
 _encode = msgspec.json.Encoder().encode
 
 
-class Front:
-    """Answers every HTTP request that reaches the sandbox."""
+class _Cut(Exception):
+    """The connection breaks now."""
 
-    def __init__(self, clock: Clock, apps: Mapping[int, App], recording: Recording) -> None:
+
+class Front:
+    """Answers the calls of both services.
+
+    Args:
+        others: answers requests for any other path than ``/``.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        apps: Mapping[int, App],
+        recording: Recording,
+        faults: Faults,
+        others: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    ) -> None:
         self._clock = clock
         self._apps = apps
         self._recording = recording
+        self._faults = faults
+        self._others = others
+        self._over = asyncio.Event()
+        self._date = (0, "")
+
+    def close(self) -> None:
+        """Let go of the connections that stall."""
+        self._over.set()
+
+    @staticmethod
+    def request(message: RawRequestMessage, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        """The request factory of :class:`aiohttp.web.Server`, whose own stops at bodies of 1 MiB."""
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The handler of :class:`aiohttp.web.Server`."""
-        path = request.rel_url.raw_path
-        if path == "/":
-            return await self._call(request)
-        if path == "/_sandbox/state":
-            return self._json(self.state())
-        return web.Response(status=404, text="The services answer at / and the sandbox at /_sandbox/state\n")
-
-    def state(self) -> dict[str, Any]:
-        """What lives in all apps, and the calls that came."""
-        apps = self._apps.values()
-        return {
-            "agents": [{"AppId": app.app_id, **agent.to_json()} for app in apps for agent in app.agents.values()],
-            "instances": [{"AppId": app.app_id, **inst.to_json()} for app in apps for inst in app.instances.values()],
-            "tasks": [{"AppId": app.app_id, **task.to_json()} for app in apps for task in app.tasks.values() if task.running],
-            "calls": [call.to_json() for call in self._recording.calls],
-            "refused": [call.to_json() for call in self._recording.refused()],
-        }
-
-    async def _call(self, request: web.BaseRequest) -> web.StreamResponse:
-        pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape")
-        query: dict[str, str] = {}
-        rest = [pair for pair in pairs if pair[0] not in COMMON or query.setdefault(*pair) is not pair[1]]
-        call = Call(time=self._clock.now(), action=query.get("Action", ""), request_id=str(uuid.uuid4()))
+        if request.rel_url.raw_path != "/":
+            return await self._others(request)
+        raw_query = request.rel_url.raw_query_string
+        query, fields = _split(raw_query)
+        call = Call(
+            time=self._clock.now(),
+            method=request.method,
+            query=raw_query,
+            action=query.get("Action", ""),
+            request_id=str(uuid.uuid4()),
+        )
         self._recording.add(call)
-        status = 200
-        answer: dict[str, Any] = {"Code": 0, "Message": "success", "RequestId": call.request_id}
+        began = call.time
         try:
-            app = self._enter(request, query, call)
-            content = await _read(request) if request.method == "POST" else None
-            data = self._carry_out(app, call, rest, content)
+            response = await self._serve(request, call, query, fields)
+            call.status = response.status
+        except _Cut:
+            if request.transport is not None:
+                request.transport.abort()
+            response = web.Response()
+        call.elapsed = self._clock.now() - began
+        return response
+
+    async def _serve(
+        self, request: web.BaseRequest, call: Call, query: Mapping[str, str], fields: Sequence[tuple[str, str]]
+    ) -> web.StreamResponse:
+        call.content = await _content(request)
+        skew, ending = await self._befall(call, fields)
+        if ending is not None and ending.verb is Verb.ANSWER:
+            return web.Response(body=ending.body, status=ending.status, headers=ending.headers)
+        answer: dict[str, Any] = {"Code": 0, "Message": "success", "RequestId": call.request_id}
+        status = 200
+        try:
+            app = self._enter(request, query, call, self._clock.now() + skew)
+            data = await self._carry_out(app, call, fields, ending)
             if data is not None:
                 answer["Data"] = data
         except Refusal as refusal:
             status = refusal.status
             call.code = answer["Code"] = refusal.code
             call.message = answer["Message"] = _words(refusal)
-        return self._json(answer, status)
+        call.answer = _encode(answer)
+        return await self._reply(request, call.answer, status, skew, ending)
 
-    def _enter(self, request: web.BaseRequest, query: Mapping[str, str], call: Call) -> App:
+    async def _befall(self, call: Call, fields: Sequence[tuple[str, str]]) -> tuple[float, Effect | None]:
+        """Let the call be late. By how much the service's clock is off, and what ends the call, if anything does."""
+        effects = self._faults.strike(call.action, lambda: _decoded(call, fields))
+        if not effects:
+            return 0.0, None
+        call.faults = tuple(effect.verb.value for effect in effects)
+        skew, ending = 0.0, None
+        for effect in effects:
+            if effect.verb is Verb.LATENCY:
+                await self._clock.sleep(self._faults.delay(effect))
+                call.time = self._clock.now()
+            elif effect.verb is Verb.WRONG_CLOCK:
+                skew += effect.seconds
+            elif ending is None:
+                ending = effect
+        return skew, ending
+
+    def _enter(self, request: web.BaseRequest, query: Mapping[str, str], call: Call, now: float) -> App:
         """Let a call in as far as its body.
 
         Raises:
@@ -96,35 +156,125 @@ class Front:
         if app is None:
             raise Refusal(100000010, f"AppId {claims.app_id} is not an app of this sandbox")
         call.app_id = app.app_id
-        verify(claims, app.server_secret, call.time)
+        if not app.configured:
+            raise Refusal(100000011, "the app's configuration cannot be found")
+        verify(claims, app.server_secret, now)
         action = ACTIONS.get(claims.action)
         if action is None or request.method not in {"POST", "GET"}:
             raise Refusal(100000007, f"Action {claims.action!r} is not known")
         if action.service not in app.services:
             raise Refusal(100000017, "the service is not enabled for this AppId")
         if not app.admits(claims.action, call.time):
+            limit = f"more than {app.limit_of(claims.action)} calls in {app.rate_window:g} s"
             if action.service is Service.DIGITAL_HUMAN:
-                raise Refusal(400010009, f"more than {app.rate_limit} calls in {app.rate_window:g} s")
-            raise Refusal(410001029, f"more than {app.rate_limit} calls in {app.rate_window:g} s", status=429)
+                raise Refusal(400010009, limit)
+            raise Refusal(app.agent_rate_code, limit, status=app.agent_rate_status)
         return app
 
-    @staticmethod
-    def _carry_out(app: App, call: Call, rest: list[tuple[str, str]], content: bytes | None) -> Mapping[str, Any] | None:
-        cls = ACTIONS[call.action]
-        body = fields_in_query(cls, rest) if content is None else read_json(cls, content)
-        call.request = action = read_action(cls, body)
+    async def _carry_out(
+        self, app: App, call: Call, fields: Sequence[tuple[str, str]], ending: Effect | None
+    ) -> Mapping[str, Any] | None:
+        if code := app.standing.get(call.action) or app.standing.get("*"):
+            raise Refusal(code)
+        call.request = action = _read(call, fields)
+        match ending.verb if ending else None:
+            case Verb.REFUSE | Verb.QUOTA_FULL | Verb.TOO_FAST:
+                assert ending is not None
+                raise ending.refusal(call.action)
+            case Verb.CUT_BEFORE_WORK:
+                raise _Cut
+            case Verb.STALL:
+                await self._stall()
+            case _:
+                pass
         return BEHAVIOURS[call.action](app, action)
 
-    def _json(self, value: Any, status: int = 200) -> web.Response:
-        headers = {"Content-Type": "application/json; charset=utf-8", "Date": formatdate(self._clock.now(), usegmt=True)}
-        return web.Response(body=_encode(value), status=status, headers=headers)
+    async def _reply(
+        self, request: web.BaseRequest, content: bytes, status: int, skew: float, ending: Effect | None
+    ) -> web.StreamResponse:
+        headers = {"Content-Type": JSON, "Date": self._http_date(skew)}
+        match ending.verb if ending else None:
+            case Verb.CUT_AFTER_WORK:
+                raise _Cut
+            case Verb.STALL_AFTER_WORK:
+                await self._stall()
+            case Verb.GARBAGE:
+                assert ending is not None
+                content = ending.body
+            case Verb.TRUNCATED:
+                return await _write(request, headers, [content[: len(content) // 2]], length=len(content))
+            case Verb.OVERSIZE:
+                assert ending is not None
+                head, tail = content[:-1] + b',"Padding":"', b'"}'
+                padding = max(0, ending.size - len(head) - len(tail))
+                chunks = (b"x" * min(1 << 16, padding - done) for done in range(0, padding, 1 << 16))
+                length = len(head) + padding + len(tail)
+                return await _write(request, headers, itertools.chain([head], chunks, [tail]), length=length)
+            case _:
+                pass
+        return web.Response(body=content, status=status, headers=headers)
+
+    async def _stall(self) -> None:
+        await self._over.wait()
+        raise _Cut
+
+    def _http_date(self, skew: float) -> str:
+        second = int(self._clock.now() + skew)
+        if self._date[0] != second:
+            self._date = (second, formatdate(second, usegmt=True))
+        return self._date[1]
 
 
-async def _read(request: web.BaseRequest) -> bytes:
+def _split(raw_query: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The common parameters of a query, and what else stands in it: the fields of a GET.
+
+    A name is common where it comes first. DoAction has a field Action too, which a GET can only give after that.
+    """
+    query: dict[str, str] = {}
+    fields: list[tuple[str, str]] = []
+    for key, value in parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape"):
+        if key in COMMON and key not in query:
+            query[key] = value
+        else:
+            fields.append((key, value))
+    return query, fields
+
+
+async def _content(request: web.BaseRequest) -> bytes | None:
+    """The body; None if it cannot be read: too large, or not encoded as its headers say."""
     try:
         return await request.read()
-    except (web.HTTPException, ValueError) as error:
-        raise Refusal(100000012, "the body cannot be read") from error
+    except (web.HTTPException, ValueError, OSError):
+        return None
+
+
+def _read(call: Call, fields: Sequence[tuple[str, str]]) -> Action[Any]:
+    cls = ACTIONS[call.action]
+    if call.content is None:
+        raise Refusal(100000012, "the body cannot be read")
+    return read_action(cls, fields_in_query(cls, fields) if call.method == "GET" else read_json(cls, call.content))
+
+
+def _decoded(call: Call, fields: Sequence[tuple[str, str]]) -> Action[Any] | None:
+    try:
+        return _read(call, fields)
+    except (KeyError, Refusal):
+        return None
+
+
+async def _write(
+    request: web.BaseRequest, headers: dict[str, str], chunks: Iterable[bytes], *, length: int
+) -> web.StreamResponse:
+    """Send a body that may be shorter than it says."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = length
+    response.force_close()
+    await response.prepare(request)
+    for chunk in chunks:
+        await response.write(chunk)
+    if request.transport is not None:
+        request.transport.close()
+    return response
 
 
 def _words(refusal: Refusal) -> str:

@@ -1,0 +1,72 @@
+"""Raising a callback on request, whatever the calls have caused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from zego_aigc.sandbox.control import SILENCE
+
+if TYPE_CHECKING:
+    from zego_aigc.sandbox.app import App
+    from zego_aigc.sandbox.callbacks import Delivery
+
+__all__ = ["emit"]
+
+TASK_EVENTS = {"3": 3, "4": 4, "task": 3, "drive": 4}
+
+
+def emit(app: App, event: str | int, about: str | None, data: Mapping[str, Any]) -> Delivery:
+    """Send a callback now; see :meth:`zego_aigc.sandbox.Sandbox.emit`."""
+    if (event_type := TASK_EVENTS.get(str(event))) is not None or isinstance(event, int):
+        return _task_event(app, event_type or int(event), about, data)
+    now = app.clock.now()
+    instance = app.instances.get(about) if about is not None else next(reversed(app.instances.values()), None)
+    if instance is None:
+        if about is None:
+            raise ValueError(f"no instance is running: say which one {event} is about")
+        return app.tell_agent_event(about, event, {**_defaults(event, "", 1, now), **data}, now, identity={})
+    defaults = _defaults(event, instance.user_id, max(1, instance.conversation.round), now)
+    return instance.tell(event, {**defaults, **data}, now)
+
+
+def _task_event(app: App, event_type: int, about: str | None, detail: Mapping[str, Any]) -> Delivery:
+    task = app.tasks.get(about) if about is not None else next(reversed(app.tasks.values()), None)
+    if task is None and about is None:
+        raise ValueError(f"there is no stream task: say which one EventType {event_type} is about")
+    defaults: dict[str, Any] = {}
+    if event_type == 3 and task is not None:
+        defaults = {"Status": int(task.status), "RoomId": task.room_id, "StreamId": task.stream_id}
+    elif event_type == 4:
+        drive = task.current if task else None
+        defaults = {"DriveId": drive.drive_id if drive else app.uuid(), "Status": int(drive.status) if drive else 2}
+    return app.tell_task_event(task.task_id if task else about or "", event_type, {**defaults, **detail}, app.clock.now())
+
+
+def _defaults(event: str, user_id: str, round_: int, now: float) -> dict[str, Any]:
+    """A complete ``Data`` for each event that the vendor documents."""
+    match event:
+        case "ASRResult":
+            return {"UserId": user_id, "Round": round_, "Text": "Hello"}
+        case "LLMResult":
+            return {"Round": round_, "Text": "Hello to you."}
+        case "Exception":
+            return {"Code": 1001, "Message": "emitted by the sandbox", "Round": round_}
+        case "Interrupted":
+            return {"Round": round_, "Reason": 1, "PlayedText": ""}
+        case "UserSpeakAction":
+            return {"UserId": user_id, "Action": "SPEAK_BEGIN", "Round": round_}
+        case "AgentInstanceStatus":
+            return {"Status": "IDLE", "Round": round_}
+        case "AgentSpeakAction":
+            return {"Action": "SPEAK_BEGIN"}
+        case "UserAudioData":
+            return {"UserId": user_id, "Round": round_, **SILENCE}
+        case "AgentInstanceCreated":
+            return {"CreatedTimestamp": int(now * 1000)}
+        case "AgentInstanceDeleted":
+            return {"Code": 0, "DeletedTimestamp": int(now * 1000)}
+        case "AgentInstanceMetaInfo":
+            return {"Round": round_, "MetaInfo": {}}
+        case _:
+            return {}

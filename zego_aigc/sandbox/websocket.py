@@ -1,0 +1,124 @@
+"""The WebSocket that feeds a drive: Start, PCM in binary frames, Stop. Misuse closes it with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+if TYPE_CHECKING:
+    from zego_aigc.sandbox.app import App
+    from zego_aigc.sandbox.drives import Drive
+
+__all__ = ["CLOSE_CODES", "feed"]
+
+CLOSE_CODES = {
+    1000: "Stop was received",
+    4000: "a message breaks the protocol",
+    4001: "the drive was interrupted",
+    4003: "no such drive, or the token is not its own",
+    4009: "the drive has a connection already, or had one",
+}
+"""How the sandbox closes the connection. The vendor documents no codes."""
+
+
+class _Misuse(Exception):
+    """What the sender did that it must not do."""
+
+
+async def feed(request: web.BaseRequest, apps: Mapping[int, App]) -> web.StreamResponse:
+    """Take a connection for a drive and hold it until Stop, misuse, or the end of the drive."""
+    socket = web.WebSocketResponse(max_msg_size=1 << 20)
+    await socket.prepare(request)
+    query = request.rel_url.query
+    drive = _find(apps, query.get("task", ""), query.get("token", ""))
+    if drive is None:
+        await socket.close(code=4003, message=CLOSE_CODES[4003].encode())
+        return socket
+    if drive.hang_up is not None or drive.close_code is not None:
+        await socket.close(code=4009, message=CLOSE_CODES[4009].encode())
+        return socket
+    cut: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+    drive.hang_up = lambda code, reason: None if cut.done() else cut.set_result((code, reason))
+    receiving = asyncio.ensure_future(_receive(socket, drive))
+    try:
+        await asyncio.wait([receiving, cut], return_when=asyncio.FIRST_COMPLETED)
+        code, reason = receiving.result() if receiving.done() else cut.result()
+    finally:
+        drive.hang_up = None
+        receiving.cancel()
+        await asyncio.wait([receiving])
+    drive.close_code, drive.close_reason = code, reason
+    drive.task.finish(drive, drive.task.app.clock.now(), failed=code != 1000)
+    await socket.close(code=code, message=reason.encode()[:123])
+    return socket
+
+
+def _find(apps: Mapping[int, App], task_id: str, token: str) -> Drive | None:
+    for app in apps.values():
+        if (task := app.tasks.get(task_id)) is not None and (drive := task.current) is not None and drive.token:
+            return drive if hmac.compare_digest(drive.token.encode(), token.encode("utf-8", "replace")) else None
+    return None
+
+
+async def _receive(socket: web.WebSocketResponse, drive: Drive) -> tuple[int, str]:
+    """Take in messages. The code and reason with which to close."""
+    try:
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                _take_sound(drive, message.data)
+            elif message.type is WSMsgType.TEXT and _obey(drive, message.data):
+                return 1000, CLOSE_CODES[1000]
+    except _Misuse as error:
+        return 4000, str(error)
+    return socket.close_code or 1006, "the connection was closed before Stop"
+
+
+def _take_sound(drive: Drive, data: bytes) -> None:
+    if drive.start is None:
+        raise _Misuse("audio came before Start")
+    drive.pcm += data
+    drive.frames += 1
+    if drive.frames == 1:
+        drive.task.speaks(drive, drive.task.app.clock.now())
+
+
+def _obey(drive: Drive, text: str) -> bool:
+    """Carry out a command; whether it was Stop."""
+    try:
+        command: Any = msgspec.json.decode(text)
+        action, payload = command["Action"], command["Payload"]
+        drive_id = payload["DriveId"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise _Misuse("a command is JSON with Action and Payload, and its Payload has a DriveId") from error
+    if drive_id != drive.drive_id:
+        raise _Misuse(f"DriveId must be {drive.drive_id}")
+    match action:
+        case "Start" if drive.start is None:
+            drive.start = _format(payload)
+        case "Start":
+            raise _Misuse("Start came twice")
+        case "Stop" if drive.start is None:
+            raise _Misuse("Stop came before Start")
+        case "Stop":
+            return True
+        case _:
+            raise _Misuse("Action must be Start or Stop")
+    return False
+
+
+def _format(payload: dict[str, Any]) -> dict[str, Any]:
+    rate, channel, voice = payload.get("SampleRate"), payload.get("Channel"), payload.get("VoiceChannel")
+    if rate is not None and not (isinstance(rate, int) and 8000 <= rate <= 48000):
+        raise _Misuse("SampleRate must be a number of Hz, such as 16000 or 24000")
+    if channel not in {None, 1, 2}:
+        raise _Misuse("Channel must be 1 or 2")
+    if voice not in {None, 0, 1, 2}:
+        raise _Misuse("VoiceChannel must be 0, 1 or 2")
+    if voice and channel != 2:
+        raise _Misuse("VoiceChannel chooses between two channels: Channel must be 2")
+    return payload

@@ -1,0 +1,57 @@
+# mypy: ignore-errors
+"""Mistakes that type checkers find before anything runs: each marked line must be an error to mypy and to pyright."""
+
+from __future__ import annotations
+
+from zego_aigc import Client, aiagent, digitalhuman
+
+
+async def missing_fields(client: Client) -> None:
+    await client.call(aiagent.RegisterAgent())  # error
+    await client.call(aiagent.RegisterAgent(name="n"))  # error
+    aiagent.LLM(url="u")  # error
+    aiagent.RTC(room_id="r", agent_stream_id="s", agent_user_id="u")  # error
+    digitalhuman.RTCConfig(room_id="r")  # error
+    digitalhuman.CreateDigitalHumanStreamTask(rtc_config=digitalhuman.RTCConfig(room_id="r", stream_id="s"))  # error
+
+
+async def wrong_fields(client: Client) -> None:
+    await client.call(aiagent.RegisterAgent(agent_id="a", nmae="n"))  # error
+    await client.call(aiagent.RegisterAgent(agent_id=1))  # error
+    await client.call(aiagent.RegisterAgent("a"))  # error
+    aiagent.LLM(url="u", model="m", temperature="hot")  # error
+    aiagent.AdvancedConfig(disable_tts=1)  # error
+    aiagent.CallbackConfig(llm_result=True)  # error
+    aiagent.CallbackConfig(llm_result=2)  # error
+    aiagent.SendAgentInstanceTTS(agent_instance_id="i", text="t", priority="Urgent")  # error
+    aiagent.MessageHistory(messages=["hello"])  # error
+    aiagent.UpdateAgentInstance(agent_instance_id="i", rtc=aiagent.CDN(url="u"))  # error
+    digitalhuman.DriveByRTCStream(task_id="t", rtc_config=digitalhuman.RTCConfig(room_id="r", stream_id="s"))  # error
+    aiagent.TTS.minimax(api_key="k", voice_id="v", volume=3)  # error
+    aiagent.TTS.minimax(voice_id="v")  # error
+    aiagent.ASR.tencent(input_sample_rate=44100)  # error
+
+
+async def wrong_results(client: Client) -> None:
+    task = await client.call(
+        digitalhuman.CreateDigitalHumanStreamTask(
+            digital_human_config=digitalhuman.DigitalHumanConfig(digital_human_id="d"),
+            rtc_config=digitalhuman.RTCConfig(room_id="r", stream_id="s"),
+        )
+    )
+    print(task.agent_instance_id)  # error
+    task.task_id = "other"  # error
+    await client.call({"AgentId": "a"})  # error
+    await client.call(aiagent.LLM(url="u", model="m"))  # error
+
+
+async def no_mistakes(client: Client) -> None:
+    await client.call(aiagent.RegisterAgent(agent_id="a", llm=aiagent.LLM(url="u", model="m", temperature=1)))
+    aiagent.TTS(vendor="Brand-new", params={"app": {"any": "thing"}})
+    aiagent.MessageHistory(sync_mode=aiagent.SyncMode.MESSAGES, messages=(aiagent.Message.user("hi"),))
+    aiagent.DigitalHuman(digital_human_id="d", config_id="tv", extra={"NewField": 1})
+    (agent,) = (await client.call(aiagent.QueryAgents(agent_ids=["a"]))).agents
+    await client.call(aiagent.UpdateAgent(agent_id="a", llm=agent.llm))
+    history = (await client.call(aiagent.GetAgentInstanceMsgList(agent_instance_id="i"))).message_list
+    aiagent.MessageHistory(sync_mode=1, messages=history)
+    digitalhuman.DriveByAudio(task_id="t", audio_url="u", voice_channel=digitalhuman.VoiceChannel.LEFT)

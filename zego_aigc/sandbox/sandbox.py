@@ -158,7 +158,8 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         await self._scope.open()
         front = self._front = Front(self.clock, self.apps, self.recording, self.faults, Backstage(self).handle)
-        server = web.Server(front.handle, request_factory=front.request, access_log=None)
+        # No lingering: what is left of a body that could not be read would be read again.
+        server = web.Server(front.handle, request_factory=front.request, access_log=None, lingering_time=0)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
         await runner.setup()
         self._runner = runner

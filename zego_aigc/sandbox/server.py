@@ -244,7 +244,7 @@ async def _content(request: web.BaseRequest) -> bytes | None:
     """The body; None if it cannot be read: too large, or not encoded as its headers say."""
     try:
         return await request.read()
-    except (web.HTTPException, ValueError, OSError):
+    except (web.HTTPException, web.RequestPayloadError):
         return None
 
 

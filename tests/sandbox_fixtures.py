@@ -1,0 +1,25 @@
+"""A sandbox without a rate limit, and a client of it that owes nothing to the library."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from vendor_client import VendorClient
+
+from zego_aigc.sandbox import Pace, Sandbox
+
+__all__ = ["sandbox", "vendor"]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(rate_limit=None, pace=Pace(think=1, character=0.1)) as running:
+        yield running
+
+
+@pytest.fixture
+async def vendor(sandbox: Sandbox) -> AsyncIterator[VendorClient]:
+    async with aiohttp.ClientSession() as session:
+        yield VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)

@@ -12,6 +12,7 @@ import msgspec
 
 from zego_aigc._decoding import dec_hook
 from zego_aigc._naming import wire
+from zego_aigc._secrets import MASK
 
 __all__ = ["Envelope", "Unreadable", "excerpt", "read"]
 
@@ -89,8 +90,29 @@ def _without_nulls(value: Any) -> Any:
 
 
 def excerpt(body: bytes, most: int = 200) -> str:
-    """The beginning of a body as one clean line: tags and control characters gone, cut to `most` characters."""
+    """The beginning of a body as one clean line: tags and control characters gone, cut to `most` characters.
+
+    Strings in JSON are masked unless their key says that they are a message: an answer that is broken or of an unexpected
+    shape may hold credentials or a token anywhere.
+    """
     text = body[: most * 16].decode("utf-8", "replace")
     text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if re.search(r'[{\[,]\s*"', text):
+        text = _masked(text)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+_MESSAGES = frozenset({"message", "msg", "error", "reason", "detail", "title", "status", "requestid", "request_id"})
+
+
+def _masked(text: str) -> str:
+    key = ""
+
+    def shown(string: re.Match[str]) -> str:
+        nonlocal key
+        if string[2]:
+            key = string[1].lower()
+        return string[0] if string[2] or key in _MESSAGES else f'"{MASK}"'
+
+    return re.sub(r'"((?:[^"\\]|\\.)*)(?:"(\s*:)?|$)', shown, text)

@@ -11,17 +11,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zego_aigc._calling import Call, Response
+from zego_aigc._calling import Call, LookUp, Response
 from zego_aigc._clock import http_date
+from zego_aigc._outlasting import join
+from zego_aigc._retry import Ending
 from zego_aigc.aiagent import QueryAgents, RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks, StreamTask
-from zego_aigc.errors import AlreadyExists, ApiError, NotFound, TimedOut, ZegoError
+from zego_aigc.errors import (
+    AlreadyExists,
+    ConfigurationError,
+    NotFound,
+    TimedOut,
+    ZegoError,
+)
 
 if TYPE_CHECKING:
     from zego_aigc.actions import Action
     from zego_aigc.client import Client
+    from zego_aigc.pool import SessionPool
 
 __all__ = ["SETTLE", "Reconciler"]
 
@@ -37,9 +46,9 @@ class Reconciler:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._tasks = _Shared(self._query_tasks)
+        self._tasks = _Shared(client.pool, self._query_tasks)
 
-    def for_action(self, action: Action[Any]) -> Callable[[Call, ZegoError], Awaitable[Response[Any] | None]] | None:
+    def look_up_for(self, action: Action[Any]) -> LookUp | None:
         """The look-up for an Action; None where there is none."""
         match action:
             case RegisterAgent():
@@ -62,60 +71,80 @@ class Reconciler:
 
     async def find_task(self, action: CreateDigitalHumanStreamTask, *, sent: float) -> StreamTask | None:
         """The running task on the Action's room and stream, made no earlier than `sent` (monotonic); None if there is none."""
-        asked = time.monotonic()
+        holder = await self._holder(action)
+        return StreamTask(task_id=holder.task_id) if holder is not None and holder.is_of(action, sent) else None
+
+    async def _holder(self, action: CreateDigitalHumanStreamTask) -> _Holder | None:
+        """The running task that has the Action's StreamId."""
         response = await self._tasks.get()
         now = http_date(response.headers.get("Date"))
+        if now is None:
+            now = time.time()
         for task in response.result.task_list:
-            if (task.room_id, task.stream_id) == (action.rtc_config.room_id, action.rtc_config.stream_id):
-                age = (time.time() if now is None else now) - (task.create_time or 0)
-                if age <= asked - sent + (time.monotonic() - asked) + SLACK:
-                    return StreamTask(task_id=task.task_id)
+            if task.stream_id == action.rtc_config.stream_id:
+                made = time.monotonic() - (now - (task.create_time or 0))
+                return _Holder(task.task_id, task.room_id, made)
         return None
 
-    async def _lost_agent(self, call: Call, failure: ZegoError) -> Response[Any] | None:
-        ours = await self.find_agent(call.request.action, timeout=_remaining(call))
+    async def _lost_agent(self, call: Call, failure: ZegoError, _: Ending) -> Response[Any] | None:
+        ours = await self.find_agent(call.request.action, timeout=max(0.001, call.remaining()))
         if ours is None:
             return None
         if not ours:
             raise _taken(call, failure)
-        return _found(None, call)
+        return call.found(None)
 
-    async def _lost_task(self, call: Call, failure: ZegoError) -> Response[Any] | None:
+    async def _lost_task(self, call: Call, failure: ZegoError, ending: Ending) -> Response[Any] | None:
         assert call.first_sent is not None
+        late = TimedOut("there was no time left to find out whether the first attempt was carried out", waited_for="retry")
         try:
-            async with asyncio.timeout(_remaining(call)):
-                task = await self.find_task(call.request.action, sent=call.first_sent)
+            async with asyncio.timeout(call.remaining()):
+                holder = await self._holder(call.request.action)
         except TimeoutError as error:
-            if isinstance(error, ZegoError):
-                raise
-            raise TimedOut("the look-up took longer than the call may", waited_for="retry") from None
-        if task is not None:
-            return _found(task, call)
-        if isinstance(failure, ApiError) and failure.name == "StreamIdExists":
-            raise _taken(call, failure)
-        if _remaining(call) <= SETTLE:
-            raise TimedOut("the call's time is too short to find out whether it was carried out late", waited_for="retry")
-        await asyncio.sleep(SETTLE)
+            raise error if isinstance(error, ZegoError) else late from None
+        if holder is not None:
+            if not holder.is_of(call.request.action, call.first_sent):
+                raise _taken(call, failure)
+            return call.found(StreamTask(task_id=holder.task_id))
+        if ending is Ending.TAKEN:
+            call.raise_unknown(failure)  # somebody has the StreamId, and the list of running tasks does not say who
+        if ending is Ending.LOST:
+            if call.remaining() <= SETTLE:
+                raise late
+            await asyncio.sleep(SETTLE)
         return None
 
     async def _query_tasks(self, departing: Callable[[int], Awaitable[None]]) -> Response[Any]:
         return await self._client.call_with_response(QueryDigitalHumanStreamTasks(), before_send=departing)
 
 
+class _Holder(NamedTuple):
+    """A running stream task."""
+
+    task_id: str
+    room_id: str
+    made: float  # monotonic, within a second
+
+    def is_of(self, action: CreateDigitalHumanStreamTask, sent: float) -> bool:
+        return self.room_id == action.rtc_config.room_id and self.made >= sent - SLACK
+
+
 class _Shared:
     """A question that many ask at once is asked once: whoever comes before it leaves for the wire shares its answer."""
 
-    def __init__(self, ask: Callable[[Callable[[int], Awaitable[None]]], Awaitable[Response[Any]]]) -> None:
+    def __init__(self, pool: SessionPool, ask: Callable[[Callable[[int], Awaitable[None]]], Awaitable[Response[Any]]]) -> None:
+        self._pool = pool
         self._ask = ask
         self._boarding: asyncio.Task[Response[Any]] | None = None
 
     async def get(self) -> Response[Any]:
         task = self._boarding
         if task is None:
-            task = self._boarding = asyncio.ensure_future(self._run())
-            # Everybody may have left by the time that it fails.
-            task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
-        return await asyncio.shield(task)
+            task = self._boarding = self._pool.spawn(self._run())
+        await join(task)
+        if task.cancelled():
+            raise ConfigurationError("the client was closed during a look-up")
+        return task.result()
 
     async def _run(self) -> Response[Any]:
         me = asyncio.current_task()
@@ -128,14 +157,6 @@ class _Shared:
             return await self._ask(departing)
         finally:
             await departing(0)
-
-
-def _remaining(call: Call) -> float:
-    return max(0.001, (call.deadline or time.monotonic()) - time.monotonic())
-
-
-def _found(result: Any, call: Call) -> Response[Any]:
-    return Response(result, None, None, call.attempts, time.monotonic() - call.started)
 
 
 def _taken(call: Call, failure: ZegoError) -> AlreadyExists:

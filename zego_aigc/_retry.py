@@ -85,8 +85,8 @@ def next_step(ending: Ending, repeat: Repeat, *, may_have_run: bool) -> Step:
             return Step.UNKNOWN
         case Ending.GONE, Repeat.ENDS if may_have_run:
             return Step.DONE
-        case Ending.TAKEN, Repeat.CREATES if may_have_run:
-            return Step.LOOK_UP
+        case ((Ending.TAKEN | Ending.GONE | Ending.REFUSED), Repeat.CREATES) if may_have_run:
+            return Step.LOOK_UP  # this attempt did nothing, but the one before may have been carried out late
         case _:
             return Step.RAISE
 

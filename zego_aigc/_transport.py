@@ -1,17 +1,18 @@
 """The one seam to the network: a signed POST out, an answer back, aiohttp's exceptions turned into ours.
 
-Nothing outside this module and :mod:`zego_aigc.pool` knows aiohttp.
+Nothing outside this module, :mod:`zego_aigc.pool` and :mod:`zego_aigc._audio` knows aiohttp.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.payload import BytesPayload
 
-from zego_aigc.errors import BadResponse, ConnectFailed, TransportError
+from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from zego_aigc.limiter import Permit
 
-__all__ = ["MAX_ANSWER", "Answer", "Outgoing", "post"]
+__all__ = ["MAX_ANSWER", "Answer", "Outgoing", "post", "reason", "touch"]
 
 MAX_ANSWER = 8 * 2**20
 """Bytes that an answer may have."""
@@ -33,6 +34,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
+_heard: WeakSet[Any] = WeakSet()
+"""Plain connections on which an answer has come: no proxy in between holds up what is sent on them."""
+
+
 class Outgoing(BytesPayload):
     """A request body that knows when it leaves for the wire.
 
@@ -43,21 +48,37 @@ class Outgoing(BytesPayload):
     def __init__(self, body: bytes, permit: Permit) -> None:
         super().__init__(body, content_type="application/json")
         self._permit = permit
+        self._unproven: Any = None  # the connection, if nothing was heard on it before
         self.begun = False
         """Whether any byte of the request may have left."""
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the body, and count the request as departed."""
+        transport = writer.transport
+        if transport is None or transport.is_closing():
+            # Headers and body leave in one write, which such a transport refuses: nothing is sent.
+            raise aiohttp.ClientConnectionResetError("the connection was closing")
         self.begun = True
         try:
             await super().write_with_length(writer, content_length)
-        except aiohttp.ClientConnectionResetError:
-            # The transport was closing already, and headers and body are refused as one: nothing was sent.
-            self.begun = False
-            raise
         finally:
-            if self.begun:
-                self._permit.departed()
+            self._depart(transport)
+
+    def _depart(self, transport: Any) -> None:
+        permit = self._permit
+        # A handshake of TLS has been heard, and limiters need not know of proofs at all.
+        if transport.get_extra_info("sslcontext") is None and transport not in _heard and hasattr(permit, "answered"):
+            self._unproven = transport
+            permit.departed(unproven=True)
+        else:
+            permit.departed()
+
+    def answered(self) -> None:
+        """An answer has begun to come."""
+        if (answered := getattr(self._permit, "answered", None)) is not None:
+            answered()
+            if self._unproven is not None:
+                _heard.add(self._unproven)
 
 
 async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, options: Mapping[str, Any]) -> Answer:
@@ -67,48 +88,69 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
         ConnectFailed: no byte of the request was sent.
         BadResponse: the answer is too large or broke off.
         TransportError: the connection broke before an answer came; the request may have arrived.
+        ConfigurationError: the session is closed.
     """
+    # Failures are raised outside of the handlers, so that aiohttp's own errors do not hang on to them as context:
+    # their texts hold the URL, and the URL holds the signature.
     try:
         response = await session.post(url, data=outgoing, allow_redirects=False, **options)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise _translated(error, url, outgoing) from error
-    try:
-        if response.content_length is not None and "Content-Encoding" not in response.headers:
-            too_large = response.content_length > MAX_ANSWER
-            body = b"" if too_large else await response.read()
+    except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not session.closed:
+            raise
+        failure = _before_answer(error, session, url, outgoing)
+    else:
+        outgoing.answered()
+        try:
+            if (size := response.content_length) is not None and "Content-Encoding" not in response.headers:
+                body = await response.read() if size <= MAX_ANSWER else None
+            else:
+                body = await _read_bounded(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            text = f"the answer of {url.host} broke off: {reason(error)}"
         else:
-            body, too_large = await _read_bounded(response)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise BadResponse(f"the answer of {url.host} broke off: {_reason(error)}", status=response.status) from error
-    finally:
-        # A connection whose answer was read to the end has gone back to the pool by now; any other is not used again.
-        response.close()
-    if too_large:
-        raise BadResponse(f"the answer of {url.host} is larger than {MAX_ANSWER} bytes", status=response.status)
-    return Answer(response.status, response.headers, body)
+            if body is not None:
+                return Answer(response.status, response.headers, body)
+            text = f"the answer of {url.host} is larger than {MAX_ANSWER} bytes"
+        finally:
+            # A connection whose answer was read to the end has gone back to the pool by now; any other is not used again.
+            response.close()
+        failure = BadResponse(text, status=response.status)
+    raise failure
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > MAX_ANSWER:
-            return b"", True
+            return None
         chunks.append(chunk)
-    return b"".join(chunks), False
+    return b"".join(chunks)
 
 
-def _translated(error: Exception, url: URL, outgoing: Outgoing) -> TransportError:
-    where = f"{url.host}:{url.port}" if url.port not in (80, 443) else str(url.host)
-    if not outgoing.begun:
-        return ConnectFailed(f"cannot reach {where}: {_reason(error)}. Nothing was sent; check the address and the network")
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | ValueError):
-        return BadResponse(f"{where} answered with something that is not HTTP: {_reason(error)}")
-    return TransportError(f"the connection to {where} broke before the answer came: {_reason(error)}")
+def _before_answer(
+    error: Exception, session: aiohttp.ClientSession, url: URL, outgoing: Outgoing
+) -> TransportError | ConfigurationError:
+    where = f"{url.host}:{url.port}" if url.port not in {80, 443} else str(url.host)
+    failure: TransportError | ConfigurationError
+    if outgoing.begun:
+        if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | ValueError):
+            failure = BadResponse(f"{where} answered with something that is not HTTP: {reason(error)}")
+        else:
+            failure = TransportError(f"the connection to {where} broke before the answer came: {reason(error)}")
+    elif session.closed:
+        failure = ConfigurationError("the client's aiohttp session is closed: make a new client")
+    else:
+        failure = ConnectFailed(
+            f"cannot reach {where}: {reason(error)}. Nothing was sent; check the address and the network", host=where
+        )
+    if isinstance(error, aiohttp.ClientConnectorError):
+        failure.__cause__ = error.os_error
+    return failure
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What happened, without the URL: it carries the signature."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
@@ -119,14 +161,16 @@ def _reason(error: Exception) -> str:
             return error.strerror or error.os_error.strerror or "no connection"
         case aiohttp.ServerDisconnectedError():
             return "the server closed it"
-        case aiohttp.ClientConnectionResetError():
-            return "it was closing"
-        case aiohttp.ClientResponseError():
-            return error.message or type(error).__name__
         case aiohttp.ClientPayloadError():
             return "the body is incomplete"
-        case OSError() if error.strerror and "http" not in error.strerror:
+        case TimeoutError():
+            return "no connection in time"
+        case aiohttp.ClientResponseError():
+            return (error.message or type(error).__name__).partition("\n")[0][:100]
+        case OSError() if error.strerror and "://" not in error.strerror:
             return error.strerror
+        case OSError():
+            return "it was closing"
         case _:
             return type(error).__name__
 
@@ -140,7 +184,9 @@ async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, 
     try:
         async with session.head(url, allow_redirects=False, **options) as response:
             await response.read()
+            return
     except (aiohttp.ClientConnectionError, OSError) as error:
-        raise ConnectFailed(f"cannot reach {url.host}: {_reason(error)}. Check the address and the network") from error
+        failure = ConnectFailed(f"cannot reach {url.host}: {reason(error)}. Check the address and the network", host=url.host)
     except aiohttp.ClientError:
-        pass  # it answered, however badly: there is a connection
+        return  # it answered, however badly: there is a connection
+    raise failure

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-import anyio
 import msgspec
 import yarl
 
 from zego_aigc import _checking, _lists
-from zego_aigc._calling import Attempt, Call, Outcome, Request, Response, Route
-from zego_aigc._codes import RETURN_CODES
+from zego_aigc._calling import Call, Response, Route
 from zego_aigc._creating import Orphan, run_create
+from zego_aigc._ending import Endings
+from zego_aigc._judging import RawAction, Request
 from zego_aigc._reconcile import Reconciler
-from zego_aigc._retry import Ending, ending_of_refusal
 from zego_aigc._secrets import scrub
+from zego_aigc._telling import Attempt, Hooks, Outcome, logger, notify
 from zego_aigc.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.aiagent import (
     CreateAgentInstance,
@@ -30,7 +29,7 @@ from zego_aigc.aiagent import (
     RegisteredAgent,
 )
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
-from zego_aigc.errors import ApiError, ConfigurationError, OutcomeUnknown, ZegoError
+from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
 from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
 from zego_aigc.pool import SessionPool
 
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from zego_aigc.quota import Quota
 
 __all__ = ["Client"]
-
-logger = logging.getLogger("zego_aigc")
 
 T = TypeVar("T")
 
@@ -83,7 +80,7 @@ class Client:
         proxy: URL of an HTTP proxy.
         session: an aiohttp session to use; it stays open.
         pool: a :class:`~zego_aigc.SessionPool` to share; it stays open. `limiter`, `proxy` and `session` are then the pool's.
-        on_orphan: called with what a cancelled create has made or may have made. Otherwise it is logged as a warning.
+        on_orphan: called with what a cancelled create has made or may have made, beside the warning in the log.
         on_attempt: called after each attempt with an ``Attempt``.
         on_result: called after each call with an ``Outcome``.
 
@@ -112,9 +109,11 @@ class Client:
     ) -> None:
         if pool is not None and (limiter is not None or proxy is not None or session is not None):
             raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
+        if region is not None and aiagent_url is not None:
+            raise ConfigurationError("give either region or aiagent_url, not both: each names the host of AI Agent")
         self._timeout = _checked_timeout(timeout)
         urls = {
-            Service.AI_AGENT: _base_url("aiagent_url", aiagent_url or _regional(region, aiagent_url)),
+            Service.AI_AGENT: _base_url("aiagent_url", aiagent_url or _regional_url(region)),
             Service.DIGITAL_HUMAN: _base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL),
         }
         self._owns_pool = pool is None
@@ -130,21 +129,22 @@ class Client:
         self.quota = quota
         """The budget of live instances, if there is one."""
         self._on_orphan = on_orphan
-        self._unended: dict[str, Action[None]] = {}  # what handles could not end
+        self._endings = Endings(self)
         self._reconciler = Reconciler(self)
 
         def scrubbed(text: str, action: Any) -> str:
-            return scrub(text, action, server_secret, callback_secret or "")
+            return scrub(text, action.body if isinstance(action, RawAction) else action, server_secret, callback_secret or "")
 
+        hooks = Hooks(on_attempt, on_result)
         self._routes = {
             service: Route(
                 self.pool,
                 self._signer,
                 self.pool.clock(str(url.origin())),
                 url,
+                url.host or "",
                 scrubbed,
-                on_attempt,
-                on_result,
+                hooks,
             )
             for service, url in urls.items()
         }
@@ -170,13 +170,16 @@ class Client:
             app_id = int(environ["ZEGO_APP_ID"])
         except ValueError:
             raise ConfigurationError("ZEGO_APP_ID must be a number: the AppId from the ZEGOCLOUD console") from None
+        given = set(options)
         for option, name in (
             ("callback_secret", "ZEGO_CALLBACK_SECRET"),
             ("region", "ZEGO_REGION"),
             ("aiagent_url", "ZEGO_AIAGENT_URL"),
             ("digitalhuman_url", "ZEGO_DIGITALHUMAN_URL"),
         ):
-            if value := environ.get(name, "").strip():
+            # A host that the caller gives rules out the environment's, whichever way either is named.
+            hidden = option in {"region", "aiagent_url"} and not given.isdisjoint({"region", "aiagent_url"})
+            if not hidden and (value := environ.get(name, "").strip()):
                 options.setdefault(option, value)
         return cls(app_id, environ["ZEGO_SERVER_SECRET"].strip(), **options)
 
@@ -227,7 +230,7 @@ class Client:
         deadline_from: Literal["call", "grant"] = "call",
     ) -> Response[T]:
         """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
-        return await self._start(action, timeout, before_send, deadline_from, self._on_orphan)
+        return await self._start(action, timeout, before_send, deadline_from, self.tell_orphan)
 
     async def _start(
         self,
@@ -235,28 +238,20 @@ class Client:
         timeout: float | None,
         before_send: Callable[[int], Awaitable[None]] | None,
         deadline_from: Literal["call", "grant"],
-        on_orphan: Callable[[Orphan], object] | None,
+        on_orphan: Callable[[Orphan], object],
     ) -> Response[T]:
         self.pool.bind()
         repeat = action.repeatable()
-        request = Request(
-            type(action).__name__,
-            repeat,
-            _checking.encode(action),
-            action.result,
-            action,
-            self._reconciler.for_action(action) if repeat is Repeat.CREATES else None,
-        )
+        creates = repeat is Repeat.CREATES
         call = Call(
             self._routes[action.service],
-            request,
+            Request(type(action).__name__, repeat, _checking.encode(action), action.result, action),
             self._timeout if timeout is None else _checked_timeout(timeout),
-            before_send,
+            before_send=before_send,
             from_grant=deadline_from == "grant",
+            look_up=self._reconciler.look_up_for(action) if creates else None,
         )
-        if repeat is Repeat.CREATES:
-            return await run_create(call, self.pool, on_orphan)
-        return await call.run()
+        return await (run_create(call, self.pool, on_orphan) if creates else call.run())
 
     async def call_raw(
         self,
@@ -290,36 +285,37 @@ class Client:
                 )
             service = ACTIONS[name].service
         self.pool.bind()
-        request = Request(name, repeat, msgspec.json.encode(body), Any, dict(body), None)
+        try:
+            encoded = msgspec.json.encode(body)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest([Problem("", "encoding", f"cannot be written as JSON: {error}")], action=name) from error
         call = Call(
             self._routes[service],
-            request,
+            Request(name, repeat, encoded, Any, RawAction(name, dict(body))),
             self._timeout if timeout is None else _checked_timeout(timeout),
-            None,
-            from_grant=False,
         )
-        if repeat is Repeat.CREATES:
-            return (await run_create(call, self.pool, self._on_orphan)).result
-        return (await call.run()).result
+        creates = repeat is Repeat.CREATES
+        return (await (run_create(call, self.pool, self.tell_orphan) if creates else call.run())).result
 
     async def look_up(self, action: Action[T], *, not_before: float | None = None) -> T | None:
         """Find what a create whose outcome is unknown has made.
 
         Args:
-            action: a :class:`~zego_aigc.digitalhuman.CreateDigitalHumanStreamTask` or
-                :class:`~zego_aigc.aiagent.RegisterAgent`.
+            action: a :class:`~zego_aigc.digitalhuman.CreateDigitalHumanStreamTask`.
             not_before: Unix time in seconds of the first attempt by this machine's clock: an older task on the same room and
                 stream is somebody else's.
 
         Returns:
-            What :meth:`call` would have returned, or None if it was not made. For a RegisterAgent, see :meth:`is_registered`.
+            What :meth:`call` would have returned, or None if it was not made. For a RegisterAgent, which returns None either
+            way, ask :meth:`is_registered`.
 
         Raises:
             OutcomeUnknown: the vendor has no look-up for this Action.
+            ConfigurationError: it is a RegisterAgent.
             ZegoError: the look-up itself failed.
         """
-        import time
-
+        if isinstance(action, RegisterAgent):
+            raise ConfigurationError("RegisterAgent returns None whether it was carried out or not: ask client.is_registered()")
         if isinstance(action, CreateDigitalHumanStreamTask):
             age = float("inf") if not_before is None else time.time() - not_before
             return await self._reconciler.find_task(action, sent=time.monotonic() - age)  # type: ignore[return-value]
@@ -340,7 +336,7 @@ class Client:
 
         Raises:
             ConnectFailed: a host cannot be reached.
-            TimeoutError: it takes too long.
+            TimedOut: it takes longer than `timeout`.
         """
         await self.pool.warmup({service.value: route.url for service, route in self._routes.items()}, connections, timeout)
 
@@ -410,31 +406,26 @@ class Client:
         Returns:
             Why it could not be ended, or None.
         """
-        error: ZegoError | None = None
-        self._unended[identity] = action
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.call(action, timeout=within)
-            except ApiError as refusal:
-                known = RETURN_CODES.get(refusal.code)
-                if ending_of_refusal(known.why if known else None, refusal.status) is not Ending.GONE:
-                    error = refusal
-            except ZegoError as failure:
-                error = failure
-        if error is None:
-            del self._unended[identity]
-            if self.quota is not None:
-                self.quota.ended(identity)
+        return await self._endings.end(identity, action, within)
+
+    def tell_orphan(self, orphan: Orphan) -> None:
+        """Report what a cancelled create left behind: as a warning, and to ``on_orphan``."""
+        name = orphan.action.name if isinstance(orphan.action, RawAction) else type(orphan.action).__name__
+        if not orphan.certain:
+            logger.warning("%s was cancelled without an answer: what it makes may exist, and then bills", name)
+        elif isinstance(orphan.result, msgspec.Struct):
+            logger.warning("%s was cancelled, but made %r: end it, or it goes on billing", name, orphan.result)
         else:
-            logger.warning("%s could not be ended, and goes on billing until it ends by itself: %s", identity, error)
-        return error
+            logger.warning("%s was cancelled, but was carried out", name)
+        notify(self._on_orphan, orphan)
 
     # --- closing
 
     async def aclose(self, *, drain: float = 5.0) -> list[str]:
         """Close the client. A pool that was given stays open.
 
-        Calls that make things get `drain` seconds to end, and what a handle could not end is tried once more.
+        What handles are ending gets `drain` seconds to be ended, what they could not end is tried once more, and calls
+        that make things get as long to come to an end.
 
         Args:
             drain: seconds.
@@ -442,14 +433,12 @@ class Client:
         Returns:
             The AgentInstanceIds and TaskIds of what could not be ended: it bills until it ends by itself.
         """
-        if self._unended and not self.pool.closed:
-            with anyio.CancelScope(shield=True):
-                async with anyio.create_task_group() as group:
-                    for identity, action in list(self._unended.items()):
-                        group.start_soon(partial(self.end, identity, action, within=drain))
+        cancelled = None if self.pool.closed else await self._endings.finish(drain)
         if self._owns_pool:
             await self.pool.aclose(drain=drain)
-        return list(self._unended)
+        if cancelled is not None:
+            raise cancelled
+        return self._endings.unended
 
     # --- lists
 
@@ -482,16 +471,15 @@ class Client:
 
 
 def _checked_timeout(timeout: float) -> float:
-    if not 0 < timeout < float("inf"):
+    # Callers may have read it from a file: None and text are refused as well.
+    if not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r}: every wait has a bound")
     return timeout
 
 
-def _regional(region: str | None, url: str | None) -> str:
+def _regional_url(region: str | None) -> str:
     if region is None:
         return AIAGENT_URL
-    if url is not None:
-        raise ConfigurationError("give either region or aiagent_url, not both")
     if region.lower() not in REGIONS:
         known = ", ".join(f"{short} ({place})" for short, place in REGIONS.items())
         raise ConfigurationError(f"region {region!r} is not known; there are {known}")
@@ -499,7 +487,13 @@ def _regional(region: str | None, url: str | None) -> str:
 
 
 def _base_url(name: str, value: str) -> yarl.URL:
-    url = yarl.URL(value)
+    try:
+        url = yarl.URL(value)
+    except ValueError:
+        url = yarl.URL()
     if url.scheme not in {"http", "https"} or not url.host or url.query_string or url.fragment or url.user:
-        raise ConfigurationError(f"{name} must be an http or https URL with nothing after the path, not {value!r}")
-    return url if url.path else url.with_path("/")
+        # The value is not repeated: it may hold a password.
+        raise ConfigurationError(
+            f"{name} must be an http or https URL of a host, such as {AIAGENT_URL}: without credentials, query and fragment"
+        )
+    return url

@@ -11,7 +11,7 @@ The ending is shielded from cancellation and bounded in time. What could not be 
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from zego_aigc.quota import Hold
 
 __all__ = ["AgentInstance", "LiveAgentInstance", "StreamTask"]
-
-logger = logging.getLogger("zego_aigc")
 
 ResultT = TypeVar("ResultT")
 AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)
@@ -72,7 +70,12 @@ class _Handle(Generic[ResultT]):
         raise NotImplementedError
 
     def _max_idle_time(self) -> float:
+        """Seconds after which the service ends it by itself, if nobody uses it."""
         return self._longest_unseen
+
+    def _longest_life(self) -> float:
+        """Seconds after which the service ends it in any case."""
+        return math.inf
 
     async def __aenter__(self) -> Self:
         if self._created is not None:
@@ -85,22 +88,24 @@ class _Handle(Generic[ResultT]):
         except BaseException as error:
             await self._clear_up(error, orphans)
             raise
-        if self._hold is not None:
-            self._hold.live(self._id(created))
+        self._made(created)
         self._created = created
         return self
+
+    def _made(self, created: ResultT) -> None:
+        if self._hold is not None:
+            self._hold.live(self._id(created), expires_in=self._longest_life())
 
     async def _clear_up(self, error: BaseException, orphans: list[Orphan]) -> None:
         """A create that failed or was cancelled: end what it made, and settle its place in the quota."""
         for orphan in orphans:
-            if orphan.result is None:
-                error = OutcomeUnknown("cancelled without an answer", action=orphan.action)
-                logger.warning("%s was cancelled without an answer: what it makes may exist", type(orphan.action).__name__)
-            else:
-                if self._hold is not None:
-                    self._hold.live(self._id(orphan.result))
-                await self._client.end(self._id(orphan.result), self._end(self._id(orphan.result)), within=ENDING)
+            if orphan.certain:
+                self._made(orphan.result)
+                identity = self._id(orphan.result)
+                await self._client.end(identity, self._end(identity), within=ENDING)
                 return
+            self._client.tell_orphan(orphan)
+            error = OutcomeUnknown("cancelled without an answer", action=orphan.action)
         if self._hold is None:
             return
         if isinstance(error, OutcomeUnknown):
@@ -216,6 +221,9 @@ class StreamTask(_Handle[digitalhuman.StreamTask]):
 
     def _max_idle_time(self) -> float:
         return getattr(self._create, "max_idle_time", None) or self._longest_unseen
+
+    def _longest_life(self) -> float:
+        return getattr(self._create, "ttl", None) or 86400.0
 
     async def drive_text(self, text: str, tts_config: digitalhuman.TTSConfig, **options: Any) -> digitalhuman.Drive:
         """Have a text spoken, up to 1800 characters; `options` are the other fields of DriveByText."""

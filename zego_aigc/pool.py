@@ -14,7 +14,7 @@ from zego_aigc import _transport
 from zego_aigc._clock import ServerClock
 from zego_aigc._retry import RetryBudget
 from zego_aigc._version import __version__
-from zego_aigc.errors import ConfigurationError
+from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
 from zego_aigc.limiter import LocalLimiter
 from zego_aigc.signing import Signer
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from zego_aigc.limiter import Limiter
 
 __all__ = ["SessionPool"]
+
+CONNECTING = 8.0
+"""Seconds that connecting (TCP and TLS) may take."""
 
 _HEADERS = {
     "Content-Type": "application/json",
@@ -77,7 +80,7 @@ class SessionPool:
             self._options["headers"] = _HEADERS
         self._signers: dict[tuple[int, str], Signer] = {}
         self._clocks: dict[str, ServerClock] = {}
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -116,7 +119,11 @@ class SessionPool:
         if self._closed:
             raise ConfigurationError("the client is closed: make a new one")
         if self._loop is not None:
-            raise ConfigurationError("the client belongs to another event loop: make one client for each loop")
+            raise ConfigurationError(
+                "the client belongs to another event loop: make it anew for each loop, inside of what asyncio.run() runs"
+            )
+        if self._borrowed is not None and self._borrowed.closed:
+            raise ConfigurationError("the aiohttp session that was given is closed")
         self._loop = loop
         for careful, keepalive in self._keepalive.items():
             if self._borrowed is not None:
@@ -129,7 +136,8 @@ class SessionPool:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=_HEADERS,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the call's own deadline bounds everything
+                # The call's own deadline bounds everything; a host that does not even connect is worth another try before.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECTING),
             )
         return loop
 
@@ -147,14 +155,26 @@ class SessionPool:
 
         Raises:
             ConnectFailed: a host cannot be reached.
+            TimedOut: it takes longer than `within` seconds.
         """
         self.bind()
-        with anyio.fail_after(within):
-            async with anyio.create_task_group() as group:
-                for url in {*urls.values()}:
-                    for session in {*self._sessions.values()}:
-                        for _ in range(connections):
-                            group.start_soon(_transport.touch, session, url, self._options)
+        touches = [
+            self.spawn(_transport.touch(session, url, self._options))
+            for url in {*urls.values()}
+            for session in {*self._sessions.values()}
+            for _ in range(connections)
+        ]
+        try:
+            async with asyncio.timeout(within):
+                await asyncio.gather(*touches)
+        except TimeoutError as error:
+            if isinstance(error, ZegoError):
+                raise
+            raise TimedOut(f"connecting took longer than {within:g} s", waited_for="connect") from None
+        finally:
+            for touch in touches:
+                touch.cancel()
+            await asyncio.gather(*touches, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it."""
@@ -188,6 +208,16 @@ class SessionPool:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def __del__(self) -> None:
+        # A pool that was never closed holds nothing but idle connections: they go, without complaints about sessions
+        # that the user never saw.
+        if self._closed or self._loop is None or self._borrowed is not None:
+            return
+        for session in self._sessions.values():
+            if (connector := session.connector) is not None and (self._loop.is_running() or self._loop.is_closed()):
+                connector.close().__await__()  # closes at once; what it returns only waits for the sockets
+            session.detach()
 
     def __repr__(self) -> str:
         return f"SessionPool(limiter={self.limiter!r}, closed={self._closed})"

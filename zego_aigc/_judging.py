@@ -1,0 +1,121 @@
+"""What an answer means: a result, or an error and what it says about the work. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zego_aigc._codes import RETURN_CODES, api_error
+from zego_aigc._envelope import Envelope, Unreadable, excerpt, read
+from zego_aigc._retry import Ending, ending_of_refusal, retry_after
+from zego_aigc._secrets import mask_map
+from zego_aigc.actions import Repeat
+from zego_aigc.errors import BadResponse, ZegoError
+
+if TYPE_CHECKING:
+    from zego_aigc._clock import ServerClock
+    from zego_aigc._transport import Answer
+
+__all__ = ["RawAction", "Request", "Verdict", "judge"]
+
+
+class Request(NamedTuple):
+    """What is asked for."""
+
+    name: str
+    repeat: Repeat
+    body: bytes
+    result: Any
+    """The type of Data."""
+    action: Any
+    """The struct, or the :class:`RawAction`."""
+
+
+class RawAction:
+    """The request of a ``call_raw``: the vendor's name of an Action, and a body in wire form."""
+
+    __slots__ = ("body", "name")
+
+    def __init__(self, name: str, body: dict[str, Any]) -> None:
+        self.name = name
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"RawAction({self.name!r}, {mask_map(self.body)!r})"
+
+
+class Verdict(NamedTuple):
+    """An answer that is no result."""
+
+    error: ZegoError
+    ending: Ending
+
+
+def judge(
+    answer: Answer, request: Request, host: str, attempts: int, scrub: Callable[[str, Any], str], clock: ServerClock
+) -> Envelope[Any] | Verdict:
+    """What an answer means.
+
+    Args:
+        answer: what came back.
+        request: what was asked.
+        host: who answered, for messages.
+        attempts: how many times the request was tried, this time included.
+        scrub: takes the secrets of an Action out of a text.
+        clock: the service's time, to count a ``Retry-After`` from.
+    """
+    try:
+        envelope = read(answer.body, request.result)
+    except Unreadable as trouble:
+        return _unreadable(answer, request, str(trouble), host, attempts, scrub, clock)
+    if envelope.code == 0:
+        if answer.status < 300:
+            return envelope
+        return _unreadable(answer, request, "it says success all the same", host, attempts, scrub, clock)
+    known = RETURN_CODES.get(envelope.code)
+    error = api_error(
+        envelope.code,
+        message=scrub(envelope.message or "", request.action),
+        request_id=envelope.request_id,
+        action=request.name,
+        attempts=attempts,
+        status=answer.status,
+        data=mask_map(envelope.data) if isinstance(envelope.data, dict) else None,  # pyright: ignore[reportUnknownMemberType]
+        retry_after=_retry_after(answer, clock),
+    )
+    return Verdict(error, ending_of_refusal(known.why if known else None, answer.status))
+
+
+def _unreadable(
+    answer: Answer,
+    request: Request,
+    trouble: str,
+    host: str,
+    attempts: int,
+    scrub: Callable[[str, Any], str],
+    clock: ServerClock,
+) -> Verdict:
+    shown = scrub(excerpt(answer.body), request.action)
+    after = _retry_after(answer, clock)
+    if answer.status == 429:
+        error = api_error(
+            429, message=shown, action=request.name, attempts=attempts, status=429, retry_after=after
+        )  # fmt: skip
+        return Verdict(error, Ending.NOTHING_DONE)
+    if 300 <= answer.status < 400:
+        where = answer.headers.get("Location", "?").partition("?")[0]
+        what = f"HTTP status {answer.status}, a redirect to {where}, which is not followed"
+    else:
+        what = f"HTTP status {answer.status}, and the body is not usable: {trouble}"
+    return Verdict(
+        BadResponse(
+            f"{host} answered {request.name} with {what}: {shown!r}",
+            action=request.name, attempts=attempts, status=answer.status, excerpt=shown, retry_after=after,
+        ),
+        Ending.LOST,
+    )  # fmt: skip
+
+
+def _retry_after(answer: Answer, clock: ServerClock) -> float | None:
+    value = answer.headers.get("Retry-After")
+    return None if value is None else retry_after(value, now=clock.timestamp())

@@ -42,6 +42,7 @@ class Field:
     one_of: tuple[Any, ...] = ()
     known: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    values: str = "any"
     secret: bool = False
     secret_keys: tuple[str, ...] = ()
     deprecated: bool = False
@@ -252,7 +253,8 @@ def values(spec: Field) -> st.SearchStrategy[Any]:
             needed = st.fixed_dictionaries(
                 {key: st.dictionaries(st.text(max_size=4), st.text(max_size=4)) for key in spec.needs}
             )
-            more = st.dictionaries(st.text(max_size=4), JSON, max_size=2)
+            inner = st.text(max_size=6) if spec.values == "string" else JSON
+            more = st.dictionaries(st.text(max_size=4), inner, max_size=2)
             return st.tuples(more, needed).map(lambda both: {**both[0], **both[1]})
         case "list":
             assert spec.of is not None
@@ -314,6 +316,8 @@ def breaks(action: str) -> list[Broken]:
         found.extend(Broken(with_value(action, path, past), where, rule) for _, past, rule in bounds(spec))
         found.extend(Broken(with_value(action, path, wrong), where, "type") for wrong in WRONG[spec.kind])
         found.extend(Broken(with_value(action, path, {}), f"{where}.{key}", "required") for key in spec.needs)
+        if spec.values == "string":
+            found.append(Broken(with_value(action, path, {"a": "b", "key": 1}), f"{where}.key", "type"))
         if spec.required:
             without = with_value(action, path, plain_value(str(path[-1]), spec))
             nulled = copy.deepcopy(without)

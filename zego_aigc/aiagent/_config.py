@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from zego_aigc._constraints import Deprecated, Number, OneOf, Text
 from zego_aigc.actions import Advice, Wire
+from zego_aigc.errors import Problem
 
 __all__ = [
     "AdvancedConfig",
@@ -115,6 +116,13 @@ class AdvancedConfig(Wire, frozen=True, kw_only=True):
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request. A bad value may
     silence the agent."""
 
+    def rules(self) -> Iterable[Problem]:
+        """Rules between the fields.
+
+        - TTSParamPaths holds strings.
+        """
+        return () if self.tts_param_paths is None else _paths_problems(self.tts_param_paths)
+
 
 class LiveAdvancedConfig(Wire, frozen=True, kw_only=True):
     """How a live digital human behaves (``AdvancedConfig`` of its create call)."""
@@ -126,6 +134,19 @@ class LiveAdvancedConfig(Wire, frozen=True, kw_only=True):
     """Default ``False``; ``True`` makes the creation fail."""
     tts_param_paths: Mapping[str, str] | None = None
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request."""
+
+    def rules(self) -> Iterable[Problem]:
+        """Rules between the fields.
+
+        - TTSParamPaths holds strings.
+        """
+        return () if self.tts_param_paths is None else _paths_problems(self.tts_param_paths)
+
+
+def _paths_problems(paths: Mapping[str, object]) -> Iterable[Problem]:
+    for key, path in paths.items():
+        if not isinstance(path, str):
+            yield Problem(f"TTSParamPaths.{key}", "type", "must be a string: a dotted path")
 
 
 class DigitalHuman(Wire, frozen=True, kw_only=True):

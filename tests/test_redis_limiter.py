@@ -1,0 +1,438 @@
+"""The limit shared through Redis: several limiters and processes against one real server."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import random
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis_server import RedisServer
+
+from zego_aigc.errors import ConfigurationError
+from zego_aigc.redis import RedisLimiter
+
+pytestmark = pytest.mark.anyio
+
+WINDOW, GUARD = 0.2, 0.02
+_apps = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+def app_id() -> int:
+    """Books of its own for each test."""
+    return next(_apps)
+
+
+@pytest.fixture
+async def make(server: RedisServer) -> AsyncIterator[Callable[..., RedisLimiter]]:
+    """Limiters as several processes would have them: with connections of their own."""
+    made: list[RedisLimiter] = []
+
+    def one(**options: Any) -> RedisLimiter:
+        made.append(RedisLimiter(server.url, **{"limit": 4, "window": WINDOW, "guard": GUARD, "lease": 1.0} | options))
+        return made[-1]
+
+    yield one
+    for limiter in made:
+        await limiter.aclose()
+
+
+async def spend(limiter: RedisLimiter, app_id: int, times: list[float], *, delay: float = 0.0) -> None:
+    permit = await limiter.acquire(app_id, "A")
+    if delay:
+        await asyncio.sleep(delay)
+    times.append(time.monotonic())
+    permit.departed()
+
+
+def keeps_the_promise(times: list[float], limit: int = 4, span: float = WINDOW + GUARD) -> bool:
+    times = sorted(times)
+    return all(late - early > span for early, late in zip(times, times[limit:], strict=False))
+
+
+async def test_all_limiters_together_keep_the_limit_in_any_window(make: Callable[..., RedisLimiter], app_id: int) -> None:
+    times: list[float] = []
+    limiters = [make() for _ in range(3)]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for number in range(24):
+            tasks.create_task(spend(limiters[number % 3], app_id, times, delay=random.random() * 0.05))
+    assert len(times) == 24
+    assert keeps_the_promise(times)
+
+
+async def test_the_pace_comes_close_to_the_limit(make: Callable[..., RedisLimiter], app_id: int) -> None:
+    times: list[float] = []
+    limiters = [make() for _ in range(2)]
+    await spend(limiters[0], app_id, [])
+    await asyncio.sleep(WINDOW + GUARD)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for number in range(24):
+            tasks.create_task(spend(limiters[number % 2], app_id, times))
+    assert keeps_the_promise(times)
+    assert max(times) - min(times) < 2 * 5 * (WINDOW + GUARD)
+
+
+PROCESS = """
+    import asyncio, json, sys, time
+    from zego_aigc.redis import RedisLimiter
+
+    async def main(url, app_id, count, ending):
+        limiter = RedisLimiter(url, limit=4, window=0.2, guard=0.02, lease=1)
+        times = []
+        for _ in range(count):
+            permit = await limiter.acquire(app_id, "A")
+            times.append(time.monotonic())
+            if ending == "holds":
+                times.append(permit)
+            else:
+                permit.departed()
+        if ending == "holds":
+            print("holding", flush=True)
+            await asyncio.sleep(60)
+        await limiter.aclose()
+        print(json.dumps(times))
+
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+"""
+
+
+def process(server: RedisServer, app_id: int, count: int, ending: str = "departs") -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", textwrap.dedent(PROCESS), server.url, str(app_id), str(count), ending]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_of_one_host_keep_the_limit_together(server: RedisServer, app_id: int) -> None:
+    processes = [process(server, app_id, 8) for _ in range(3)]
+    times = [json.loads(one.communicate(timeout=20)[0]) for one in processes]
+    assert keeps_the_promise([moment for each in times for moment in each])
+
+
+async def test_actions_and_apps_do_not_wait_for_each_other(make: Callable[..., RedisLimiter], app_id: int) -> None:
+    limiter = make(limit=1, window=30.0, guard=0.0)
+    other = make(limit=1, window=0.01, guard=0.0, prefix="other")
+    async with asyncio.timeout(5):
+        (await other.acquire(app_id, "A")).departed()
+        (await other.acquire(app_id, "B")).departed()
+        (await other.acquire(next(_apps), "A")).departed()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await limiter.acquire(app_id, "A")
+
+
+# --- order -------------------------------------------------------------------------------------------------------
+
+
+async def test_callers_of_a_process_are_served_in_the_order_of_their_coming(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    limiter = make()
+    order: list[int] = []
+
+    async def call(number: int) -> None:
+        permit = await limiter.acquire(app_id, "A")
+        order.append(number)
+        permit.departed()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for number in range(10):
+            tasks.create_task(call(number))
+    assert order == list(range(10))
+
+
+async def test_a_process_with_many_callers_does_not_starve_one_with_a_single_caller(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    busy, single = make(limit=1), make(limit=1)
+    order: list[str] = []
+
+    async def call(limiter: RedisLimiter, name: str) -> None:
+        permit = await limiter.acquire(app_id, "A")
+        order.append(name)
+        permit.departed()
+
+    await call(busy, "first")
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for _ in range(6):
+            tasks.create_task(call(busy, "busy"))
+        await asyncio.sleep(0.05)
+        tasks.create_task(call(single, "single"))
+    assert "single" in order[:4]
+
+
+# --- giving back -------------------------------------------------------------------------------------------------
+
+
+async def test_a_released_permit_is_free_at_once_and_what_is_said_of_it_later_does_nothing(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    await spend(make(limit=1), app_id, [])
+    limiter = make(limit=1, window=60.0, guard=0.0, prefix="zego_aigc")
+    async with Redis.from_url(server.url) as redis:
+        await redis.set(f"zego_aigc:{{{app_id}}}:epoch", 1)  # books since long ago
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            permit = await limiter.acquire(app_id, "A")
+            permit.release()
+            permit.release()
+            permit.departed()
+            permit.answered()
+
+
+async def test_cancelled_callers_spend_nothing_and_leave_no_place_behind(
+    make: Callable[..., RedisLimiter], app_id: int, server: RedisServer
+) -> None:
+    limiter = make()
+    times: list[float] = []
+    randomness = random.Random(7)
+    waiting = [asyncio.create_task(spend(limiter, app_id, times)) for _ in range(40)]
+    for _ in range(40):
+        await asyncio.sleep(randomness.random() * 0.02)
+        if randomness.random() < 0.7:
+            randomness.choice(waiting).cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert keeps_the_promise(times)
+    await limiter.aclose()
+    async with Redis.from_url(server.url) as redis:
+        base = f"zego_aigc:{{{app_id}}}:A"
+        assert await redis.zcard(f"{base}:queue") == await redis.zcard(f"{base}:present") == 0
+        assert await redis.zcard(f"{base}:tokens") <= 4
+        await asyncio.sleep(WINDOW + GUARD + 0.01)
+        began = time.monotonic()
+        fresh = make()
+        for _ in range(4):
+            (await fresh.acquire(app_id, "A")).departed()
+        assert time.monotonic() - began < WINDOW
+
+
+async def test_an_answer_brings_a_token_back_sooner_than_the_guard(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    limiter = make(limit=1, window=0.1, guard=10.0)
+    async with Redis.from_url(server.url) as redis:
+        await redis.set(f"zego_aigc:{{{app_id}}}:epoch", 1)  # books since long ago
+    times: list[float] = []
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            permit = await limiter.acquire(app_id, "A")
+            times.append(time.monotonic())
+            permit.departed(unproven=True)
+            permit.answered()
+    assert keeps_the_promise(times, limit=1, span=0.1)
+
+
+async def test_a_complaint_of_the_service_slows_all_processes_down_for_a_while(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    one, other = make(limit=1), make(limit=1)
+    await spend(one, app_id, [])
+    one.too_fast(app_id, "A")
+    one.too_fast(app_id, "A")  # the same crowd
+    times: list[float] = []
+    for limiter in (one, other, one):
+        await spend(limiter, app_id, times)
+    # The guard of 0.02 becomes 0.04 by doubling.
+    assert keeps_the_promise(times, limit=1, span=WINDOW + 0.04)
+
+
+# --- deaths ------------------------------------------------------------------------------------------------------
+
+
+async def test_tokens_of_a_living_process_are_kept_beyond_the_lease_and_those_of_a_dead_one_come_back(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    holder = process(server, app_id, 4, "holds")
+    assert holder.stdout
+    assert await asyncio.to_thread(holder.stdout.readline) == "holding\n"
+    limiter = make()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2.0):  # two leases
+            await limiter.acquire(app_id, "A")
+    holder.kill()
+    holder.communicate()
+    died = time.monotonic()
+    async with asyncio.timeout(10):
+        await spend(limiter, app_id, [])
+    assert time.monotonic() - died > 0.5
+
+
+async def test_a_dead_process_in_the_queue_holds_up_the_others_for_a_second(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    limiter = make(limit=1)
+    await spend(limiter, app_id, [])
+    async with Redis.from_url(server.url) as redis:
+        now_s, now_us = await redis.time()
+        now = now_s * 1_000_000 + now_us
+        await redis.zadd(f"zego_aigc:{{{app_id}}}:A:queue", {"dead": now})
+        await redis.zadd(f"zego_aigc:{{{app_id}}}:A:present", {"dead": now + 1_000_000})
+    began = time.monotonic()
+    async with asyncio.timeout(5):
+        await spend(limiter, app_id, [])
+    assert time.monotonic() - began > 0.8
+
+
+async def test_a_server_clock_that_was_set_back_stalls_nobody_for_long(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    limiter = make(limit=1)
+    await spend(limiter, app_id, [])
+    async with Redis.from_url(server.url) as redis:
+        now_s, _ = await redis.time()
+        later = (now_s + 3600) * 1_000_000
+        await redis.zadd(f"zego_aigc:{{{app_id}}}:A:tokens", {"later": later})
+        await redis.zadd(f"zego_aigc:{{{app_id}}}:A:queue", {"later": 1})
+        await redis.zadd(f"zego_aigc:{{{app_id}}}:A:present", {"later": later})
+        await redis.set(f"zego_aigc:{{{app_id}}}:epoch", later)
+    async with asyncio.timeout(5):
+        await spend(limiter, app_id, [])
+
+
+# --- Redis gone --------------------------------------------------------------------------------------------------
+
+
+async def test_a_redis_without_books_gives_nothing_out_for_a_window_and_a_guard(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    times = [time.monotonic()]
+    await spend(make(), app_id, times)
+    assert times[1] - times[0] > WINDOW + GUARD
+
+
+async def test_while_redis_is_gone_callers_wait_and_then_go_on(caplog: pytest.LogCaptureFixture, app_id: int) -> None:
+    caplog.set_level(logging.INFO, "zego_aigc")
+    times: list[float] = []
+    with RedisServer() as own:
+        async with RedisLimiter(own.url, limit=4, window=WINDOW, guard=GUARD) as limiter:
+            for _ in range(4):
+                await spend(limiter, app_id, times)
+            last = await limiter.acquire(app_id, "A")
+            own.stop()
+            times.append(time.monotonic())
+            last.departed()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await limiter.acquire(app_id, "A")
+            waiting = asyncio.create_task(spend(limiter, app_id, times))
+            await asyncio.sleep(0.1)
+            own.start()
+            async with asyncio.timeout(10):
+                await waiting
+                for _ in range(8):
+                    await spend(limiter, app_id, times)
+    assert keeps_the_promise(times)
+    assert "Redis does not answer" in caplog.text
+    assert "Redis answers again" in caplog.text
+
+
+async def test_with_an_outage_limit_a_process_goes_on_by_itself_and_tells_redis_later(app_id: int) -> None:
+    times: list[float] = []
+    with RedisServer() as own:
+        async with RedisLimiter(own.url, limit=4, window=WINDOW, guard=GUARD, outage_limit=2) as limiter:
+            for _ in range(4):
+                await spend(limiter, app_id, times)
+            own.stop()
+            async with asyncio.timeout(10):
+                for _ in range(6):
+                    await spend(limiter, app_id, times)
+            assert keeps_the_promise(times)
+            assert keeps_the_promise(times[4:], limit=2)
+            own.start()
+            async with asyncio.timeout(10):
+                while limiter._link.is_down:
+                    await spend(limiter, app_id, times)
+                for _ in range(8):
+                    await spend(limiter, app_id, times)
+    assert keeps_the_promise(times)
+
+
+async def test_a_redis_that_hangs_counts_as_gone_after_a_while(app_id: int) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    hanging = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = hanging.sockets[0].getsockname()[1]
+    async with RedisLimiter(f"redis://127.0.0.1:{port}", outage_limit=1, window=0.05, patience=0.1) as limiter:
+        async with asyncio.timeout(5):
+            (await limiter.acquire(app_id, "A")).departed()
+    hanging.close()
+
+
+async def test_a_redis_that_refuses_is_an_error_and_not_waited_for(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    async with Redis.from_url(server.url) as redis:
+        await redis.set(f"zego_aigc:{{{app_id}}}:A:queue", "not a sorted set")
+    with pytest.raises(ConfigurationError, match="WRONGTYPE"):
+        await make().acquire(app_id, "A")
+
+
+# --- use ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_that_is_given_stays_open(server: RedisServer, app_id: int) -> None:
+    async with Redis.from_url(server.url, decode_responses=True) as redis:
+        async with RedisLimiter(redis, window=0.05) as limiter:
+            (await limiter.acquire(app_id, "A")).departed()
+        assert await redis.ping()
+
+
+async def test_closing_tells_redis_what_became_of_the_last_requests(server: RedisServer, app_id: int) -> None:
+    async with RedisLimiter(server.url, window=0.05, guard=0.0, prefix="closing") as limiter:
+        (await limiter.acquire(app_id, "A")).departed()
+        (await limiter.acquire(app_id, "A")).release()
+    async with Redis.from_url(server.url) as redis:
+        tokens: Any = await redis.zrange(f"closing:{{{app_id}}}:A:tokens", 0, -1, withscores=True)
+        ((_, score),) = tokens
+        now_s, now_us = await redis.time()
+        assert score < now_s * 1e6 + now_us + 1e5
+
+
+async def test_every_key_but_one_of_an_app_lapses_by_itself(server: RedisServer, app_id: int) -> None:
+    async with RedisLimiter(server.url, limit=1, window=0.05, prefix="lapses") as limiter:
+        await spend(limiter, app_id, [])
+        limiter.too_fast(app_id, "A")
+        await spend(limiter, app_id, [])
+    async with Redis.from_url(server.url) as redis:
+        keys = sorted([key.decode() async for key in redis.scan_iter(f"lapses:{{{app_id}}}*")])
+        lasting = [key for key in keys if await redis.pttl(key) < 0]
+    assert lasting == [f"lapses:{{{app_id}}}:epoch"]
+
+
+async def test_another_event_loop_is_told_that_the_limiter_is_not_its(make: Callable[..., RedisLimiter], app_id: int) -> None:
+    limiter = make()
+    await spend(limiter, app_id, [])
+
+    def elsewhere() -> None:
+        asyncio.run(spend(limiter, app_id, []))
+
+    with pytest.raises(ConfigurationError, match="one event loop"):
+        await asyncio.to_thread(elsewhere)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"limit": 0}, {"window": 0}, {"guard": -1}, {"lease": 0.5}, {"patience": 0}, {"outage_limit": 0}]
+)
+def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("outage_", "")):
+        RedisLimiter("redis://127.0.0.1", **wrong)
+
+
+def test_the_address_and_its_password_are_not_shown() -> None:
+    assert "hidden" not in repr(RedisLimiter("redis://:hidden@127.0.0.1"))

@@ -10,6 +10,29 @@
 from __future__ import annotations
 
 from zego_aigc.sandbox.app import App, Pace, Quotas
+from zego_aigc.sandbox.assets import Catalogue, Human, Voice
+from zego_aigc.sandbox.callbacks import Delivery
+from zego_aigc.sandbox.conversation import Question
+from zego_aigc.sandbox.faults import Fault, Faults, Situation
+from zego_aigc.sandbox.recording import Call, Recording
 from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, serve
 
-__all__ = ["DEFAULT_APP_ID", "DEFAULT_SERVER_SECRET", "App", "Pace", "Quotas", "Sandbox", "serve"]
+__all__ = [
+    "DEFAULT_APP_ID",
+    "DEFAULT_SERVER_SECRET",
+    "App",
+    "Call",
+    "Catalogue",
+    "Delivery",
+    "Fault",
+    "Faults",
+    "Human",
+    "Pace",
+    "Question",
+    "Quotas",
+    "Recording",
+    "Sandbox",
+    "Situation",
+    "Voice",
+    "serve",
+]

@@ -108,11 +108,11 @@ class Instance:
     def start(self) -> None:
         """Enter the account: kick who has the same user id, join the room in a moment, begin to idle."""
         app = self.app
-        # Voice instances are not refused for a stream id in use; the later one just fails to publish.
-        publishes = app.stream_ids.take(self.agent_stream_id, self)
         if (earlier := app.agent_user_ids.holder(self.agent_user_id)) is not None:
             earlier.end(Ended.KICKED, self.created_at)
         app.agent_user_ids.take(self.agent_user_id, self)
+        # Voice instances are not refused for a stream id in use; the later one just fails to publish.
+        publishes = app.stream_ids.take(self.agent_stream_id, self)
         app.instances[self.instance_id] = self
         app.alive[self.kind] += 1
         if not publishes:
@@ -368,6 +368,8 @@ def _effective(app: App, action: Any) -> dict[str, Any]:
 def _check_face(app: App, human: DigitalHuman) -> None:
     if human.config_id not in {None, "mobile", "web"}:
         raise Refusal(410001026, f"DigitalHuman.ConfigId: must be mobile or web (got {human.config_id!r})")
+    if human.encode_code not in {None, "H264", "VP8"}:
+        raise Refusal(410000014, f"DigitalHuman.EncodeCode: must be H264 or VP8 (got {human.encode_code!r})")
     if human.digital_human_id is None:
         return  # older pages of the vendor have it optional
     match app.catalogue.owner(human.digital_human_id):

@@ -1,0 +1,1 @@
+"""What the library costs, beside what its users might use instead: ``python -m benchmarks``."""

@@ -1,0 +1,61 @@
+"""Run the benchmarks: ``python -m benchmarks [--quick] [--json FILE] [--plot FILE] [PART...]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+
+from benchmarks.measure import pin
+from benchmarks.plot import bars
+from benchmarks.report import Table, as_json, as_text, machine
+
+PARTS = {
+    "calls": "benchmarks.calls",
+    "codec": "benchmarks.codec",
+    "limiters": "benchmarks.limiting",
+    "provisioning": "benchmarks.provisioning",
+    "imports": "benchmarks.imports",
+    "sandbox": "benchmarks.sandboxed",
+}
+
+
+def main() -> int:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="What zego_aigc costs, beside what else might be used. Everything stays on loopback.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which parts: {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="under a minute, to see that everything runs; figures are rough")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as JSON ('-': to standard output, alone)")
+    parser.add_argument("--plot", metavar="FILE", help="write a picture of the calls to FILE as SVG")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    speak = options.json != "-"
+    pin(0)
+    tables: list[Table] = []
+    if speak:
+        about = machine()
+        print(f"{about['processor']}, Python {about['python']}")
+        print(", ".join(f"{name} {version}" for name, version in about["packages"].items()), flush=True)
+    for part in options.parts or PARTS:
+        made = asyncio.run(importlib.import_module(PARTS[part]).run(quick=options.quick))
+        tables += made
+        if speak:
+            print(*(as_text(table) for table in made), sep="\n", flush=True)
+    if options.json:
+        if speak:
+            Path(options.json).write_text(as_json(tables), encoding="utf-8")
+        else:
+            print(as_json(tables))
+    if options.plot:
+        Path(options.plot).write_text(bars(tables), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What was measured, for people and for machines."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+PACKAGES = (
+    "zego_aigc", "aiohttp", "msgspec", "anyio", "httpx", "pydantic", "openai", "livekit-api", "agora-agents", "aiolimiter",
+    "pyrate-limiter", "throttled-py", "limits", "orjson", "uvloop",
+)  # fmt: skip
+
+
+class Target(NamedTuple):
+    """What a figure should be at most."""
+
+    what: str
+    found: float
+    most: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it is."""
+        return self.found <= self.most
+
+
+class Table(msgspec.Struct):
+    """One part's figures: a row for each contender."""
+
+    part: str
+    """The name by which the part is run: ``calls``, ``codec``..."""
+    title: str
+    """What was measured, in a line."""
+    columns: Sequence[str]
+    """The first names the contenders."""
+    rows: list[list[str | float | None]]
+    targets: list[Target] = []
+    """What the figures should be at most."""
+    skipped: list[str] = []
+    """Which contenders are left out, and why."""
+
+
+def machine() -> dict[str, Any]:
+    """Where this was measured, and with what."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def _processor() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def as_json(tables: Sequence[Table]) -> str:
+    """Everything, for machines."""
+    return msgspec.json.format(msgspec.json.encode({"machine": machine(), "tables": tables})).decode()
+
+
+def as_text(table: Table) -> str:
+    """One table, for people."""
+    cells = [list(table.columns), *([_shown(value) for value in row] for row in table.rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(table.columns))]
+    lines = [f"\n{table.title}"]
+    for row in cells:
+        first, *others = row
+        lines.append(
+            "  "
+            + "  ".join([first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(others, widths[1:], strict=True))])
+        )
+    lines.insert(2, "  " + "  ".join("-" * width for width in widths))
+    for what, found, most in table.targets:
+        lines.append(f"  {'met' if found <= most else 'MISSED'}: {what}: {_shown(found)}, at most {_shown(most)}")
+    lines += [f"  skipped: {text}" for text in table.skipped]
+    return "\n".join(lines)
+
+
+def _shown(value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.2f}" if abs(value) < 20 else f"{value:,.0f}"

@@ -1,0 +1,64 @@
+"""``zego-aigc call``."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# (free-form JSON)
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from zego_aigc._secrets import masked_wire
+from zego_aigc.actions import ACTIONS, Repeat, Service
+from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._out import complain, say
+from zego_aigc.errors import ConfigurationError
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send one Action and print what came back."""
+    body = _body(options.body)
+    data = asyncio.run(_call(options, body))
+    if not options.secrets:
+        known = ACTIONS.get(options.action)
+        data = masked_wire(known.result if known is not None else None, data)
+    say(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+    return 0
+
+
+async def _call(options: argparse.Namespace, body: dict[str, Any]) -> Any:
+    cls = ACTIONS.get(options.action)
+    async with client_from_environment(timeout=options.timeout) as client:
+        if cls is None:
+            service = None if options.service is None else Service(options.service)
+            return await client.call_raw(options.action, body, service=service, repeat=Repeat.ONCE)
+        response = await client.call_with_response(cls.from_wire(body))
+        complain(f"RequestId {response.request_id}, attempts: {response.attempts}, {response.elapsed:.3f} s")
+        return response.data
+
+
+def _body(text: str) -> dict[str, Any]:
+    """The request's body, given in the words of the command line.
+
+    Raises:
+        ConfigurationError: it is not a JSON object.
+    """
+    if text == "-":
+        raw = sys.stdin.read()
+    elif text.startswith("@"):
+        raw = Path(text[1:]).read_text(encoding="utf-8")
+    else:
+        raw = text
+    try:
+        body = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"BODY is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ConfigurationError('BODY must be a JSON object, such as {"AgentIds": ["guide"]}')
+    return body

@@ -1,0 +1,81 @@
+"""Events as JSON lines."""
+
+# pyright: reportUnknownVariableType=false
+# (results are of whatever type their Action declares)
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from zego_aigc._decoding import enc_hook
+from zego_aigc._secrets import masked_wire
+from zego_aigc.cli._out import say_json
+from zego_aigc.provisioning.events import Event, Finished, Outcome, Progress, Report, Started, Warned, error_facts
+
+__all__ = ["JsonDisplay", "outcome_line"]
+
+
+class JsonDisplay:
+    """One JSON object a line, on standard output."""
+
+    interval = 1.0
+
+    def begin(self) -> None: ...
+
+    def event(self, event: Event) -> None:
+        match event:
+            case Outcome():
+                say_json(outcome_line(event))
+            case Started(actions):
+                say_json({"event": "started", "actions": dict(actions)})
+            case Warned(message):
+                say_json({"event": "warning", "message": message})
+            case Finished(report):
+                say_json(_report_line(report))
+
+    def progress(self, progress: Progress) -> None:
+        say_json({"event": "progress"} | msgspec.to_builtins(progress))
+
+    def say(self, message: str) -> None:
+        say_json({"event": "note", "message": message})
+
+    def end(self, report: Report | None) -> None: ...
+
+
+def outcome_line(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON."""
+    result = outcome.result
+    if result is not None:
+        kind: type[msgspec.Struct] = type(result)
+        result = masked_wire(kind, msgspec.to_builtins(result, enc_hook=enc_hook))
+    line: dict[str, Any] = {
+        "event": "outcome",
+        "key": outcome.key,
+        "action": type(outcome.action).__name__,
+        "status": outcome.status,
+        "result": result,
+        "error": None if outcome.error is None else error_facts(outcome.error),
+        "origin": outcome.origin,
+        "earlier": outcome.earlier,
+        "request_id": outcome.request_id,
+        "attempts": outcome.attempts,
+    }
+    return {key: value for key, value in line.items() if value is not None}
+
+
+def _report_line(report: Report) -> dict[str, Any]:
+    return {
+        "event": "finished",
+        "total": report.total,
+        "done": report.done,
+        "earlier": report.earlier,
+        "failed": report.failed,
+        "unknown": report.unknown,
+        "pending": report.pending,
+        "rolled_back": report.rolled_back,
+        "stopped": report.stopped,
+        "seconds": round(report.seconds, 3),
+        "exit_status": report.exit_status,
+        "actions": {action: {k: v for k, v in counter.items() if v} for action, counter in report.counts.items()},
+    }

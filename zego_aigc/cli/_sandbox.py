@@ -1,0 +1,48 @@
+"""``zego-aigc sandbox``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from zego_aigc.cli._environment import credentials
+from zego_aigc.cli._out import say
+
+if TYPE_CHECKING:
+    from zego_aigc.sandbox import Sandbox
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to end."""
+    from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET
+
+    given = credentials()
+    app_id, secret = given or (DEFAULT_APP_ID, DEFAULT_SERVER_SECRET)
+
+    def ready(sandbox: Sandbox) -> None:
+        say(f"READY {sandbox.url}")
+        say(f"export ZEGO_APP_ID={app_id}")
+        if given is None:
+            say(f"export ZEGO_SERVER_SECRET={secret}")
+        say(f"export ZEGO_AIAGENT_URL={sandbox.url}")
+        say(f"export ZEGO_DIGITALHUMAN_URL={sandbox.url}")
+
+    async def serve_until_told() -> None:
+        from zego_aigc.sandbox import serve
+
+        account = {"app_id": app_id, "server_secret": secret, "quota": options.quota}
+        serving = asyncio.ensure_future(serve(ready=ready, port=options.port, **account))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):  # Windows: KeyboardInterrupt does it
+                loop.add_signal_handler(number, serving.cancel)
+        with suppress(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(serve_until_told())
+    return 0

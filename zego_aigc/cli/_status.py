@@ -1,0 +1,173 @@
+"""``zego-aigc status``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._out import say, say_json
+from zego_aigc.provisioning.events import error_facts
+from zego_aigc.provisioning.journal import Reading, Row, read_journal
+
+if TYPE_CHECKING:
+    from zego_aigc.provisioning.live import Presence
+
+__all__ = ["run"]
+
+MOST_SHOWN = 50
+
+
+def run(options: argparse.Namespace) -> int:
+    """Say what a journal knows."""
+    with read_journal(options.journal) as reading:
+        show: _Show = _Json() if options.json else _Text()
+        if options.live:
+            reading.refuse_ended_sandbox()
+            return asyncio.run(_live(reading, show))
+        counts = _counts(reading)
+        show.head(reading)
+        show.counts(counts)
+        for row in reading.rows("status IN ('failed', 'sent', 'unknown')"):
+            show.row(row, _shown(row.status, reading))
+        show.end()
+    return _exit_status(counts)
+
+
+def _counts(reading: Reading) -> dict[str, Counter[str]]:
+    counts: dict[str, Counter[str]] = {}
+    for (action, status), count in reading.counts().items():
+        counts.setdefault(action, Counter())[_shown(status, reading)] += count
+    return counts
+
+
+def _shown(status: str, reading: Reading) -> str:
+    if status == "sent":
+        return "in flight" if reading.in_use else "unknown"
+    return status
+
+
+def _exit_status(counts: dict[str, Counter[str]]) -> int:
+    seen = {status for counter in counts.values() for status, count in counter.items() if count}
+    if "failed" in seen:
+        return 1
+    return 3 if seen & {"unknown", "pending", "in flight"} else 0
+
+
+async def _live(reading: Reading, show: _Show) -> int:
+    from zego_aigc.provisioning.live import look
+
+    counts: dict[str, Counter[str]] = {}
+    async with client_from_environment() as client:
+        reading.require(client)
+        show.head(reading)
+        async for row, presence in look(client, reading):
+            counts.setdefault(row.action, Counter())[presence.word] += 1
+            show.presence(row, presence)
+    show.counts(counts)
+    show.end()
+    return 1 if any(counter["gone"] for counter in counts.values()) else 0
+
+
+class _Show:
+    def head(self, reading: Reading) -> None: ...
+
+    def counts(self, counts: dict[str, Counter[str]]) -> None: ...
+
+    def row(self, row: Row, status: str) -> None: ...
+
+    def presence(self, row: Row, presence: Presence) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class _Json(_Show):
+    def head(self, reading: Reading) -> None:
+        facts = reading.facts
+        say_json(
+            {
+                "event": "journal", "path": str(reading.path), "target": msgspec.to_builtins(facts.target),
+                "runs": facts.runs, "created": facts.created, "in_use": reading.in_use, "ended": reading.sandbox_ended,
+            }
+        )  # fmt: skip
+
+    def counts(self, counts: dict[str, Counter[str]]) -> None:
+        total = Counter[str]()
+        for counter in counts.values():
+            total += counter
+        say_json(
+            {"event": "counts", "actions": {action: dict(counter) for action, counter in counts.items()}, "total": dict(total)}
+        )
+
+    def row(self, row: Row, status: str) -> None:
+        say_json({"event": "entry", "key": row.key, "action": row.action, "status": status} | _facts(row))
+
+    def presence(self, row: Row, presence: Presence) -> None:
+        line: dict[str, Any] = {
+            "event": "entry", "key": row.key, "action": row.action, "id": row.made_id, "live": presence.there,
+            "state": presence.state,
+        }  # fmt: skip
+        if presence.error is not None:
+            line["error"] = error_facts(presence.error)
+        say_json(line)
+
+
+class _Text(_Show):
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def head(self, reading: Reading) -> None:
+        facts = reading.facts
+        created = "" if facts.created is None else time.strftime(", begun %Y-%m-%d %H:%M:%S UTC", time.gmtime(facts.created))
+        say(f"{reading.path}: {facts.target}{created}, {facts.runs} run{'s' if facts.runs != 1 else ''}")
+        if reading.sandbox_ended:
+            say("That sandbox has ended, and nothing of this exists any more.")
+        elif reading.in_use:
+            say("A run is going on.")
+
+    def counts(self, counts: dict[str, Counter[str]]) -> None:
+        width = max(map(len, counts), default=0)
+        for action, counter in counts.items():
+            say(f"  {action:<{width}}  {', '.join(f'{count} {status}' for status, count in counter.items())}")
+        if not counts:
+            say("  nothing")
+
+    def row(self, row: Row, status: str) -> None:
+        self._rows += 1
+        if self._rows > MOST_SHOWN:
+            return
+        facts = _facts(row)
+        why = facts.get("error", {}).get("message") or _known(row)
+        say(f"{status}: {row.key}: {' '.join(why.split())}")
+
+    def presence(self, row: Row, presence: Presence) -> None:
+        if presence.there and not presence.notable:
+            return
+        self._rows += 1
+        if self._rows <= MOST_SHOWN:
+            say(f"{presence.word}: {row.key} ({row.made_id}){f': {presence.detail}' if presence.detail else ''}")
+
+    def end(self) -> None:
+        if self._rows > MOST_SHOWN:
+            say(f"... and {self._rows - MOST_SHOWN} more: --json lists all")
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "attempts": row.attempts, "sent": row.last_sent, "stream_id": row.stream_id, "room_id": row.room_id,
+        "agent_id": row.agent_id, "id": row.made_id,
+    }  # fmt: skip
+    if row.error is not None:
+        facts["error"] = msgspec.json.decode(row.error)
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _known(row: Row) -> str:
+    sent = "" if row.last_sent is None else time.strftime(" at %H:%M:%S UTC", time.gmtime(row.last_sent))
+    where = f", stream {row.stream_id!r} in room {row.room_id!r}" if row.stream_id else ""
+    return f"the request left{sent}, and no answer was noted{where}"

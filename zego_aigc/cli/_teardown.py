@@ -1,0 +1,29 @@
+"""``zego-aigc teardown``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from zego_aigc.cli._drive import drive
+from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._provision import where
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Remove what a journal made."""
+    from zego_aigc.provisioning.journal import read_journal
+
+    with read_journal(options.journal) as reading:
+        reading.refuse_ended_sandbox()  # before credentials are asked for, which would be of no use
+    return asyncio.run(_teardown(options))
+
+
+async def _teardown(options: argparse.Namespace) -> int:
+    from zego_aigc.provisioning.teardown import Teardown
+
+    async with client_from_environment() as client:
+        operation = Teardown(client, options.journal)
+        return await drive(operation, options, title=f"Removing what {options.journal} made", where=where(client))

@@ -1,0 +1,43 @@
+"""Numbers and reports as short texts, for every kind of display."""
+
+from __future__ import annotations
+
+from zego_aigc.errors import ZegoError
+from zego_aigc.provisioning.events import Outcome, Report
+
+__all__ = ["duration", "error_text", "verdict"]
+
+
+def duration(seconds: float) -> str:
+    """``7.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02} min"
+
+
+def verdict(report: Report) -> str:
+    """How it ended, in one line."""
+    parts = [f"{report.done} of {report.total} done"]
+    if report.earlier:
+        parts[0] += f" ({report.earlier} of them earlier)"
+    parts += [
+        f"{count} {word}"
+        for count, word in ((report.failed, "failed"), (report.unknown, "unknown"), (report.pending, "pending"))
+        if count
+    ]
+    text = f"{', '.join(parts)} in {duration(report.seconds)}"
+    if report.rolled_back:
+        text += f"; {report.rolled_back} removed again"
+    return text
+
+
+def error_text(outcome: Outcome) -> str:
+    """Why an entry is not done; the RequestId is left to a place of its own."""
+    return "" if outcome.error is None else message(outcome.error).partition(" [RequestId ")[0]
+
+
+def message(error: ZegoError) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split())

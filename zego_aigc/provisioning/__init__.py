@@ -1,0 +1,32 @@
+"""Provisioning fleets of agents, agent instances and stream tasks, and removing them again."""
+
+from __future__ import annotations
+
+from zego_aigc.provisioning.entry import Entry
+from zego_aigc.provisioning.errors import InvalidFleet, JournalBusy, JournalError, NotTried
+from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report, Started, Warned
+from zego_aigc.provisioning.fleet import Fleet, FleetUnreadable
+from zego_aigc.provisioning.run import Provisioning, provision
+from zego_aigc.provisioning.teardown import Teardown, teardown
+
+__all__ = [
+    "Entry",
+    "Event",
+    "Finished",
+    "Fleet",
+    "FleetUnreadable",
+    "InvalidFleet",
+    "JournalBusy",
+    "JournalError",
+    "LaneProgress",
+    "NotTried",
+    "Outcome",
+    "Progress",
+    "Provisioning",
+    "Report",
+    "Started",
+    "Teardown",
+    "Warned",
+    "provision",
+    "teardown",
+]

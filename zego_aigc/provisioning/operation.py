@@ -1,0 +1,195 @@
+"""What provisioning and teardown have in common.
+
+They live in an ``async with`` block, tell what happens as a stream of events, and can be stopped cleanly at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from zego_aigc.provisioning.crew import Crew
+from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
+from zego_aigc.provisioning.journal import Journal, Target
+
+if TYPE_CHECKING:
+    from zego_aigc.client import Client
+
+__all__ = ["Operation"]
+
+GRACE = 5.0
+"""Seconds that what has left gets to be answered when the block is cancelled."""
+
+
+class Operation:
+    """An async context manager, and within it an async iterator of outcomes.
+
+    Leaving the block early stops the operation: what has left is waited for and noted. When the block is cancelled or fails,
+    that wait is bounded to five seconds; what is not answered by then stays unknown in the journal.
+    """
+
+    def __init__(self, client: Client, journal: str | os.PathLike[str], *, must_exist: bool, sandbox: str | None) -> None:
+        self._client = client
+        self._path = journal
+        self._must_exist = must_exist
+        self._target = Target.of(client, sandbox)
+        self.report = Report(counts={})
+        """How it stands; complete once it is over."""
+        self.note: str | None = None
+        """What it waits for, where that is not the limits."""
+        self._journal: Journal
+        self._crew = Crew(0)
+        self._began = time.monotonic()
+        self._group: TaskGroup
+        self._worked = anyio.Event()
+        self._over = anyio.Event()
+        self._send, self._events = anyio.create_memory_object_stream[Event](256)
+
+    # --- for the operation at hand
+
+    async def _prepare(self) -> None:
+        """Check everything, and begin the journal. Whatever this raises reaches whoever enters the block."""
+        raise NotImplementedError
+
+    async def _work(self) -> None:
+        """Do the work, until it is done or the crew was stopped."""
+        raise NotImplementedError
+
+    async def _undo(self) -> None:
+        """What remains to be done even when the work was stopped."""
+
+    async def _conclude(self) -> None:
+        """Complete the report."""
+
+    # --- lifetime
+
+    async def __aenter__(self) -> Self:
+        self._journal = await Journal.open(self._path, must_exist=self._must_exist)
+        try:
+            self._journal.require(self._target)
+            await self._prepare()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._journal.close()
+            raise
+        self._began = time.monotonic()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._main)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._group.cancel_scope.shield = True
+        if not self._over.is_set():
+            self.stop("the block that ran it was left")
+        self._events.close()
+        try:
+            with anyio.move_on_after(GRACE if error is not None else None):
+                await self._worked.wait()
+            self._crew.abandon()
+            await self._over.wait()
+            await self._group.__aexit__(None, None, None)
+        finally:
+            await self._journal.close()
+
+    async def _main(self) -> None:
+        with anyio.CancelScope(shield=True):  # stop() and abandon() alone end it
+            try:
+                try:
+                    await self._work()
+                finally:
+                    self._worked.set()
+                await self._undo()
+                await self._conclude()
+                self.report.seconds = time.monotonic() - self._began
+                await self._tell(Finished(self.report))
+            except Exception as error:  # noqa: BLE001 - told to whoever iterates
+                self._crew.fail(error)
+            finally:
+                self._over.set()
+                self._send.close()
+
+    def stop(self, why: str = "it was asked to stop") -> None:
+        """Send nothing more, wait for what has left, note what came of it, and end. The same call goes on from there."""
+        if not self._crew.stopping and self._crew.open:
+            self.report.stopped = why
+            self._crew.stop()
+
+    # --- telling
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        while True:
+            event = await self._next()
+            if event is None:
+                raise StopAsyncIteration
+            if isinstance(event, Outcome):
+                return event
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Everything that is told, outcomes included. Iterate over this or over the operation itself, not over both.
+
+        Raises:
+            JournalError: the journal cannot be written any more.
+        """
+        while (event := await self._next()) is not None:
+            yield event
+
+    async def _next(self) -> Event | None:
+        try:
+            return await self._events.receive()
+        except anyio.EndOfStream:
+            if self._crew.error is not None:
+                raise self._crew.error from None
+            return None
+
+    async def _tell(self, event: Event) -> None:
+        with suppress(anyio.BrokenResourceError):  # the block was left, and nobody listens
+            await self._send.send(event)
+
+    async def _outcome(self, outcome: Outcome) -> None:
+        """Count an outcome and tell it."""
+        self.report.add(outcome)
+        self._crew.told()
+        await self._tell(outcome)
+
+    def _take_note(self, note: str | None) -> None:
+        self.note = note
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now."""
+        lanes = tuple(self._lane_progress(action, counter) for action, counter in self.report.counts.items())
+        return Progress(
+            lanes=lanes,
+            seconds=time.monotonic() - self._began,
+            seconds_left=max((lane.seconds_left for lane in lanes), default=0.0),
+            note=self.note,
+        )
+
+    def _lane_progress(self, action: str, counter: Counter[str]) -> LaneProgress:
+        limit, window, guard = pace(self._client)
+        lane = self._crew.lanes.get(action)
+        return LaneProgress(
+            action=action, total=counter.total(), done=counter["done"], failed=counter["failed"], unknown=counter["unknown"],
+            pending=counter["pending"], in_flight=lane.in_flight if lane else 0, rate=lane.meter.rate() if lane else 0.0,
+            limit=limit / window, seconds_left=counter["pending"] * (window + guard) / limit,
+        )  # fmt: skip
+
+
+def pace(client: Client) -> tuple[float, float, float]:
+    """Calls, seconds of the window, and guard, where the limiter tells them; the vendor's limit otherwise."""
+    limiter = client.pool.limiter
+    return getattr(limiter, "limit", 10), getattr(limiter, "window", 1.0), getattr(limiter, "guard", 0.05)

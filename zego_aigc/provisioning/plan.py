@@ -1,0 +1,269 @@
+"""What a run is to do, on disk: the checked entries with what each waits for, in scratch tables beside the journal.
+
+However long a fleet is, only the entries that are being sent are in memory. The scratch database is a file that SQLite
+creates for the connection and that has no name: it holds the requests, secrets included, and vanishes with the process.
+"""
+
+# ruff: noqa: S608 - what the SQL is put together from are words of our own
+from __future__ import annotations
+
+import enum
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from zego_aigc.actions import ACTIONS, Action
+
+__all__ = ["Item", "Planned", "State"]
+
+_TABLES = """
+CREATE TABLE plan (
+    seq INTEGER PRIMARY KEY,
+    place TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    action TEXT NOT NULL,
+    agent_id TEXT, stream_id TEXT, agent_user_id TEXT, user_id TEXT, room_id TEXT,
+    idle INTEGER,
+    state INTEGER NOT NULL DEFAULT 0,
+    waiting INTEGER NOT NULL DEFAULT 0,
+    heirs INTEGER NOT NULL DEFAULT 0,
+    due REAL,
+    why TEXT
+);
+CREATE TABLE bodies (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE after (seq INTEGER NOT NULL, key TEXT NOT NULL);
+CREATE TABLE edges (parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID;
+"""
+
+_INDEXES = """
+CREATE INDEX plan_key ON plan (key);
+CREATE INDEX plan_stream ON plan (stream_id) WHERE stream_id IS NOT NULL;
+CREATE INDEX plan_agent_user ON plan (agent_user_id) WHERE agent_user_id IS NOT NULL;
+CREATE INDEX plan_agent ON plan (agent_id) WHERE action = 'RegisterAgent';
+"""
+
+_FEEDS = """
+CREATE INDEX plan_ready ON plan (action, seq) WHERE state = 0 AND waiting = 0;
+CREATE INDEX plan_due ON plan (due) WHERE state = 1;
+CREATE INDEX plan_settled ON plan (seq) WHERE state IN (3, 4);
+"""
+
+
+class State(enum.IntEnum):
+    """Where an entry of the plan stands."""
+
+    TO_DO = 0
+    TO_RECONCILE = 1
+    """An earlier attempt may have done it: to be looked into when it is due."""
+    TAKEN = 2
+    DONE_BEFORE = 3
+    """An earlier run did it: only to be told."""
+    BLOCKED = 4
+    """Something that must exist first does not."""
+
+
+class Planned(NamedTuple):
+    """An entry as it goes into the plan: the columns of the table, and then the rest."""
+
+    seq: int
+    place: str
+    key: str
+    digest: str
+    action: str
+    agent_id: str | None
+    stream_id: str | None
+    agent_user_id: str | None
+    user_id: str | None
+    room_id: str | None
+    idle: int | None
+    body: bytes
+    after: Sequence[str]
+
+
+class Item(NamedTuple):
+    """An entry as it comes out again, with what the journal knows of it."""
+
+    seq: int
+    key: str
+    action: Action[Any]
+    heirs: int
+    """How many entries wait for this one."""
+    why: str | None
+    """Why it is blocked."""
+    idle: int | None
+    status: str
+    sent_as: str
+    """The Action that an earlier attempt sent in its place; its own otherwise."""
+    attempts: int
+    first_sent: float | None
+    last_sent: float | None
+    origin: str | None
+    made_id: str | None
+    result: str | None
+    error: str | None
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the scratch tables."""
+    _execute(connection, _TABLES)
+
+
+def add(connection: sqlite3.Connection, planned: Sequence[Planned]) -> None:
+    """Add entries."""
+    connection.executemany(
+        "INSERT INTO plan (seq, place, key, digest, action, agent_id, stream_id, agent_user_id, user_id, room_id, idle)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [entry[:11] for entry in planned],
+    )
+    connection.executemany("INSERT INTO bodies VALUES (?, ?)", [(entry.seq, entry.body) for entry in planned])
+    connection.executemany("INSERT INTO after VALUES (?, ?)", [(entry.seq, key) for entry in planned for key in entry.after])
+
+
+def close_intake(connection: sqlite3.Connection) -> None:
+    """All entries are in: index them, and link what depends on what."""
+    _execute(connection, _INDEXES)
+    # An instance waits for its agent, where this fleet registers it.
+    connection.execute(
+        "INSERT OR IGNORE INTO edges SELECT agent.seq, plan.seq FROM plan JOIN plan AS agent"
+        " ON agent.action = 'RegisterAgent' AND agent.agent_id = plan.agent_id"
+        " WHERE plan.agent_id IS NOT NULL AND plan.action <> 'RegisterAgent'"
+    )
+    connection.execute("INSERT OR IGNORE INTO edges SELECT plan.seq, after.seq FROM after JOIN plan ON plan.key = after.key")
+
+
+def adopt(connection: sqlite3.Connection) -> None:
+    """Take over what the journal knows, enter in the journal what it does not, and make the plan ready to be fed from."""
+    connection.execute(
+        "UPDATE plan SET state = CASE entries.status WHEN 'done' THEN 3 WHEN 'sent' THEN 1 WHEN 'unknown' THEN 1 ELSE 0 END,"
+        " due = entries.last_sent FROM journal.entries AS entries WHERE entries.key = plan.key"
+    )
+    connection.execute(
+        "INSERT INTO journal.entries (key, digest, action, agent_id, stream_id, agent_user_id, room_id, idle)"
+        " SELECT key, digest, action, agent_id, stream_id, agent_user_id, room_id, idle FROM plan WHERE true ORDER BY seq"
+        " ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, action = excluded.action, agent_id = excluded.agent_id,"
+        " stream_id = excluded.stream_id, agent_user_id = excluded.agent_user_id, room_id = excluded.room_id,"
+        " idle = excluded.idle, origin = NULL, made_id = CASE status WHEN 'failed' THEN made_id END, result = NULL,"
+        " status = CASE status WHEN 'removed' THEN 'pending' ELSE status END"
+        " WHERE status IN ('pending', 'failed', 'removed')"
+    )
+    connection.execute("DELETE FROM edges WHERE parent IN (SELECT seq FROM plan WHERE state = 3)")
+    connection.execute(
+        "UPDATE plan SET waiting = edge.n FROM (SELECT child, count(*) AS n FROM edges GROUP BY child) AS edge"
+        " WHERE edge.child = plan.seq"
+    )
+    connection.execute(
+        "UPDATE plan SET heirs = edge.n FROM (SELECT parent, count(*) AS n FROM edges GROUP BY parent) AS edge"
+        " WHERE edge.parent = plan.seq"
+    )
+    _execute(connection, _FEEDS)
+
+
+def _execute(connection: sqlite3.Connection, script: str) -> None:
+    # Not executescript(), which would commit the transaction that it runs in.
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+# --- feeding a run -----------------------------------------------------------------------------------------------
+
+
+def take_ready(connection: sqlite3.Connection, action: str, most: int) -> list[Item]:
+    """The next entries of an Action that wait for nothing. They count as taken from now on."""
+    return _take(connection, "state = 0 AND waiting = 0 AND plan.action = ?", (action,), "plan.seq", most)
+
+
+def take_settled(connection: sqlite3.Connection, most: int) -> list[Item]:
+    """The next entries that only need telling: done by an earlier run, or blocked."""
+    return _take(connection, "state IN (3, 4)", (), "plan.seq", most)
+
+
+def take_due(connection: sqlite3.Connection, most: int) -> list[Item]:
+    """The next entries to look into, the longest due first."""
+    return _take(connection, "state = 1", (), "due", most)
+
+
+_ITEM = (
+    "plan.seq, plan.key, plan.action, body, heirs, why, plan.idle, status, entries.action, attempts,"
+    " first_sent, last_sent, origin, made_id, result, error"
+)
+
+
+def _take(connection: sqlite3.Connection, where: str, values: Sequence[Any], order: str, most: int) -> list[Item]:
+    rows = connection.execute(
+        f"SELECT {_ITEM} FROM plan JOIN bodies USING (seq) JOIN journal.entries AS entries ON entries.key = plan.key"
+        f" WHERE {where} ORDER BY {order} LIMIT ?",
+        (*values, most),
+    ).fetchall()
+    connection.executemany("UPDATE plan SET state = 2 WHERE seq = ?", [(row[0],) for row in rows])
+    return [Item(seq, key, _decoder(action).decode(body), *rest) for seq, key, action, body, *rest in rows]
+
+
+def release_heirs(connection: sqlite3.Connection, seq: int) -> set[str]:
+    """An entry is done: those that waited for it wait for one less. Returns the Actions of those that wait no more."""
+    ready: set[str] = set()
+    for (child,) in connection.execute("SELECT child FROM edges WHERE parent = ?", (seq,)).fetchall():
+        rows = connection.execute(
+            "UPDATE plan SET waiting = waiting - 1 WHERE seq = ? RETURNING action, waiting, state", (child,)
+        ).fetchall()
+        ready.update(action for action, waiting, state in rows if waiting == 0 and state == State.TO_DO)
+    return ready
+
+
+def block_heirs(connection: sqlite3.Connection, seq: int, why: str) -> int:
+    """An entry will not be done in this run: nor will those that wait for it. Returns how many were blocked now."""
+    return connection.execute(
+        f"{_HEIRS % '?'} UPDATE plan SET state = 4, why = ? WHERE state = 0 AND seq IN heirs",
+        (seq, why),
+    ).rowcount
+
+
+def block_actions(connection: sqlite3.Connection, actions: Iterable[str], why: str) -> int:
+    """No more entries of these Actions will be tried in this run, nor any that wait for them. Returns how many they are."""
+    names = tuple(actions)
+    marks = ", ".join("?" * len(names))
+    blocked = connection.execute(
+        f"UPDATE plan SET state = 4, why = ? WHERE state = 0 AND action IN ({marks}) RETURNING seq, heirs",
+        (why, *names),
+    ).fetchall()
+    return len(blocked) + sum(block_heirs(connection, seq, why) for seq, heirs in blocked if heirs)
+
+
+_HEIRS = (
+    "WITH RECURSIVE heirs (seq) AS (SELECT child FROM edges WHERE parent = %s"
+    " UNION SELECT child FROM edges JOIN heirs ON edges.parent = heirs.seq)"
+)
+
+
+def put_off(connection: sqlite3.Connection, seq: int, due: float) -> None:
+    """An entry was taken and is to be looked into at `due`."""
+    connection.execute("UPDATE plan SET state = 1, due = ? WHERE seq = ?", (due, seq))
+
+
+def tally(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """How many entries there are by Action and by the status that the journal gives them."""
+    return connection.execute(
+        "SELECT plan.action, status, count(*) FROM plan JOIN journal.entries AS entries ON entries.key = plan.key"
+        " GROUP BY plan.action, status"
+    ).fetchall()
+
+
+# --- bodies ------------------------------------------------------------------------------------------------------
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[str, msgspec.msgpack.Decoder[Action[Any]]] = {}
+
+
+def pack(action: Action[Any]) -> bytes:
+    """A request as the plan keeps it."""
+    return _encoder.encode(action)
+
+
+def _decoder(name: str) -> msgspec.msgpack.Decoder[Action[Any]]:
+    decoder = _decoders.get(name)
+    if decoder is None:
+        decoder = _decoders[name] = msgspec.msgpack.Decoder(ACTIONS[name])
+    return decoder

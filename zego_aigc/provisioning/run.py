@@ -1,0 +1,354 @@
+"""Provisioning a fleet: everything once, as fast as the limits allow, safe to kill and start again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+import msgspec
+
+from zego_aigc._decoding import dec_hook
+from zego_aigc.actions import ACTIONS, Action
+from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, TransportError
+from zego_aigc.provisioning import plan, preflight
+from zego_aigc.provisioning.crew import Crew, Lane, Sending
+from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
+from zego_aigc.provisioning.making import IfExists, Made, Maker, OnQuota, QuotaClosed, Unreachable, made_of, not_tried
+from zego_aigc.provisioning.operation import Operation
+from zego_aigc.provisioning.plan import Item
+from zego_aigc.provisioning.preflight import Entries
+from zego_aigc.provisioning.reconcile import Remedy, due, remedy
+from zego_aigc.provisioning.teardown import Removal
+from zego_aigc.quota import KIND_OF_ACTION, Quota
+
+if TYPE_CHECKING:
+    from zego_aigc.client import Client
+
+__all__ = ["Provisioning", "provision"]
+
+LOOK_UPS = 4
+"""How often a look-up is tried before its entry is left unknown."""
+
+
+def provision(
+    client: Client,
+    entries: Entries,
+    *,
+    journal: str | os.PathLike[str],
+    quota: Quota | None = None,
+    on_quota: OnQuota = "wait",
+    on_unknown: Literal["report", "wait"] = "report",
+    if_exists: IfExists = "fail",
+    rollback: bool = False,
+    extend: bool = False,
+    quota_wait: float = 600.0,
+    settle: float = 3.0,
+) -> Provisioning:
+    """Carry out every entry of a fleet once, however often the same call is made.
+
+    ::
+
+        async with provision(client, Fleet("fleet.toml"), journal="fleet.journal") as run:
+            async for outcome in run:
+                print(outcome.key, outcome.status)
+        print(run.report.done)
+
+    Entering the block checks the whole fleet and sends nothing that changes anything before all of it is sound. The outcomes
+    then come as they are known. Leaving the block early, or being cancelled, stops the run: what has left is waited for and
+    noted, and the same call goes on from there.
+
+    Args:
+        client: whom to call. The limiter and the quota are the client's, unless a `quota` is given.
+        entries: Actions or :class:`Entry` objects, from any iterable or async iterable, or a :class:`Fleet`. Memory stays flat
+            however many they are.
+        journal: path of the journal; it is made if there is none. One journal belongs to one target and one fleet.
+        quota: places for live instances.
+        on_quota: what to do when the account is full. ``"wait"`` carries on as instances go away; ``"fail"`` fails the entry;
+            a function of the entry and the :class:`~zego_aigc.errors.QuotaExceeded` may return another Action to send in
+            its place, or None to fail. It may be a coroutine function.
+        on_unknown: what to do about instances that may have been made. ``"report"`` leaves them unknown. ``"wait"`` says that
+            no user can be in their rooms: they are waited out (MaxIdleTime) and made afresh.
+        if_exists: what to do about an agent that is registered already: ``"fail"``, ``"keep"`` it as it is, or ``"update"``.
+            Kept and updated agents are not removed by :func:`teardown`.
+        rollback: remove what this run made, if anything fails or the run is stopped or cancelled.
+        extend: let a fleet join a journal that knows none of its entries.
+        quota_wait: seconds without any progress after which a full account is waited for no longer; the rest stays pending.
+        settle: seconds that a request whose answer was lost is given to be carried out late, before it is sent again.
+    """
+    return Provisioning(
+        client, entries, journal=journal, quota=quota, on_quota=on_quota, on_unknown=on_unknown, if_exists=if_exists,
+        rollback=rollback, extend=extend, quota_wait=quota_wait, settle=settle,
+    )  # fmt: skip
+
+
+class Provisioning(Operation):
+    """A run of :func:`provision`."""
+
+    def __init__(
+        self,
+        client: Client,
+        entries: Entries,
+        *,
+        journal: str | os.PathLike[str],
+        quota: Quota | None,
+        on_quota: OnQuota,
+        on_unknown: Literal["report", "wait"],
+        if_exists: IfExists,
+        rollback: bool,
+        extend: bool,
+        quota_wait: float,
+        settle: float = 3.0,
+        until: Literal["created", "streaming"] = "created",
+        sandbox: str | None = None,
+    ) -> None:
+        _one_of("on_unknown", on_unknown, ("report", "wait"))
+        _one_of("if_exists", if_exists, ("fail", "keep", "update"))
+        if not callable(on_quota):
+            _one_of("on_quota", on_quota, ("wait", "fail"))
+        super().__init__(client, journal, must_exist=False, sandbox=sandbox)
+        self._entries = entries
+        self._quota = quota or client.quota or Quota(None, None, None)
+        self._on_quota: OnQuota = on_quota
+        self._on_unknown: Literal["report", "wait"] = on_unknown
+        self._if_exists: IfExists = if_exists
+        self._rollback = rollback
+        self._extend = extend
+        self._quota_wait = quota_wait
+        self._settle = settle
+        self._until: Literal["created", "streaming"] = until
+        self._maker: Maker
+
+    async def _prepare(self) -> None:
+        totals = await preflight.check(
+            self._client, self._entries, self._journal, extend=self._extend, update=self._if_exists == "update"
+        )
+        await self._journal.begin(self._target)
+        await self._journal.ask(plan.adopt)
+        self.report.counts = {action: Counter(pending=count) for action, count in totals.actions.items()}
+        self.report.warnings = list(totals.warnings)
+        self._maker = Maker(
+            self._client, self._journal, quota=self._quota, on_quota=self._on_quota, quota_wait=self._quota_wait,
+            if_exists=self._if_exists, note=self._take_note,
+        )  # fmt: skip
+        self._crew = Crew(self.report.total)
+
+    # --- the run
+
+    async def _work(self) -> None:
+        await self._tell(Started({action: counter.total() for action, counter in self.report.counts.items()}))
+        for warning in self.report.warnings:
+            await self._tell(Warned(warning))
+        crew = self._crew
+        for action in self.report.counts:
+            fetch = partial(self._fetch, partial(plan.take_ready, action=action))
+            crew.lanes[action] = Lane(crew, action, fetch, self._make)
+        crew.lanes["settled"] = Lane(crew, "settled", partial(self._fetch, plan.take_settled), self._tell_settled)
+        crew.lanes["lost"] = Lane(crew, "lost", partial(self._fetch, plan.take_due), self._reconcile)
+        async with anyio.create_task_group() as group:
+            for lane in crew.lanes.values():
+                group.start_soon(lane.run, group)
+
+    async def _fetch(self, take: Callable[..., list[Item]], most: int) -> list[Item]:
+        return await self._journal.ask(partial(take, most=most))
+
+    async def _make(self, item: Item, sending: Sending, *, probing: bool = False) -> None:
+        try:
+            made = await self._maker.carry_out(item, sending, probing=probing)
+        except QuotaClosed as closed:
+            await self._close_kind(item, closed)
+        except Unreachable as reason:
+            self.stop(str(reason))
+            await self._settle_item(item, reason.made)
+        else:
+            if made.status == "unknown" and not probing and self._remedy(item, made.action) is not Remedy.LEAVE:
+                await self._put_off(item, made)
+            else:
+                await self._settle_item(item, made)
+
+    async def _settle_item(self, item: Item, made: Made) -> None:
+        """Note what came of an entry, let go or block what waits for it, and tell."""
+        follow: Callable[[sqlite3.Connection], set[str] | int] | None = None
+        if item.heirs and made.status == "done":
+            follow = partial(plan.release_heirs, seq=item.seq)
+        elif item.heirs:
+            why = {"failed": "failed", "unknown": "may or may not have been done"}.get(made.status, "was not tried")
+            follow = partial(plan.block_heirs, seq=item.seq, why=f"it waits for {item.key!r}, which {why}")
+        woken = await self._journal.settle(
+            item.key, made.status, origin=made.origin, made_id=made.made_id, result=made.wire,
+            error=None if made.error is None else error_facts(made.error), now=time.time(), follow=follow,
+        )  # fmt: skip
+        if isinstance(woken, set):
+            for action in woken:
+                self._crew.lanes[action].wake()
+        elif woken:
+            self._crew.lanes["settled"].wake()
+        await self._outcome(
+            Outcome(
+                key=item.key, action=item.action, status=made.status, result=made.result, error=made.error,
+                origin=made.origin, request_id=made.request_id, attempts=made.attempts,
+            )
+        )  # fmt: skip
+
+    async def _outcome(self, outcome: Outcome) -> None:
+        if self._rollback and outcome.status == "failed":
+            self.stop(f"{outcome.key} failed, and nothing half done was to be left")
+        await super()._outcome(outcome)
+
+    async def _close_kind(self, item: Item, closed: QuotaClosed) -> None:
+        """The account stays full: leave the rest of a kind pending."""
+        actions = [action for action, kind in KIND_OF_ACTION.items() if kind == closed.kind]
+        if await self._journal.ask(partial(plan.block_actions, actions=actions, why=str(closed))):
+            self._crew.lanes["settled"].wake()
+        await self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(str(closed))))
+
+    async def _tell_settled(self, item: Item, _: Sending) -> None:
+        """Tell an entry that an earlier run did, or that is blocked."""
+        if item.why is not None:
+            await self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
+            return
+        if item.made_id is not None and (kind := KIND_OF_ACTION.get(item.sent_as)) is not None:
+            self._quota.adopt(kind, item.made_id)
+        await self._outcome(
+            Outcome(
+                key=item.key, action=item.action, status="done", result=_result(item),
+                origin=item.origin, earlier=True, attempts=item.attempts,  # type: ignore[arg-type] # our own words
+            )
+        )  # fmt: skip
+
+    # --- what may have been done
+
+    def _remedy(self, item: Item, sent: Action[Any] | None = None) -> Remedy:
+        sent_as = item.sent_as if sent is None else type(sent).__name__
+        if sent_as != type(item.action).__name__:  # a substitute: there is nothing to look it up by
+            return Remedy.LEAVE
+        return remedy(item.action, self._on_unknown, idle=item.idle)
+
+    async def _put_off(self, item: Item, made: Made) -> None:
+        """Note that an entry is unknown, and look into it later in this run."""
+        assert made.error is not None
+        later = partial(plan.put_off, seq=item.seq, due=time.time() + self._settle)
+        await self._journal.settle(item.key, "unknown", error=error_facts(made.error), now=time.time(), follow=later)
+        self._crew.lanes["lost"].wake()
+
+    async def _reconcile(self, item: Item, sending: Sending) -> None:
+        how = self._remedy(item)
+        last_sent = item.last_sent or time.time()
+        await _sleep_until(due(how, last_sent=last_sent, settle=self._settle, idle=item.idle, timeout=30.0))
+        match how:
+            case Remedy.AGAIN:
+                await self._make(item, sending)
+            case Remedy.LOOK_UP:
+                made = await self._look_up(item)
+                if made is None:
+                    await self._make_absent(item, sending)
+                else:
+                    await self._settle_item(item, made)
+            case Remedy.PROBE | Remedy.OUTWAIT:
+                await self._make(item, sending, probing=True)
+            case Remedy.LEAVE:
+                await self._settle_item(item, self._left_unknown(item))
+
+    def _left_unknown(self, item: Item) -> Made:
+        if item.error is not None:
+            error = error_from_facts(msgspec.json.decode(item.error), item.action)
+        else:
+            error = OutcomeUnknown("an earlier run was ended while the request was under way", action=item.action)
+        return Made(item.action, "unknown", error=error, attempts=item.attempts)
+
+    async def _look_up(self, item: Item) -> Made | None:
+        """What an earlier attempt made; None if it made nothing."""
+        for attempt in range(1, LOOK_UPS + 1):
+            try:
+                return await self._looked_up(item)
+            except (TransportError, ApiError) as error:
+                if attempt == LOOK_UPS:
+                    unknown = OutcomeUnknown(f"it could not be looked up: {error}", action=item.action, attempts=item.attempts)
+                    unknown.__cause__ = error
+                    return Made(item.action, "unknown", error=unknown, attempts=item.attempts)
+                await anyio.sleep(2.0 ** (attempt - 1))
+        raise AssertionError
+
+    async def _looked_up(self, item: Item) -> Made | None:
+        from zego_aigc.aiagent import RegisterAgent
+
+        if isinstance(item.action, RegisterAgent):
+            ours = await self._client.is_registered(item.action)
+            if ours is None:
+                return None
+            if ours:
+                return made_of(item.action, None, attempts=item.attempts)
+            return await self._maker.taken_agent(item.action, _another(item))
+        found = await self._client.look_up(item.action, not_before=item.first_sent)
+        return None if found is None else made_of(item.action, found, attempts=item.attempts)
+
+    async def _make_absent(self, item: Item, sending: Sending) -> None:
+        """Send again what was not there. If it is there now, the earlier attempt was late."""
+        try:
+            made = await self._maker.carry_out(item, sending)
+        except QuotaClosed as closed:
+            await self._close_kind(item, closed)
+            return
+        except Unreachable as reason:
+            self.stop(str(reason))
+            made = reason.made
+        if made.status == "failed" and isinstance(made.error, AlreadyExists):
+            made = await self._look_up(item) or made
+        await self._settle_item(item, made)
+
+    # --- the end
+
+    async def _conclude(self) -> None:
+        """Take the final counts from the journal, which alone knows what was in flight when the run was stopped."""
+        report = self.report
+        if self._crew.open:
+            for counter in report.counts.values():
+                counter.clear()
+            for action, status, count in await self._journal.ask(plan.tally):
+                report.counts[action][_AS_TOLD.get(status, status)] += count
+
+    async def _undo(self) -> None:
+        report = self.report
+        if (
+            self._rollback
+            and self._crew.error is None
+            and (self._crew.open or report.failed or report.unknown or report.pending)
+        ):
+            removal = Removal(self._client, self._journal, made_in=self._journal.run)
+            await removal.run(self._tell_nothing)
+            report.rolled_back = removal.removed
+
+    async def _tell_nothing(self, _: Outcome) -> None: ...
+
+
+_AS_TOLD = {"sent": "unknown", "removed": "pending"}
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigurationError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r}")
+
+
+def _result(item: Item) -> Any:
+    """The result that an earlier run noted."""
+    kind = ACTIONS[item.sent_as].result
+    if item.result is None or kind is None:
+        return None
+    return msgspec.json.decode(item.result, type=kind, dec_hook=dec_hook)
+
+
+def _another(item: Item) -> AlreadyExists:
+    return AlreadyExists(
+        code=0, name="AlreadyExists", action=type(item.action).__name__, attempts=item.attempts,
+        advice="What stands under the id is not what was asked for: choose another id, or say if_exists='keep' or 'update'.",
+    )  # fmt: skip
+
+
+async def _sleep_until(when: float) -> None:
+    if (left := when - time.time()) > 0:
+        await anyio.sleep(left)

@@ -1,0 +1,266 @@
+"""Removing what a journal made, and nothing else: instances and stream tasks before the agents that they use."""
+
+# ruff: noqa: S608 - what the SQL is put together from are words of our own
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from zego_aigc.actions import Action
+from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
+from zego_aigc.provisioning.crew import Crew, Lane, Sending
+from zego_aigc.provisioning.endings import INSTANCES, ending_of, is_over
+from zego_aigc.provisioning.events import Outcome, Started
+from zego_aigc.provisioning.journal import COLUMNS, Journal, Row
+from zego_aigc.provisioning.operation import Operation
+
+if TYPE_CHECKING:
+    from zego_aigc.client import Client
+
+__all__ = ["Removal", "Teardown", "teardown"]
+
+PHASES = ((*INSTANCES, "CreateDigitalHumanStreamTask"), ("RegisterAgent",))
+"""What is removed together, in this order."""
+
+_OURS = "origin = 'made' AND made_id IS NOT NULL AND status <> 'removed' AND (? IS NULL OR run = ?)"
+_LOST = "status IN ('sent', 'unknown') AND (? IS NULL OR run = ?)"
+
+Tell = Callable[[Outcome], Awaitable[None]]
+
+
+def teardown(client: Client, journal: str | os.PathLike[str]) -> Teardown:
+    """Remove what a journal made and nothing else: instances and stream tasks first, then agents.
+
+    ::
+
+        async with teardown(client, "fleet.journal") as run:
+            async for outcome in run:
+                print(outcome.key, outcome.status)
+
+    Agents that were kept or updated stay. What is gone already counts as removed. What may or may not have been made is
+    looked up where the service can be asked, and told as unknown otherwise. It may be stopped and done again.
+
+    Args:
+        client: of the same target as the journal.
+        journal: path of the journal.
+    """
+    return Teardown(client, journal)
+
+
+class Removal:
+    """The work of a teardown, on a journal that is open for writing.
+
+    Args:
+        made_in: only what this run made; everything unless given.
+    """
+
+    def __init__(self, client: Client, journal: Journal, *, made_in: int | None = None) -> None:
+        self._client = client
+        self._journal = journal
+        self._only = (made_in, made_in)
+        self.removed = 0
+        self.crew = Crew(0)
+        """Of the phase under way."""
+        self._stopped = False
+
+    async def count(self) -> dict[str, int]:
+        """How much there is to remove, by Action, unknown ones included."""
+        rows = await self._journal.ask(
+            lambda connection: connection.execute(
+                f"SELECT action, count(*) FROM journal.entries WHERE ({_OURS}) OR ({_LOST}) GROUP BY action ORDER BY min(seq)",
+                (*self._only, *self._only),
+            ).fetchall()
+        )
+        return dict(rows)
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopped = True
+        self.crew.stop()
+
+    async def run(self, tell: Tell) -> None:
+        """Remove everything, phase by phase."""
+        await self._find_lost(tell)
+        for actions in PHASES:
+            if self._stopped:
+                return
+            await self._phase(actions, tell)
+
+    async def _phase(self, actions: Sequence[str], tell: Tell) -> None:
+        counts = await self._journal.ask(
+            lambda connection: connection.execute(
+                f"SELECT action, count(*) FROM journal.entries WHERE {_OURS} GROUP BY action",
+                self._only,
+            ).fetchall()
+        )
+        todo = {action: count for action, count in counts if action in actions}
+        crew = self.crew = Crew(sum(todo.values()))
+        # Instances of every kind are ended by the same call, so they share a lane as they share its limit.
+        for name, members in (("instances", INSTANCES), ("tasks", PHASES[0][-1:]), ("agents", PHASES[1])):
+            mine = tuple(action for action in members if action in todo)
+            if mine:
+                crew.lanes[name] = Lane(crew, name, _Feed(self._journal, mine, self._only), partial(self._remove, tell))
+        async with anyio.create_task_group() as group:
+            for lane in crew.lanes.values():
+                group.start_soon(lane.run, group)
+        if crew.error is not None:
+            raise crew.error
+
+    async def _remove(self, tell: Tell, row: Row, sending: Sending) -> None:
+        assert row.made_id is not None
+        ending = ending_of(row.action, row.made_id)
+        assert ending is not None
+
+        async def before_send(_: int) -> None:
+            sending.leaves()
+
+        request_id: str | None = None
+        attempts = 0
+        try:
+            response = await self._client.call_with_response(ending, before_send=before_send, deadline_from="grant")
+            request_id, attempts = response.request_id, response.attempts
+        except ZegoError as error:
+            if not (isinstance(error, ApiError) and is_over(error)):
+                attempts = getattr(error, "attempts", 0)
+                await tell(_outcome(row, ending, "failed", error, getattr(error, "request_id", None), attempts))
+                self.crew.told()
+                return
+            request_id, attempts = error.request_id, error.attempts
+        await self._journal.settle(row.key, "removed", now=time.time())
+        self.removed += 1
+        await tell(_outcome(row, ending, "done", None, request_id, attempts))
+        self.crew.told()
+
+    # --- what may have been made
+
+    async def _find_lost(self, tell: Tell) -> None:
+        at = 0
+        while rows := await self._journal.ask(partial(_rows, where=_LOST, values=self._only, at=at)):
+            for row in rows:
+                at = row.seq
+                await self._find(row, tell)
+
+    async def _find(self, row: Row, tell: Tell) -> None:
+        """Find what an entry of unknown outcome made, so that it can be removed; or tell that nobody knows."""
+        try:
+            if row.action == "CreateDigitalHumanStreamTask":
+                task_id = await self._find_task(row)
+                if task_id is not None:
+                    await self._journal.settle(row.key, "done", origin="made", made_id=task_id, now=time.time())
+                else:
+                    await self._absent(row, tell)
+                return
+            if row.action == "RegisterAgent" and row.agent_id is not None and not await self._is_there(row.agent_id):
+                await self._absent(row, tell)
+                return
+        except ZegoError as error:
+            await tell(_unknown(row, f"it could not be looked up: {error}"))
+            return
+        await tell(_unknown(row, _what_is_known(row)))
+
+    async def _find_task(self, row: Row) -> str | None:
+        from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanConfig, RTCConfig
+
+        sought = CreateDigitalHumanStreamTask(  # a task is found by its room and stream alone
+            digital_human_config=DigitalHumanConfig(digital_human_id="any"),
+            rtc_config=RTCConfig(room_id=row.room_id or "", stream_id=row.stream_id or ""),
+        )
+        task = await self._client.look_up(sought, not_before=row.first_sent)
+        return None if task is None else task.task_id
+
+    async def _is_there(self, agent_id: str) -> bool:
+        from zego_aigc.aiagent import QueryAgents
+
+        answer = await self._client.call(QueryAgents(agent_ids=[agent_id]))
+        return any(agent.agent_id == agent_id for agent in answer.agents)
+
+    async def _absent(self, row: Row, tell: Tell) -> None:
+        await self._journal.settle(row.key, "removed", now=time.time())
+        ending = ending_of(row.action, row.agent_id or row.stream_id or "-")
+        assert ending is not None
+        await tell(_outcome(row, ending, "done", None, None, 0))
+
+
+class Teardown(Operation):
+    """A run of :func:`teardown`."""
+
+    def __init__(self, client: Client, journal: str | os.PathLike[str], *, sandbox: str | None = None) -> None:
+        super().__init__(client, journal, must_exist=True, sandbox=sandbox)
+        self._removal: Removal
+
+    async def _prepare(self) -> None:
+        await self._journal.begin(self._target)
+        self._removal = Removal(self._client, self._journal)
+        counts = await self._removal.count()
+        self.report.counts = {action: Counter(pending=count) for action, count in counts.items()}
+
+    async def _work(self) -> None:
+        await self._tell(Started({action: counter.total() for action, counter in self.report.counts.items()}))
+        await self._removal.run(self._tell_outcome)
+
+    async def _tell_outcome(self, outcome: Outcome) -> None:
+        self.report.add(outcome)
+        await self._tell(outcome)
+
+    def stop(self, why: str = "it was asked to stop") -> None:
+        """Remove nothing more, wait for what has left, and end. The same call goes on from there."""
+        if not self._over.is_set():
+            self.report.stopped = why
+            self._removal.stop()
+
+
+class _Feed:
+    """Rows to remove, in order, a chunk at a time."""
+
+    def __init__(self, journal: Journal, actions: Sequence[str], only: Sequence[int | None]) -> None:
+        self._journal = journal
+        marks = ", ".join("?" * len(actions))
+        self._where = f"{_OURS} AND action IN ({marks})"
+        self._values = (*only, *actions)
+        self._at = 0
+
+    async def __call__(self, most: int) -> list[Row]:
+        rows = await self._journal.ask(partial(_rows, where=self._where, values=self._values, at=self._at, most=most))
+        if rows:
+            self._at = rows[-1].seq
+        return rows
+
+
+def _rows(connection: sqlite3.Connection, *, where: str, values: Sequence[Any], at: int, most: int = 64) -> list[Row]:
+    query = f"SELECT {COLUMNS} FROM journal.entries WHERE {where} AND seq > ? ORDER BY seq LIMIT ?"
+    return list(map(Row._make, connection.execute(query, (*values, at, most))))
+
+
+def _outcome(
+    row: Row, ending: Action[Any], status: Any, error: ZegoError | None, request_id: str | None, attempts: int
+) -> Outcome:
+    return Outcome(
+        key=row.key, action=ending, made_by=row.action, status=status, error=error, request_id=request_id, attempts=attempts
+    )
+
+
+def _unknown(row: Row, why: str) -> Outcome:
+    ending = ending_of(row.action, row.made_id or "unknown")
+    assert ending is not None
+    return _outcome(row, ending, "unknown", OutcomeUnknown(why, action=ending), None, 0)
+
+
+def _what_is_known(row: Row) -> str:
+    sent = "" if row.last_sent is None else time.strftime(" at %Y-%m-%d %H:%M:%S UTC", time.gmtime(row.last_sent))
+    if row.action == "RegisterAgent":
+        return (
+            f"the request left{sent} and its answer was lost: an agent {row.agent_id!r} is registered, which may be older. "
+            "Provision again to find out, or unregister it yourself"
+        )
+    end = "" if row.idle is None else f" It ends by itself after {row.idle} s without its user."
+    return (
+        f"the request left{sent} and its answer was lost: an instance may live on stream {row.stream_id!r} in room "
+        f"{row.room_id!r}, whose id only the callback AgentInstanceCreated tells.{end}"
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
@@ -10,7 +11,14 @@ from vendor_client import VendorClient
 
 from zego_aigc.sandbox import Pace, Sandbox
 
-__all__ = ["sandbox", "vendor"]
+__all__ = ["eventually", "sandbox", "vendor"]
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait for what comes over a socket, at most five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it but the condition
+            await asyncio.sleep(0.002)
 
 
 @pytest.fixture

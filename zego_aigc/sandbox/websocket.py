@@ -75,7 +75,7 @@ async def _receive(socket: web.WebSocketResponse, drive: Drive) -> tuple[int, st
                 return 1000, CLOSE_CODES[1000]
     except _Misuse as error:
         return 4000, str(error)
-    return socket.close_code or 1006, "the connection was closed before Stop"
+    return 1006, "the connection was closed before Stop"  # whatever code the sender gave: only Stop ends a drive well
 
 
 def _take_sound(drive: Drive, data: bytes) -> None:

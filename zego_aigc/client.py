@@ -496,4 +496,4 @@ def _base_url(name: str, value: str) -> yarl.URL:
         raise ConfigurationError(
             f"{name} must be an http or https URL of a host, such as {AIAGENT_URL}: without credentials, query and fragment"
         )
-    return url
+    return url.with_path(url.path)  # "https://host" and "https://host/" are one

@@ -216,7 +216,7 @@ class SessionPool:
             return
         for session in self._sessions.values():
             if (connector := session.connector) is not None and (self._loop.is_running() or self._loop.is_closed()):
-                connector.close().__await__()  # closes at once; what it returns only waits for the sockets
+                next(connector.close().__await__(), None)  # closes at once, and would then wait for the sockets
             session.detach()
 
     def __repr__(self) -> str:

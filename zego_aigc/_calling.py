@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 import msgspec
 
 from zego_aigc._judging import Request, Verdict, judge
-from zego_aigc._retry import Backoff, Ending, Step, next_step
+from zego_aigc._retry import Backoff, Ending, Patience, Step, next_step
 from zego_aigc._telling import Hooks, logger
 from zego_aigc._transport import Answer, Outgoing
 from zego_aigc.actions import Repeat
@@ -40,15 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Call", "LookUp", "Response", "Route"]
 
 T = TypeVar("T")
-
-MOST_TRIES = 5
-"""Attempts that may be lost or find no connection before the call gives up; being told "later" is not counted."""
-
-ATTEMPT = 10.0
-"""Seconds that an attempt may take where the call can go on without its answer: a connection that died silently costs no
-more. An Action that is sent only once may take the whole deadline."""
-
-BACKOFF = Backoff()
 
 _NEVER_BLINDLY = frozenset({Repeat.CREATES, Repeat.ONCE})
 _CLEAR = frozenset({Ending.REFUSED, Ending.GONE})
@@ -95,6 +86,7 @@ class Route(NamedTuple):
     scrub: Callable[[str, Any], str]
     """Takes the client's secrets and an Action's out of a text."""
     hooks: Hooks
+    patience: Patience
 
 
 class Call:
@@ -195,7 +187,7 @@ class Call:
             if ending is Ending.EXPIRED:
                 # Answered by one corrected attempt: if that is refused as well, the clock is not the reason.
                 assert isinstance(answer, Answer)
-                if corrected or not route.clock.correct(answer.headers.get("Date")):
+                if not route.clock.correct(answer.headers.get("Date")) or corrected:
                     self._give_up(failure)
                 corrected = True
                 continue
@@ -262,7 +254,7 @@ class Call:
                 self.deadline = self.granted + self.timeout
                 timer.reschedule(asyncio.get_running_loop().time() + self.timeout)
             if self._is_capped():
-                timer.reschedule(asyncio.get_running_loop().time() + ATTEMPT)
+                timer.reschedule(asyncio.get_running_loop().time() + self.route.patience.attempt)
             if self.before_send is not None:
                 await self.before_send(self.attempts)
             query = route.signer.query(request.name, timestamp=route.clock.timestamp())
@@ -278,7 +270,7 @@ class Call:
         assert self.deadline is not None
         return (
             self.granted is not None
-            and self.deadline - self.granted > ATTEMPT
+            and self.deadline - self.granted > self.route.patience.attempt
             and (self.look_up is not None or self.request.repeat not in _NEVER_BLINDLY)
         )
 
@@ -328,15 +320,16 @@ class Call:
 
     async def _pause(self, failure: ZegoError, ending: Ending) -> None:
         """Wait before the next attempt, or raise when there should be none."""
-        pool = self.route.pool
+        pool, patience = self.route.pool, self.route.patience
         told_later = ending is Ending.NOTHING_DONE and isinstance(failure, ApiError)
         if told_later:
             self._slow_down(failure)
         else:
             self.tries += 1
-        if self.tries >= MOST_TRIES or not (self.request.repeat is Repeat.ENDS or pool.budget.spend(later=told_later)):
+        if self.tries >= patience.tries or not (self.request.repeat is Repeat.ENDS or pool.budget.spend(later=told_later)):
             self._give_up(failure)
-        delay = BACKOFF.delay(self.attempts, chance=random.random())  # noqa: S311 - jitter, not a secret
+        backoff = Backoff(patience.first_pause, patience.longest_pause)
+        delay = backoff.delay(self.attempts, chance=random.random())  # noqa: S311 - jitter, not a secret
         delay += getattr(failure, "retry_after", None) or 0.0
         if delay >= self.remaining():
             self._give_up(failure)

@@ -13,10 +13,7 @@ from zego_aigc.errors import ConfigurationError, OutcomeUnknown, ZegoError
 if TYPE_CHECKING:
     from zego_aigc.pool import SessionPool
 
-__all__ = ["PATIENCE", "Orphan", "run_create"]
-
-PATIENCE = 5.0
-"""Seconds that a cancelled create waits for its answer."""
+__all__ = ["Orphan", "run_create"]
 
 
 class Orphan(NamedTuple):
@@ -33,7 +30,7 @@ class Orphan(NamedTuple):
 async def run_create(call: Call, pool: SessionPool, on_orphan: Callable[[Orphan], object]) -> Response[Any]:
     """Run a create so that cancelling the caller does not lose what is being made.
 
-    A create that is still waiting is simply cancelled. One that may have left gets :data:`PATIENCE` seconds to be
+    A create that is still waiting is simply cancelled. One that may have left gets the client's patience to be
     answered; then `on_orphan` is told what was made, and the caller's cancellation goes on.
 
     Raises:
@@ -44,7 +41,7 @@ async def run_create(call: Call, pool: SessionPool, on_orphan: Callable[[Orphan]
         await join(task)
     except asyncio.CancelledError:
         if call.may_exist:
-            await outlast(task, PATIENCE)
+            await outlast(task, call.route.patience.cancelled)
         if not task.done():
             task.cancel()
             await outlast(task, 1.0)

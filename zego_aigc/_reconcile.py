@@ -32,10 +32,7 @@ if TYPE_CHECKING:
     from zego_aigc.client import Client
     from zego_aigc.pool import SessionPool
 
-__all__ = ["SETTLE", "Reconciler"]
-
-SETTLE = 2.0
-"""Seconds that a lost create is given to be carried out late, before it is sent again."""
+__all__ = ["Reconciler"]
 
 SLACK = 2.0
 """Seconds that a task may seem older than our request: both the service's times are in whole seconds."""
@@ -109,9 +106,10 @@ class Reconciler:
         if ending is Ending.TAKEN:
             call.raise_unknown(failure)  # somebody has the StreamId, and the list of running tasks does not say who
         if ending is Ending.LOST:
-            if call.remaining() <= SETTLE:
+            settle = call.route.patience.settle
+            if call.remaining() <= settle:
                 raise late
-            await asyncio.sleep(SETTLE)
+            await asyncio.sleep(settle)
         return None
 
     async def _query_tasks(self, departing: Callable[[int], Awaitable[None]]) -> Response[Any]:

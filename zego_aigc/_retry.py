@@ -8,9 +8,11 @@ from __future__ import annotations
 import enum
 from email.utils import parsedate_to_datetime
 
+import msgspec
+
 from zego_aigc.actions import Repeat
 
-__all__ = ["Backoff", "Ending", "RetryBudget", "Step", "ending_of_refusal", "next_step", "retry_after"]
+__all__ = ["Backoff", "Ending", "Patience", "RetryBudget", "Step", "ending_of_refusal", "next_step", "retry_after"]
 
 
 class Ending(enum.Enum):
@@ -89,6 +91,26 @@ def next_step(ending: Ending, repeat: Repeat, *, may_have_run: bool) -> Step:
             return Step.LOOK_UP  # this attempt did nothing, but the one before may have been carried out late
         case _:
             return Step.RAISE
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a client waits, apart from each call's deadline, and how often it tries. All times are in seconds."""
+
+    tries: int = 5
+    """Attempts of a call that may be lost or find no connection; being told "later" by the service is not counted."""
+    first_pause: float = 0.1
+    """The longest wait before the first retry; it doubles from retry to retry."""
+    longest_pause: float = 5.0
+    """The longest wait before any retry."""
+    attempt: float = 10.0
+    """What one attempt may take where the call can go on without its answer: a connection that died silently costs no
+    more. A request that is sent only once may take the whole deadline."""
+    settle: float = 2.0
+    """What a lost create of a stream task is given to be carried out late, before it is sent again."""
+    cancelled: float = 5.0
+    """What a cancelled create that may have left waits for its answer."""
+    ending: float = 15.0
+    """What a handle's delete or stop may take, retries included."""
 
 
 class Backoff:

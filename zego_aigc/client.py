@@ -16,6 +16,7 @@ from zego_aigc._creating import Orphan, run_create
 from zego_aigc._ending import Endings
 from zego_aigc._judging import RawAction, Request
 from zego_aigc._reconcile import Reconciler
+from zego_aigc._retry import Patience
 from zego_aigc._secrets import scrub
 from zego_aigc._telling import Attempt, Hooks, Outcome, logger, notify
 from zego_aigc.actions import ACTIONS, Action, Repeat, Service
@@ -83,6 +84,7 @@ class Client:
         on_orphan: called with what a cancelled create has made or may have made, beside the warning in the log.
         on_attempt: called after each attempt with an ``Attempt``.
         on_result: called after each call with an ``Outcome``.
+        patience: how long the client waits between and beside attempts, and how often it tries.
 
     Raises:
         ConfigurationError: something is missing, malformed or contradictory; the message says what.
@@ -106,6 +108,7 @@ class Client:
         on_orphan: Callable[[Orphan], object] | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         on_result: Callable[[Outcome], object] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         if pool is not None and (limiter is not None or proxy is not None or session is not None):
             raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
@@ -136,6 +139,7 @@ class Client:
             return scrub(text, action.body if isinstance(action, RawAction) else action, server_secret, callback_secret or "")
 
         hooks = Hooks(on_attempt, on_result)
+        self._patience = patience = patience or Patience()
         self._routes = {
             service: Route(
                 self.pool,
@@ -145,6 +149,7 @@ class Client:
                 url.host or "",
                 scrubbed,
                 hooks,
+                patience,
             )
             for service, url in urls.items()
         }
@@ -393,7 +398,7 @@ class Client:
         """As :meth:`call`, for a create whose caller takes care of what a cancellation leaves behind."""
         return (await self._start(action, None, None, "call", on_orphan)).result
 
-    async def end(self, identity: str, action: Action[None], *, within: float) -> ZegoError | None:
+    async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
 
         What cannot be ended is kept for :meth:`aclose`.
@@ -401,12 +406,11 @@ class Client:
         Args:
             identity: the AgentInstanceId or TaskId.
             action: what ends it.
-            within: seconds that it may take.
 
         Returns:
             Why it could not be ended, or None.
         """
-        return await self._endings.end(identity, action, within)
+        return await self._endings.end(identity, action, self._patience.ending)
 
     def tell_orphan(self, orphan: Orphan) -> None:
         """Report what a cancelled create left behind: as a warning, and to ``on_orphan``."""

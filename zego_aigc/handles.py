@@ -36,9 +36,6 @@ __all__ = ["AgentInstance", "LiveAgentInstance", "StreamTask"]
 ResultT = TypeVar("ResultT")
 AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)
 
-ENDING = 15.0
-"""Seconds that the ending on exit may take, retries included."""
-
 
 class _Handle(Generic[ResultT]):
     """Makes something on entry and ends it on exit."""
@@ -102,7 +99,7 @@ class _Handle(Generic[ResultT]):
             if orphan.certain:
                 self._made(orphan.result)
                 identity = self._id(orphan.result)
-                await self._client.end(identity, self._end(identity), within=ENDING)
+                await self._client.end(identity, self._end(identity))
                 return
             self._client.tell_orphan(orphan)
             error = OutcomeUnknown("cancelled without an answer", action=orphan.action)
@@ -117,7 +114,7 @@ class _Handle(Generic[ResultT]):
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         identity = self._id(self.created)
-        error = await self._client.end(identity, self._end(identity), within=ENDING)
+        error = await self._client.end(identity, self._end(identity))
         if error is not None and kind is None:
             raise error
 

@@ -1,0 +1,221 @@
+"""Every fault, on every way in which an Action may be repeated, on the first attempt only and on all of them.
+
+The two tables below were written by hand, from what the Actions mean. A cell says what the call ends in, how often the work
+was done, and how many requests reached the service: ``done 1/2`` is a result after two requests, one of which was carried
+out. ``-`` stands where the fault cannot happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import anyio
+import pytest
+from requests_made import register, stream, voice
+
+from zego_aigc import Client, LocalLimiter, OutcomeUnknown, ZegoError, aiagent
+from zego_aigc._retry import Patience
+from zego_aigc.actions import Action
+from zego_aigc.sandbox import Pace, Sandbox
+from zego_aigc.sandbox.faults import Situation
+
+pytestmark = pytest.mark.anyio
+
+# READS query: QueryAgents. OVERWRITES update: UpdateAgent. ENDS delete: DeleteAgentInstance. ONCE say: SendAgentInstanceTTS.
+# CREATES voice: CreateAgentInstance, which cannot be looked up. CREATES agent: RegisterAgent, which can be, by its id.
+# CREATES stream: CreateDigitalHumanStreamTask, which can be, by its room and stream.
+
+ON_THE_FIRST_ATTEMPT = """
+fault              query              update               delete               voice            agent              stream             say
+late               done -/1           done 1/1             done 1/1             done 1/1         done 1/1           done 1/1           done 1/1
+wrong_clock        Authentication -/2 Authentication 0/2   Authentication 0/2   Authentication 0/2 Authentication 0/2 Authentication 0/2 Authentication 0/2
+too_fast           done -/2           done 1/2             done 1/2             done 1/2         done 1/2           done 1/2           done 1/2
+http_429           done -/2           done 1/2             done 1/2             done 1/2         done 1/2           done 1/2           done 1/2
+no_capacity        done -/2           done 1/2             done 1/2             done 1/2         done 1/2           done 1/2           done 1/2
+quota_full         -                  -                    -                    QuotaExceeded 0/1 -                 QuotaExceeded 0/1  -
+bad_parameter      BadParameter -/1   BadParameter 0/1     BadParameter 0/1     BadParameter 0/1 BadParameter 0/1   BadParameter 0/1   BadParameter 0/1
+unheard_of         ApiError -/1       ApiError 0/1         ApiError 0/1         ApiError 0/1     ApiError 0/1       ApiError 0/1       ApiError 0/1
+unheard_of_500     done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
+transient          done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
+http_502           done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
+http_503_later     done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
+redirect           done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
+cut_before_work    done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
+stall              done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
+cut_after_work     done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
+stall_after_work   done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
+garbage            done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
+truncated          done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
+oversize           done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
+"""  # noqa: E501
+
+# A service whose clock was wrong for one answer leads the one correction astray; one whose clock stays as it is does not.
+# Attempts that are lost or find no connection are given up after the third here; being told "later" goes on to the deadline.
+
+ON_EVERY_ATTEMPT = """
+fault              query                    update                    delete                    voice                     agent                     stream                    say
+late               done -/1                 done 1/1                  done 1/1                  done 1/1                  done 1/1                  done 1/1                  done 1/1
+wrong_clock        done -/2                 done 1/2                  done 1/2                  done 1/2                  done 1/2                  done 1/2                  done 1/2
+too_fast           RateLimited -/*          RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*
+http_429           RateLimited -/*          RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*
+no_capacity        ServiceUnavailable -/*   ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*
+quota_full         -                        -                         -                         QuotaExceeded 0/1         -                         QuotaExceeded 0/1         -
+bad_parameter      BadParameter -/1         BadParameter 0/1          BadParameter 0/1          BadParameter 0/1          BadParameter 0/1          BadParameter 0/1          BadParameter 0/1
+unheard_of         ApiError -/1             ApiError 0/1              ApiError 0/1              ApiError 0/1              ApiError 0/1              ApiError 0/1              ApiError 0/1
+unheard_of_500     ServiceUnavailable -/3   ServiceUnavailable 0/3    ServiceUnavailable 0/3    Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
+transient          ServiceUnavailable -/3   ServiceUnavailable 0/3    ServiceUnavailable 0/3    Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
+http_502           BadResponse -/3          BadResponse 0/3           BadResponse 0/3           Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
+http_503_later     BadResponse -/3          BadResponse 0/3           BadResponse 0/3           Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
+redirect           BadResponse -/3          BadResponse 0/3           BadResponse 0/3           Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
+cut_before_work    TransportError -/3       TransportError 0/3        TransportError 0/3        Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
+stall              TimedOut -/3             TimedOut 0/3              TimedOut 0/3              Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
+cut_after_work     TransportError -/3       TransportError 1/3        TransportError 1/3        Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
+stall_after_work   TimedOut -/3             TimedOut 1/3              TimedOut 1/3              Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
+garbage            BadResponse -/3          BadResponse 1/3           BadResponse 1/3           Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
+truncated          BadResponse -/3          BadResponse 1/3           BadResponse 1/3           Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
+oversize           BadResponse -/3          BadResponse 1/3           BadResponse 1/3           Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
+"""  # noqa: E501
+
+HTML = b"<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"
+
+FAULTS: dict[str, Callable[[Situation], object]] = {
+    "late": lambda calls: calls.latency(0.02),
+    "wrong_clock": lambda calls: calls.wrong_clock(-4000),
+    "too_fast": lambda calls: calls.too_fast(),
+    "http_429": lambda calls: calls.answer(429, b"slow down", retry_after="0"),
+    "no_capacity": lambda calls: calls.refuse(410000010),
+    "quota_full": lambda calls: calls.quota_full(),
+    "bad_parameter": lambda calls: calls.refuse(410000003, "RTC.RoomId: too odd"),
+    "unheard_of": lambda calls: calls.refuse(419999999),
+    "unheard_of_500": lambda calls: calls.refuse(419999999, status=500),
+    "transient": lambda calls: calls.refuse(410000001),
+    "http_502": lambda calls: calls.answer(502, HTML),
+    "http_503_later": lambda calls: calls.answer(503, HTML, retry_after="0"),
+    "redirect": lambda calls: calls.redirect("http://elsewhere.example/"),
+    "cut_before_work": lambda calls: calls.cut_before_work(),
+    "stall": lambda calls: calls.stall(),
+    "cut_after_work": lambda calls: calls.cut_after_work(),
+    "stall_after_work": lambda calls: calls.stall_after_work(),
+    "garbage": lambda calls: calls.garbage(),
+    "truncated": lambda calls: calls.truncated(),
+    "oversize": lambda calls: calls.oversize(16 << 20),
+}
+
+PATIENCE = Patience(tries=3, first_pause=0.005, longest_pause=0.05, attempt=0.25, settle=0.02)
+DEADLINE = 1.2
+"""Seconds: above what three attempts without an answer take."""
+
+
+class Column(NamedTuple):
+    """One request, and how often its work was done."""
+
+    request: Callable[[str], Action[Any]]
+    """For the id of the agent instance that lives."""
+    done: Callable[[Sandbox, str], int | None]
+
+
+COLUMNS = {
+    "query": Column(lambda _: aiagent.QueryAgents(agent_ids=["guide"]), lambda *_: None),
+    "update": Column(
+        lambda _: aiagent.UpdateAgent(agent_id="guide", name="New"),
+        lambda sandbox, _: int(sandbox.app.agents["guide"].name == "New"),
+    ),
+    "delete": Column(
+        lambda instance: aiagent.DeleteAgentInstance(agent_instance_id=instance),
+        lambda sandbox, instance: int(instance not in sandbox.app.instances),
+    ),
+    "voice": Column(lambda _: voice("new"), lambda sandbox, _: len(sandbox.app.instances) - 1),
+    "agent": Column(lambda _: register("new"), lambda sandbox, _: int("new" in sandbox.app.agents)),
+    "stream": Column(lambda _: stream("new"), lambda sandbox, _: len(sandbox.app.tasks)),
+    "say": Column(
+        lambda instance: aiagent.SendAgentInstanceTTS(agent_instance_id=instance, text="Hello!"),
+        lambda sandbox, instance: sandbox.app.instances[instance].conversation.round,
+    ),
+}
+
+
+def rows(table: str) -> list[tuple[str, dict[str, str]]]:
+    lines = table.strip().splitlines()
+    starts = [lines[0].index(word) for word in lines[0].split()]
+    names = lines[0].split()[1:]
+    read = []
+    for line in lines[1:]:
+        words = line.split()
+        cells: list[str] = []
+        rest = iter(words[1:])
+        for word in rest:
+            cells.append("-" if word == "-" else f"{word} {next(rest)}")
+        read.append((words[0], dict(zip(names, cells, strict=True))))
+    assert len(starts) == len(names) + 1
+    return read
+
+
+async def ending(column: Column, fault: Callable[[Situation], object], *, times: int | None) -> str:
+    """What a cell says, found out."""
+    async with Sandbox(rate_limit=None, quota=None, pace=Pace(stream_start=0)) as sandbox:
+        options: dict[str, Any] = {"limiter": LocalLimiter(limit=10_000), "patience": PATIENCE}
+        async with sandbox.client(**options) as client:
+            await client.call(register("guide"))
+            instance = (await client.call(voice("old"))).agent_instance_id
+            request = column.request(instance)
+            before = sent(sandbox, request)
+            situation = sandbox.faults.on(type(request))
+            fault(situation if times is None else situation.times(times))
+            said = await call(client, request)
+            done = column.done(sandbox, instance)
+            return f"{said} {'-' if done is None else done}/{sent(sandbox, request) - before}"
+
+
+async def call(client: Client, request: Action[Any]) -> str:
+    with anyio.fail_after(10):
+        try:
+            await client.call(request, timeout=DEADLINE)
+        except OutcomeUnknown as error:
+            assert error.action is request
+            assert error.__cause__ is not None
+            return "Unknown"
+        except ZegoError as error:
+            return type(error).__name__.replace("AuthenticationError", "Authentication")
+    return "done"
+
+
+def sent(sandbox: Sandbox, request: Action[Any]) -> int:
+    return sum(each.action == type(request).__name__ for each in sandbox.recording.calls)
+
+
+@pytest.mark.parametrize(("fault", "expected"), [pytest.param(*row, id=row[0]) for row in rows(ON_THE_FIRST_ATTEMPT)])
+async def test_a_fault_on_the_first_attempt_ends_as_the_table_says(fault: str, expected: dict[str, str]) -> None:
+    await compare(fault, expected, times=1)
+
+
+@pytest.mark.parametrize(("fault", "expected"), [pytest.param(*row, id=row[0]) for row in rows(ON_EVERY_ATTEMPT)])
+async def test_a_fault_on_every_attempt_ends_as_the_table_says(fault: str, expected: dict[str, str]) -> None:
+    await compare(fault, expected, times=None)
+
+
+async def compare(fault: str, expected: dict[str, str], *, times: int | None) -> None:
+    found = dict.fromkeys(expected, "-")
+
+    async def find(name: str) -> None:
+        found[name] = await ending(COLUMNS[name], FAULTS[fault], times=times)
+
+    async with anyio.create_task_group() as group:
+        for name, cell in expected.items():
+            if cell != "-":
+                group.start_soon(find, name)
+    for name, cell in expected.items():
+        if cell.endswith("/*"):
+            found[name] = f"{found[name].rpartition('/')[0]}/*"
+    assert found == expected
+
+
+async def test_the_tables_name_every_fault_that_the_sandbox_knows() -> None:
+    # What the sandbox can do that is no verb of its own: an answer of a gateway, a redirect, a refusal with any code.
+    shown = {name for name in dir(Situation) if not name.startswith("_")} - {
+        "after", "chance", "every", "matches", "times", "used_up", "where",
+    }  # fmt: skip
+    covered = {"latency", "wrong_clock", "answer", "redirect", "refuse", "quota_full", "too_fast"}
+    assert shown - covered <= FAULTS.keys()
+    assert covered <= shown
+    assert [name for name, _ in rows(ON_THE_FIRST_ATTEMPT)] == list(FAULTS) == [name for name, _ in rows(ON_EVERY_ATTEMPT)]

@@ -1,0 +1,90 @@
+"""(f) The sandbox: how many calls a second it answers, checks, state and recording included.
+
+``python -m benchmarks.sandboxed RATE_LIMIT`` serves one, until standard input ends; 0 is no limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.measure import crowd, pin
+from benchmarks.report import Table
+from benchmarks.sample import APP_ID, SERVER_SECRET
+from zego_aigc.client import Client
+from zego_aigc.digitalhuman import QueryDigitalHumanStreamTasks
+from zego_aigc.limiter import LocalLimiter
+
+
+class Served(NamedTuple):
+    """A sandbox in a process of its own, on the other processor."""
+
+    url: str
+    process: int
+
+    def cpu(self) -> float | None:
+        """Seconds of CPU that it has used; None where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def client(self, limiter: LocalLimiter | None = None) -> Client:
+        """A client of it."""
+        return Client(APP_ID, SERVER_SECRET, limiter=limiter, aiagent_url=self.url, digitalhuman_url=self.url)
+
+
+@contextlib.contextmanager
+def serving(rate_limit: int) -> Iterator[Served]:
+    """Run a sandbox without a quota; `rate_limit` 0 is no limit."""
+    command = [sys.executable, "-m", "benchmarks.sandboxed", str(rate_limit)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield Served(process.stdout.readline().strip(), process.pid)
+
+
+async def serve(rate_limit: int) -> None:
+    """What :func:`serving` runs."""
+    from zego_aigc.sandbox import Sandbox
+
+    async with Sandbox(app_id=APP_ID, server_secret=SERVER_SECRET, quota=None, rate_limit=rate_limit or None) as sandbox:
+        print(sandbox.url, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+async def run(*, quick: bool) -> list[Table]:
+    """Measure."""
+    count = 500 if quick else 5000
+    rows: list[list[str | float | None]] = []
+    with serving(0) as served:
+        async with served.client(LocalLimiter(100, window=1e-6, guard=0.0)) as client:
+            for in_flight in (1, 64):
+                calls = crowd(lambda: client.call(QueryDigitalHumanStreamTasks()), in_flight)
+                await calls(100)
+                cpu, wall = served.cpu(), time.perf_counter()
+                await calls(count)
+                wall = time.perf_counter() - wall
+                after = served.cpu()
+                used = None if cpu is None or after is None else (after - cpu) / count * 1e6
+                rows.append([f"{in_flight} in flight", count / wall, used])
+    return [
+        Table(
+            part="sandbox",
+            title="The sandbox in a process of its own, asked by zego_aigc for the stream tasks",
+            columns=["", "calls/s", "its CPU us a call"],
+            rows=rows,
+        )
+    ]
+
+
+if __name__ == "__main__":
+    pin(1)
+    asyncio.run(serve(int(sys.argv[1])))

@@ -8,7 +8,7 @@ The module is loaded in every pytest run of an environment that has the library:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
@@ -45,18 +45,24 @@ def zego_client(request: pytest.FixtureRequest) -> Client:
     return client
 
 
-async def _open_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: dict[str, Any]) -> AsyncIterator[Sandbox]:
-    from zego_aigc.sandbox import Sandbox
+def _sandbox_opener() -> Callable[..., AsyncIterator[Sandbox]]:
+    async def open_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: dict[str, Any]) -> AsyncIterator[Sandbox]:
+        from zego_aigc.sandbox import Sandbox
 
-    marker = request.node.get_closest_marker("zego_sandbox")
-    settings: dict[str, Any] = {**zego_sandbox_settings, **(marker.kwargs if marker else {})}
-    async with Sandbox(**settings) as sandbox:
-        yield sandbox
+        marker = request.node.get_closest_marker("zego_sandbox")
+        settings: dict[str, Any] = {**zego_sandbox_settings, **(marker.kwargs if marker else {})}
+        async with Sandbox(**settings) as sandbox:
+            yield sandbox
+
+    return open_sandbox
 
 
-async def _open_client(zego_sandbox: Sandbox) -> AsyncIterator[Client]:
-    async with zego_sandbox.client() as client:
-        yield client
+def _client_opener() -> Callable[..., AsyncIterator[Client]]:
+    async def open_client(zego_sandbox: Sandbox) -> AsyncIterator[Client]:
+        async with zego_sandbox.client() as client:
+            yield client
+
+    return open_client
 
 
 def _runner(request: pytest.FixtureRequest) -> str:
@@ -77,10 +83,10 @@ def _default_scope(config: pytest.Config) -> str:
         return "function"
 
 
-# An async fixture belongs to one plugin and, with pytest-asyncio, to one of its loops, by how it is declared.
-_zego_sandbox_anyio = pytest.fixture(name="_zego_sandbox_anyio")(_open_sandbox)
-_zego_client_anyio = pytest.fixture(name="_zego_client_anyio")(_open_client)
-
+# An async fixture belongs to one plugin and, with pytest-asyncio, to one of its loops. Both are noted on the function
+# itself, so each fixture is made of a function of its own.
+_zego_sandbox_anyio = pytest.fixture(name="_zego_sandbox_anyio")(_sandbox_opener())
+_zego_client_anyio = pytest.fixture(name="_zego_client_anyio")(_client_opener())
 
 try:
     from pytest_asyncio import fixture as _asyncio_fixture
@@ -88,6 +94,6 @@ except ImportError:
     pass  # a suite run by anyio's plugin needs it as little as this one does
 else:
     for _scope in get_args(LoopScope):
-        for _name, _opens in (("_zego_sandbox", _open_sandbox), ("_zego_client", _open_client)):
+        for _name, _opener in (("_zego_sandbox", _sandbox_opener), ("_zego_client", _client_opener)):
             _declare: Any = _asyncio_fixture(loop_scope=_scope, name=f"{_name}_asyncio_{_scope}")
-            globals()[f"{_name}_asyncio_{_scope}"] = _declare(_opens)
+            globals()[f"{_name}_asyncio_{_scope}"] = _declare(_opener())

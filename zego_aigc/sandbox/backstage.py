@@ -82,7 +82,9 @@ class Backstage:
         match request.method, request.rel_url.raw_path:
             case "GET", "/ws/drive":
                 return await feed(request, sandbox.apps)
-            case "GET", "/_sandbox" | "/_sandbox/":
+            case "GET", "/_sandbox":
+                return web.Response(status=308, headers={"Location": "/_sandbox/"})
+            case "GET", "/_sandbox/":
                 page = files("zego_aigc.sandbox").joinpath("page.html").read_bytes()
                 return web.Response(body=page, headers={"Content-Type": "text/html; charset=utf-8"})
             case "GET", "/_sandbox/state":
@@ -131,7 +133,7 @@ def _live(sandbox: Sandbox, most: int = 40) -> dict[str, Any]:
             break
         rates[call.app_id, call.action] += 1
     recent = list(sandbox.recording.calls)[-most:]
-    refused = list(sandbox.recording.select(refused=True))[-most:]
+    refused = sandbox.recording.latest_refused(most)
     return {
         "now": now,
         "apps": [_account(app, rates) for app in sandbox.apps.values()],
@@ -140,6 +142,7 @@ def _live(sandbox: Sandbox, most: int = 40) -> dict[str, Any]:
         "tasks": [task.to_json() for app in sandbox.apps.values() for task in app.tasks.values()][-200:],
         "totals": dict(sandbox.recording.totals.most_common()),
         "calls": [call.to_json() for call in recent],
+        "refusedTotal": sandbox.recording.refused,
         "refused": [{**call.to_json(), "Advice": _advice(call.code)} for call in refused],
         "callbacks": [delivery.to_json() for delivery in list(sandbox.outbox.deliveries)[-most:]],
         "callbacksTotal": sandbox.outbox.total,

@@ -104,10 +104,23 @@ class Recording:
         self.totals: Counter[str] = Counter()
         """Calls by Action name, the forgotten ones included."""
 
+        self.refused = 0
+        """Calls that were answered with a code other than 0, the forgotten ones included."""
+        self._refusals: deque[Call] = deque(maxlen=200)
+
     def add(self, call: Call) -> None:
         """Remember a call."""
         self.calls.append(call)
         self.totals[call.action] += 1
+
+    def note_refusal(self, call: Call) -> None:
+        """Remember that a call was refused."""
+        self.refused += 1
+        self._refusals.append(call)
+
+    def latest_refused(self, most: int) -> list[Call]:
+        """The last refused calls, oldest first; at most 200."""
+        return list(self._refusals)[-most:]
 
     def select(
         self,

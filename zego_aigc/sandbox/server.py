@@ -123,6 +123,7 @@ class Front:
             status = refusal.status
             call.code = answer["Code"] = refusal.code
             call.message = answer["Message"] = _words(refusal)
+            self._recording.note_refusal(call)
         call.answer = _encode(answer)
         return await self._reply(request, call.answer, status, skew, ending)
 

@@ -1,0 +1,191 @@
+"""The sandbox's own addresses: state, recording, the page, and orders from other programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox_fixtures import sandbox, vendor
+from vendor_client import LLM, TTS, VendorClient, digital_human
+
+from zego_aigc.aiagent import RegisterAgent
+from zego_aigc.sandbox import Sandbox
+
+__all__ = ["sandbox", "vendor"]
+
+pytestmark = pytest.mark.anyio
+
+SECRET_LLM = {**LLM, "ApiKey": "sk-very-secret"}
+SECRET_TTS = {**TTS, "Params": {"app": {"api_key": "tts-very-secret"}, "model": "m"}}
+
+
+async def get(vendor: VendorClient, path: str) -> Any:
+    async with vendor.session.get(f"{vendor.url}{path}") as got:
+        assert got.status == 200, await got.text()
+        return await got.json()
+
+
+async def order(vendor: VendorClient, path: str, body: Any, method: str = "POST") -> tuple[int, Any]:
+    async with vendor.session.request(method, f"{vendor.url}{path}", data=json.dumps(body)) as got:
+        return got.status, await got.json()
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
+
+
+async def test_state_lists_what_lives_and_the_calls(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent(LLM=SECRET_LLM, TTS=SECRET_TTS)
+    await vendor.call("RegisterAgent", {"AgentId": "agent"})
+    identity = (await vendor.do("CreateDigitalHumanAgentInstance", digital_human()))["AgentInstanceId"]
+    task = await vendor.task()
+    state = await get(vendor, "/_sandbox/state")
+    assert [agent["AgentId"] for agent in state["agents"]] == ["agent"]
+    assert [(one["AgentInstanceId"], one["Kind"], one["Status"]) for one in state["instances"]] == [
+        (identity, "digital human", "IDLE")
+    ]
+    assert [(one["TaskId"], one["Status"]) for one in state["tasks"]] == [(task, 1)]
+    assert [call["Action"] for call in state["calls"]] == [
+        "RegisterAgent",
+        "RegisterAgent",
+        "CreateDigitalHumanAgentInstance",
+        "CreateDigitalHumanStreamTask",
+    ]
+    (refused,) = state["refused"]
+    assert (refused["Action"], refused["Code"]) == ("RegisterAgent", 410001008)
+    assert refused["Message"].startswith("AgentAlreadyExists")
+    assert "very-secret" not in json.dumps(state)
+    await vendor.do("StopDigitalHumanStreamTask", {"TaskId": task})
+    assert (await get(vendor, "/_sandbox/state"))["tasks"] == []
+
+
+# --- recording -------------------------------------------------------------------------------------------------------
+
+
+async def test_every_request_and_answer_is_recorded_with_its_secrets_masked(
+    sandbox: Sandbox, vendor: VendorClient, tmp_path: Path
+) -> None:
+    await vendor.agent(LLM=SECRET_LLM, TTS=SECRET_TTS)
+    await vendor.do("QueryAgents", {"AgentIds": ["agent"]})
+    task = await vendor.task()
+    await sandbox.clock.advance(1)
+    address = (await vendor.do("DriveByWsStream", {"TaskId": task}))["WssAddress"]
+    await vendor.call("RegisterAgent", b'{"ApiKey": "sk-very-secret"')
+    registered, queried, *_ = (await get(vendor, "/_sandbox/calls"))["calls"]
+    assert registered["Body"]["LLM"] == {**LLM, "ApiKey": "***"}
+    assert registered["Query"]["Signature"] == "***"
+    assert registered["Answer"]["Code"] == 0
+    assert queried["Answer"]["Data"]["Agents"][0]["TTS"]["Params"] == {"app": "***", "model": "m"}
+    path = tmp_path / "calls.jsonl"
+    assert sandbox.recording.save(path) == 5
+    text = path.read_text()
+    assert len(text.splitlines()) == 5
+    for secret in ("very-secret", sandbox.server_secret, address, sandbox.recording.calls[0].query):
+        assert secret not in text
+    assert "very-secret" not in repr(sandbox.recording.calls)
+
+
+async def test_the_recording_can_be_filtered(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent()
+    await vendor.call("RegisterAgent", {"AgentId": "agent"})
+    await sandbox.clock.advance(60)
+    await vendor.call("ListAgents")
+    select = sandbox.recording.select
+    assert [call.code for call in select(RegisterAgent)] == [0, 410001008]
+    assert [call.action for call in select(refused=False)] == ["RegisterAgent", "ListAgents"]
+    assert [call.action for call in select(since=sandbox.clock.now() - 30)] == ["ListAgents"]
+    assert [call.code for call in select(where=lambda call: call.code == 410001008)] == [410001008]
+    assert list(select(app_id=1)) == []
+    for query, count in (
+        ("action=RegisterAgent&refused=1", 1),
+        ("code=410001008", 1),
+        (f"app_id={sandbox.app_id}", 3),
+        ("limit=1", 1),
+        ("refused=0", 2),
+    ):
+        assert len((await get(vendor, f"/_sandbox/calls?{query}"))["calls"]) == count
+    assert (await order(vendor, "/_sandbox/calls?code=x", None, "GET"))[0] == 400
+
+
+async def test_only_so_many_calls_are_remembered_and_all_are_counted() -> None:
+    import aiohttp
+
+    async with Sandbox(history=3, rate_limit=None) as sandbox, aiohttp.ClientSession() as session:
+        vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
+        for _ in range(5):
+            await vendor.call("ListAgents")
+        assert len(sandbox.recording.calls) == 3
+        assert sandbox.recording.totals == {"ListAgents": 5}
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_page_needs_nothing_from_elsewhere(vendor: VendorClient) -> None:
+    async with vendor.session.get(f"{vendor.url}/_sandbox") as got:
+        assert got.url.path == "/_sandbox/"
+        page = await got.text()
+        assert got.content_type == "text/html"
+    assert not re.search(r"(src|href)\s*=|https?://|@import|innerHTML = .*(row|live)\.", page)
+
+
+async def test_the_page_is_told_what_it_shows(sandbox: Sandbox, vendor: VendorClient) -> None:
+    sandbox.app.rate_limit = 10
+    sandbox.faults.on("ListAgents").latency(0)
+    await vendor.agent()
+    await vendor.task()
+    await vendor.call("RegisterAgent", {"AgentId": "agent"})
+    live = await get(vendor, "/_sandbox/live")
+    (app,) = live["apps"]
+    assert app["Rates"] == {"RegisterAgent": [2, 10], "CreateDigitalHumanStreamTask": [1, 10]}
+    assert [quota["Alive"] for quota in app["Quotas"]] == [0, 0, 1]
+    assert live["refused"][0]["Advice"]
+    assert live["refusedTotal"] == 1
+    assert live["faults"] == [{"On": "on ListAgents", "Fault": "latency", "Hits": 0}]
+    assert live["callbacks"][0]["State"] == "unaddressed"
+    shown = set(re.findall(r"live\.(\w+)", (Path(__file__).parent.parent / "zego_aigc/sandbox/page.html").read_text()))
+    assert shown <= set(live)
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+async def test_another_program_can_move_the_clock(sandbox: Sandbox, vendor: VendorClient) -> None:
+    before = sandbox.clock.now()
+    status, answer = await order(vendor, "/_sandbox/advance", {"Seconds": 100})
+    assert status == 200
+    assert 100 <= answer["Now"] - before < 110
+    wrongs: tuple[Any, ...] = ({"Seconds": -1}, {"Seconds": "x"}, {}, [])
+    for wrong in wrongs:
+        assert (await order(vendor, "/_sandbox/advance", wrong))[0] == 400
+
+
+async def test_another_program_can_raise_callbacks(sandbox: Sandbox, vendor: VendorClient) -> None:
+    status, answer = await order(
+        vendor, "/_sandbox/emit", {"Event": "ASRResult", "About": "7", "Data": {"Text": "hi"}, "AppId": sandbox.app_id}
+    )
+    assert status == 200
+    assert answer["Body"]["Data"]["Text"] == "hi"
+    assert (await order(vendor, "/_sandbox/emit", {"Event": "ASRResult"}))[0] == 400
+    assert (await order(vendor, "/_sandbox/emit", {"Event": "ASRResult", "About": "7", "AppId": 9}))[0] == 400
+
+
+async def test_another_program_can_tell_faults(sandbox: Sandbox, vendor: VendorClient) -> None:
+    told = {"Actions": ["ListAgents"], "Times": 2, "After": 1, "Fault": "refuse", "With": {"code": 410000001}}
+    assert await order(vendor, "/_sandbox/faults", told) == (200, {"Faults": 1})
+    assert [await vendor.code("ListAgents") for _ in range(4)] == [0, 410000001, 410000001, 0]
+    await order(vendor, "/_sandbox/faults", {"Fault": "answer", "With": {"status": 418, "body": "tea"}})
+    async with vendor.session.post(f"{vendor.url}/", data=b"{}") as got:
+        assert (got.status, await got.text()) == (418, "tea")
+    assert await order(vendor, "/_sandbox/faults", None, "DELETE") == (200, {"Faults": 0})
+    for wrong in ({"Fault": "seed"}, {"Fault": "refuse"}, {"Fault": "refuse", "Actions": ["Nope"]}, {}):
+        assert (await order(vendor, "/_sandbox/faults", wrong))[0] == 400
+    assert len(sandbox.faults) == 0
+
+
+async def test_what_the_sandbox_does_not_know_is_not_found(vendor: VendorClient) -> None:
+    for method, path in (("GET", "/_sandbox/nothing"), ("DELETE", "/_sandbox/state"), ("POST", "/_sandbox/")):
+        async with vendor.session.request(method, f"{vendor.url}{path}") as got:
+            assert got.status == 404

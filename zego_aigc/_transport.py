@@ -5,6 +5,7 @@ Nothing outside this module, :mod:`zego_aigc.pool` and :mod:`zego_aigc._audio` k
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
@@ -158,7 +159,8 @@ def reason(error: BaseException) -> str:
         case aiohttp.ClientConnectorDNSError():
             return f"its name cannot be resolved ({error.os_error.strerror or error.os_error})"
         case aiohttp.ClientConnectorError():
-            return error.strerror or error.os_error.strerror or "no connection"
+            number = error.os_error.errno
+            return os.strerror(number) if number else error.os_error.strerror or "no connection"
         case aiohttp.ServerDisconnectedError():
             return "the server closed it"
         case aiohttp.ClientPayloadError():

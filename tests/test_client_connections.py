@@ -1,0 +1,407 @@
+"""Connections that break, stall, lie or die, against servers that misbehave below HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from raw_server import Exchange, http, ok, raw_server
+from requests_made import register, voice
+
+from zego_aigc import (
+    ApiError,
+    BadResponse,
+    Client,
+    ConnectFailed,
+    LocalLimiter,
+    OutcomeUnknown,
+    RateLimited,
+    SessionPool,
+    TimedOut,
+    TransportError,
+    aiagent,
+)
+from zego_aigc._retry import Patience
+from zego_aigc._transport import MAX_ANSWER, Outgoing
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Patience(tries=3, first_pause=0.001, longest_pause=0.01, attempt=0.2)
+SAY = aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!")
+ROUND = {"Round": 5}
+AGENTS = {"Total": 0, "Agents": [], "Cursor": ""}
+
+
+def client_of(url: str, **options: object) -> Client:
+    settings = {"limiter": LocalLimiter(limit=1000), "patience": QUICK, "timeout": 5.0, **options}
+    return Client(1, "server-secret", aiagent_url=url, digitalhuman_url=url, **settings)  # type: ignore[arg-type] # free options
+
+
+Handle = Callable[[Exchange], Awaitable[None]]
+
+
+def answering(*answers: bytes | None) -> tuple[Handle, list[Exchange]]:
+    """A server that gives the answers in turn, the last one for ever; None cuts the connection."""
+    seen: list[Exchange] = []
+
+    async def handle(exchange: Exchange) -> None:
+        seen.append(exchange)
+        answer = answers[min(exchange.number, len(answers)) - 1]
+        if answer is None:
+            exchange.cut()
+        else:
+            await exchange.send(answer)
+
+    return handle, seen
+
+
+# --- what is sent
+
+
+async def test_a_request_is_one_signed_post_of_json() -> None:
+    handle, seen = answering(ok(ROUND))
+    async with raw_server(handle) as url, client_of(url) as client:
+        await client.call(SAY)
+    (exchange,) = seen
+    assert exchange.method == "POST"
+    assert list(exchange.query) == ["Action", "AppId", "SignatureNonce", "Timestamp", "Signature", "SignatureVersion"]
+    assert exchange.body == b'{"AgentInstanceId":"1","Text":"Hello!"}'
+    head = exchange.head.lower()
+    assert "content-type: application/json\r\n" in head
+    assert "user-agent: zego_aigc/" in head
+    assert "cookie" not in head
+
+
+async def test_each_attempt_is_signed_anew() -> None:
+    handle, seen = answering(None, ok(AGENTS))
+    async with raw_server(handle) as url, client_of(url) as client:
+        await client.call(aiagent.ListAgents())
+    assert len({exchange.query["SignatureNonce"] for exchange in seen}) == 2
+
+
+# --- keep-alive
+
+
+async def test_a_connection_is_kept_for_the_next_call() -> None:
+    handle, seen = answering(ok(AGENTS))
+    async with raw_server(handle) as url, client_of(url) as client:
+        for _ in range(3):
+            await client.call(aiagent.ListAgents())
+    assert {exchange.connection for exchange in seen} == {1}
+
+
+async def test_a_server_that_closes_just_as_a_request_leaves_costs_a_read_another_attempt() -> None:
+    async def handle(exchange: Exchange) -> None:
+        if exchange.number == 2:
+            exchange.cut()  # it read the request and closed: nobody can tell this from closing just before
+        else:
+            await exchange.send(ok(AGENTS))
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        await client.call(aiagent.ListAgents())
+        response = await client.call_with_response(aiagent.ListAgents())
+    assert response.attempts == 2
+
+
+async def test_the_same_race_is_an_unknown_outcome_for_what_must_not_happen_twice() -> None:
+    handle, seen = answering(ok(ROUND), None)
+    async with raw_server(handle) as url, client_of(url) as client:
+        await client.call(SAY)
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.call(SAY)
+    assert isinstance(caught.value.__cause__, TransportError)
+    assert len(seen) == 2
+
+
+async def test_a_connection_that_the_server_closed_while_idle_is_never_used_again() -> None:
+    async def handle(exchange: Exchange) -> None:
+        await exchange.send(ok(ROUND))
+        exchange.writer.close()
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        for _ in range(5):
+            response = await client.call_with_response(SAY)
+            assert response.attempts == 1
+            await asyncio.sleep(0.01)
+
+
+async def test_a_transport_that_is_closing_when_the_body_is_written_has_carried_nothing() -> None:
+    class Closing:
+        def is_closing(self) -> bool:
+            return True
+
+    class Writer:
+        transport = Closing()
+
+    permit = await LocalLimiter().acquire(1, "A")
+    outgoing = Outgoing(b"{}", permit)
+    with pytest.raises(ConnectionResetError):
+        await outgoing.write_with_length(Writer(), 2)  # type: ignore[arg-type] # all that is looked at
+    assert not outgoing.begun
+
+
+async def test_a_connection_that_idled_close_to_the_servers_patience_is_not_used_for_what_must_not_be_repeated() -> None:
+    connections: list[tuple[str, int]] = []
+
+    async def handle(exchange: Exchange) -> None:
+        connections.append((exchange.query["Action"], exchange.connection))
+        await exchange.send(ok(AGENTS if exchange.query["Action"] == "ListAgents" else ROUND))
+
+    async with raw_server(handle) as url, SessionPool(careful_keepalive=0.05, keepalive=30) as pool:
+        client = Client(1, "s", aiagent_url=url, pool=pool)
+        for _ in range(2):
+            await client.call(aiagent.ListAgents())
+            await client.call(SAY)
+            await asyncio.sleep(0.1)
+    reads = {number for action, number in connections if action == "ListAgents"}
+    once = {number for action, number in connections if action != "ListAgents"}
+    assert (len(reads), len(once)) == (1, 2)
+
+
+# --- answers that are not answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "excerpt"),
+    [
+        (http(200, b"<html><body>Welcome to <b>hotel</b> Wi-Fi</body></html>"), "Welcome to hotel Wi-Fi"),
+        (http(200, b""), ""),
+        (http(200, b'{"ret": 0}'), '{"ret": 0}'),
+        (http(500, b"upstream\r\nexploded\x1b[31m"), "upstream exploded [31m"),
+        (http(404, b"<h1>Not Found</h1>"), "Not Found"),
+        (http(502, b'{"Code": 0, "Data": {"Total": 0, "Agents": []}}'), '{"Code": 0, "Data": {"Total": 0, "Agents": []}}'),
+    ],
+)
+async def test_an_answer_that_is_not_the_services_is_a_bad_response_with_a_clean_excerpt(answer: bytes, excerpt: str) -> None:
+    handle, seen = answering(answer)
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(BadResponse, match=r"127\.0\.0\.1 answered ListAgents with HTTP status \d+") as caught:
+            await client.call(aiagent.ListAgents())
+    error = caught.value
+    assert error.excerpt == excerpt
+    assert error.status == int(answer.split()[1])
+    assert (error.action, error.attempts, len(seen)) == ("ListAgents", 3, 3)
+
+
+async def test_a_redirect_is_not_followed_and_named_without_its_query() -> None:
+    handle, seen = answering(http(307, b"", location="http://evil.example/x?Signature=abc"))
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(BadResponse, match=r"a redirect to http://evil\.example/x, which is not followed") as caught:
+            await client.call(aiagent.ListAgents())
+    assert "abc" not in str(caught.value)
+    assert len(seen) == 3
+
+
+async def test_a_body_that_is_announced_too_large_is_not_read() -> None:
+    handle, _ = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n{}")
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(BadResponse, match=f"larger than {MAX_ANSWER} bytes"):
+            await client.call(aiagent.ListAgents())
+
+
+async def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
+    sent = 0
+
+    async def handle(exchange: Exchange) -> None:
+        nonlocal sent
+        await exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(1000):
+            await exchange.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
+            sent += 65536
+
+    async with raw_server(handle) as url, client_of(url, patience=Patience(tries=1)) as client:
+        with pytest.raises(BadResponse, match="larger than"):
+            await client.call(aiagent.ListAgents())
+    assert sent < 4 * MAX_ANSWER
+
+
+async def test_a_compressed_answer_is_read_and_bounded_by_what_it_unpacks_to() -> None:
+    small, bomb = gzip.compress(ok(AGENTS).partition(b"\r\n\r\n")[2]), gzip.compress(b" " * (2 * MAX_ANSWER))
+    handle, _ = answering(http(200, small, content_encoding="gzip"), http(200, bomb, content_encoding="gzip"))
+    async with raw_server(handle) as url, client_of(url, patience=Patience(tries=1)) as client:
+        await client.call(aiagent.ListAgents())
+        with pytest.raises(BadResponse, match=r"larger than|broke off"):
+            await client.call(aiagent.ListAgents())
+
+
+async def test_a_body_that_breaks_off_is_a_bad_response() -> None:
+    async def handle(exchange: Exchange) -> None:
+        await exchange.send(ok(AGENTS)[:-5])
+        exchange.cut()
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(BadResponse, match="broke off"):
+            await client.call(aiagent.ListAgents())
+
+
+@pytest.mark.parametrize("noise", [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\nA" + b"x" * 70000])
+async def test_what_is_not_http_is_a_bad_response_that_does_not_show_the_url(noise: bytes) -> None:
+    async def handle(exchange: Exchange) -> None:
+        await exchange.send(noise)
+        exchange.writer.close()
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(BadResponse, match="something that is not HTTP") as caught:
+            await client.call(aiagent.ListAgents())
+    assert "Signature" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+# --- busy
+
+
+async def test_retry_after_is_respected_for_refusals_and_for_gateways() -> None:
+    for first in (http(429, b"", retry_after="0.15"), http(503, b"<p>back soon</p>", retry_after="0.15")):
+        handle, _ = answering(first, ok(AGENTS))
+        async with raw_server(handle) as url, client_of(url) as client:
+            response = await client.call_with_response(aiagent.ListAgents())
+        assert response.attempts == 2
+        assert 0.15 <= response.elapsed < 1
+
+
+async def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
+    handle, seen = answering(http(429, b"", retry_after="3600"))
+    async with raw_server(handle) as url, client_of(url) as client:
+        with anyio.fail_after(1):
+            with pytest.raises(RateLimited) as caught:
+                await client.call(SAY)
+    assert caught.value.retry_after == 3600
+    assert len(seen) == 1
+
+
+async def test_a_service_that_says_too_fast_makes_the_limiter_slow_down() -> None:
+    told: list[tuple[int, str]] = []
+
+    class Listening(LocalLimiter):
+        def too_fast(self, app_id: int, action: str) -> None:
+            told.append((app_id, action))
+
+    handle, _ = answering(http(429, b'{"Code": 410001029, "Message": "slow"}'), http(429, b""), ok(AGENTS))
+    async with raw_server(handle) as url, client_of(url, limiter=Listening()) as client:
+        await client.call(aiagent.ListAgents())
+    assert told == [(1, "ListAgents")] * 2
+
+
+async def test_the_pool_stops_retrying_when_its_budget_is_spent_but_never_starves_clean_up() -> None:
+    handle, seen = answering(None)
+    async with raw_server(handle) as url, client_of(url, patience=Patience(tries=10**6, first_pause=0)) as client:
+        client.pool.budget.tokens = 12.0
+        with pytest.raises(TransportError):
+            await client.call(aiagent.ListAgents())
+        assert len(seen) == 3
+        with pytest.raises(TransportError):
+            await client.call(aiagent.ListAgents())
+        assert len(seen) == 4
+        with pytest.raises(TransportError):
+            await client.call(aiagent.DeleteAgentInstance(agent_instance_id="1"), timeout=0.2)
+        assert len(seen) > 20
+
+
+# --- slow and silent
+
+
+async def test_a_silent_connection_costs_a_read_one_attempt_and_not_the_whole_call() -> None:
+    async def handle(exchange: Exchange) -> None:
+        if exchange.number > 1:
+            await exchange.send(ok(AGENTS))
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        response = await client.call_with_response(aiagent.ListAgents())
+    assert response.attempts == 2
+    assert 0.2 <= response.elapsed < 2
+
+
+async def test_what_is_sent_only_once_gets_the_whole_deadline_for_its_answer() -> None:
+    async def handle(exchange: Exchange) -> None:
+        await asyncio.sleep(0.4)
+        await exchange.send(ok(ROUND))
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        assert (await client.call(SAY)).round == 5
+
+
+@pytest.mark.parametrize(
+    ("action", "ending"), [(SAY, OutcomeUnknown), (voice(), OutcomeUnknown), (aiagent.ListAgents(), TimedOut)]
+)
+async def test_a_deadline_that_passes_while_the_answer_is_awaited_says_what_is_known(
+    action: aiagent.SendAgentInstanceTTS, ending: type[Exception]
+) -> None:
+    async def handle(exchange: Exchange) -> None:
+        await asyncio.sleep(60)
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        began = time.monotonic()
+        with pytest.raises(ending, match=r"waiting for the answer of 127\.0\.0\.1 when its time was up") as caught:
+            await client.call(action, timeout=0.15)
+        assert 0.15 <= time.monotonic() - began < 1
+    late = caught.value if isinstance(caught.value, TimedOut) else caught.value.__cause__
+    assert isinstance(late, TimedOut)
+    assert late.waited_for == "answer"
+
+
+async def test_a_port_that_never_accepts_is_a_connection_that_carried_nothing() -> None:
+    async with client_of("http://127.0.0.1:9") as client:
+        for action in (SAY, voice(), register(), aiagent.ListAgents()):
+            with pytest.raises(ConnectFailed, match=r"cannot reach 127\.0\.0\.1:9: .*refused.*Nothing was sent") as caught:
+                await client.call(action)
+            assert caught.value.attempts == 3
+            assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+async def test_a_handshake_that_stalls_is_a_connection_that_carried_nothing() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    async with server, client_of(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        with pytest.raises(TimedOut, match=r"waiting for a connection to 127\.0\.0\.1") as caught:
+            await client.call(SAY, timeout=0.2)
+    assert caught.value.waited_for == "connect"
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent(tls: ssl.SSLContext) -> None:
+    handle, seen = answering(ok(ROUND))
+    async with raw_server(handle, tls=tls) as url, client_of(url) as client:
+        with pytest.raises(ConnectFailed, match="its certificate is not accepted"):
+            await client.call(SAY)
+    assert seen == []
+
+
+async def test_tls_works_with_an_authority_of_ones_own(tls: ssl.SSLContext) -> None:
+    handle, seen = answering(ok(ROUND))
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with raw_server(handle, tls=tls) as url, SessionPool(ssl=trusting) as pool:
+        client = Client(1, "s", aiagent_url=url.replace("127.0.0.1", "localhost"), pool=pool)
+        assert (await client.call(SAY)).round == 5
+    assert len(seen) == 1
+
+
+CERTIFICATE = Path(__file__).parent / "data" / "localhost.pem"
+
+
+@pytest.fixture
+def tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, CERTIFICATE.with_suffix(".key"))
+    return context
+
+
+# --- refusals that carry data
+
+
+async def test_a_refusals_data_is_kept_without_its_secrets() -> None:
+    body = b'{"Code": 410000003, "Message": "no server-secret here", "RequestId": "r", "Data": {"ApiKey": "sk-1", "Hint": "x"}}'
+    handle, _ = answering(http(400, body))
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.call(SAY)
+    assert caught.value.data == {"ApiKey": "***", "Hint": "x"}
+    assert caught.value.message == "no *** here"
+    assert caught.value.status == 400

@@ -1,0 +1,269 @@
+"""The sandbox as a whole: its life, what it leaves behind, crowds of calls, and accounts that stay consistent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import time
+from collections import Counter
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sandbox_fixtures import sandbox, vendor
+from vendor_client import VendorClient, digital_human
+
+from zego_aigc.actions import ACTIONS
+from zego_aigc.aiagent import ListAgents, RegisterAgent
+from zego_aigc.digitalhuman import TaskStatus
+from zego_aigc.errors import AuthenticationError
+from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Sandbox, serve
+from zego_aigc.sandbox.behaviour import BEHAVIOURS
+from zego_aigc.sandbox.callbacks import Outbox
+from zego_aigc.sandbox.clock import Clock
+from zego_aigc.sandbox.instances import Kind
+from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.scope import Scope
+
+__all__ = ["sandbox", "vendor"]
+
+pytestmark = pytest.mark.anyio
+
+
+# --- its life --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_librarys_own_client_can_use_it() -> None:
+    async with Sandbox() as sandbox, sandbox.client() as client:
+        await client.call(RegisterAgent(agent_id="a"))
+        assert [agent.agent_id for agent in (await client.call(ListAgents())).agents] == ["a"]
+        other = sandbox.add_app(5, "five")
+        async with sandbox.client(app=other) as stranger:
+            assert (await stranger.call(ListAgents())).agents == []
+        other.server_secret = "changed"
+        async with sandbox.client(app=other) as stranger:
+            other.server_secret = "again"
+            with pytest.raises(AuthenticationError):
+                await stranger.call(ListAgents())
+
+
+async def test_an_address_is_there_only_while_it_runs() -> None:
+    sandbox = Sandbox(app_id=7, server_secret="s")
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = sandbox.url
+    async with sandbox:
+        assert sandbox.url.startswith("http://127.0.0.1:")
+        assert (sandbox.app_id, sandbox.server_secret) == (7, "s")
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = sandbox.url
+    await sandbox.aclose()
+
+
+async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing() -> None:
+    async with Sandbox() as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(OSError, match=str(port)):
+            await Sandbox(port=port).__aenter__()
+        assert len(asyncio.all_tasks()) <= 3
+
+
+@pytest.mark.parametrize("host", ["localhost", "::1"])
+async def test_it_listens_where_it_is_told(host: str) -> None:
+    if host == "::1" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6 loopback")
+    async with (
+        Sandbox(host=host) as sandbox,
+        aiohttp.ClientSession() as session,
+        session.get(f"{sandbox.url}/_sandbox/state") as got,
+    ):
+        assert got.status == 200
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("app_id", [0, -1, 2**32])
+def test_an_app_id_has_32_bits(app_id: int) -> None:
+    with pytest.raises(ValueError, match="app_id"):
+        Sandbox(app_id=app_id)
+
+
+async def test_the_command_line_serves_until_it_is_cancelled() -> None:
+    ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(ready=ready.set_result, port=0, quota=300))
+    sandbox = await ready
+    assert (sandbox.app_id, sandbox.server_secret) == (DEFAULT_APP_ID, DEFAULT_SERVER_SECRET)
+    assert sandbox.app.quotas.streams == 300
+    async with aiohttp.ClientSession() as session, session.get(f"{sandbox.url}/_sandbox/state") as got:
+        assert (await got.json())["agents"] == []
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    with pytest.raises(RuntimeError):
+        _ = sandbox.url
+
+
+async def test_it_starts_fast_and_leaves_nothing_behind() -> None:
+    before = asyncio.all_tasks()
+    began = time.perf_counter()
+    async with Sandbox() as sandbox:
+        took = time.perf_counter() - began
+        async with aiohttp.ClientSession() as session:
+            vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
+            await vendor.agent()
+            await vendor.voice()
+            await vendor.task()
+        address = sandbox.url.removeprefix("http://").split(":")
+    assert took < 0.15
+    assert asyncio.all_tasks() == before
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(address[0], int(address[1]))
+    gc.collect()
+
+
+async def test_many_sandboxes_live_side_by_side() -> None:
+    async with Sandbox() as one, Sandbox() as two, one.client() as client:
+        await client.call(RegisterAgent(agent_id="a"))
+        assert one.received(RegisterAgent)
+        assert not two.received(RegisterAgent)
+
+
+async def test_a_scope_tells_of_a_task_that_failed() -> None:
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    scope = Scope()
+    await scope.open()
+    scope.start(fail())
+    await asyncio.sleep(0.01)
+    with pytest.raises(ExceptionGroup) as caught:
+        await scope.close()
+    assert isinstance(caught.value.exceptions[0], ValueError)
+    scope.start(fail())
+
+
+# --- crowds ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_crowd_of_calls_never_exceeds_a_quota_or_shares_an_id(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent()
+    codes = await asyncio.gather(
+        *(vendor.code("CreateDigitalHumanAgentInstance", digital_human(number % 40)) for number in range(120))
+    )
+    assert Counter(codes)[0] == 10
+    assert set(codes) == {0, 410001030, 410001031}
+    assert len(sandbox.app.instances) == 10
+    registered = await asyncio.gather(*(vendor.code("RegisterAgent", {"AgentId": f"a{number % 20}"}) for number in range(100)))
+    assert Counter(registered) == {0: 20, 410001008: 80}
+
+
+async def test_a_crowd_within_one_second_is_admitted_up_to_the_limit() -> None:
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+        vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
+        codes = await asyncio.gather(*(vendor.code("QueryDigitalHumanStreamTasks") for _ in range(60)))
+        assert Counter(codes) == {0: 10, 400010009: 50}
+
+
+async def test_clients_that_hang_up_in_the_middle_do_no_harm(sandbox: Sandbox, vendor: VendorClient) -> None:
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    for part in (
+        b"",
+        b"POST /?Action=List",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        b"\x16\x03\x01\x00",
+    ):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(part)
+        writer.close()
+    assert await vendor.code("ListAgents") == 0
+
+
+# --- consistency -----------------------------------------------------------------------------------------------------
+
+IDS = st.integers(1, 4)
+STEPS = st.one_of(
+    st.tuples(st.just("voice"), IDS, IDS),
+    st.tuples(st.just("digital human"), IDS, IDS),
+    st.tuples(st.just("task"), IDS, IDS),
+    st.tuples(st.just("delete"), IDS, IDS),
+    st.tuples(st.just("stop"), IDS, IDS),
+    st.tuples(st.just("say"), IDS, IDS),
+    st.tuples(st.just("drive"), IDS, IDS),
+    st.tuples(st.just("wait"), st.integers(0, 200), IDS),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_an_account_stays_consistent_whatever_is_called(steps: list[tuple[str, int, int]]) -> None:
+    async def run() -> None:
+        clock = Clock()
+        app = App(clock, Outbox(clock, Scope()), 1, "secret", quota=3)
+        carry_out(app, "RegisterAgent", {"AgentId": "agent"})
+        for step in steps:
+            await take(app, *step)
+            assert_consistent(app)
+        await clock.advance(100_000)
+        assert_consistent(app)
+        assert not app.instances
+        assert app.alive_streams == 0
+        clock.close()
+
+    asyncio.run(run())
+
+
+async def take(app: App, step: str, one: int, two: int) -> None:
+    """One step; ids are few, so that they clash."""
+    body = digital_human(RTC={"RoomId": "r", "AgentStreamId": f"s{one}", "AgentUserId": f"a{two}", "UserStreamId": "u"})
+    instances, tasks = list(app.instances), [task.task_id for task in app.tasks.values() if task.running]
+    match step:
+        case "voice":
+            carry_out(app, "CreateAgentInstance", body)
+        case "digital human":
+            carry_out(app, "CreateDigitalHumanAgentInstance", body)
+        case "task":
+            stream = {"RTCConfig": {"RoomId": "r", "StreamId": f"s{one}"}, "TTL": 50 * two}
+            carry_out(app, "CreateDigitalHumanStreamTask", {"DigitalHumanConfig": {"DigitalHumanId": "h"}, **stream})
+        case "delete" if instances:
+            order = {"AgentInstanceId": instances[one % len(instances)], "GracefulShutdown": two > 2}
+            carry_out(app, "DeleteAgentInstance", order)
+        case "stop" if tasks:
+            carry_out(app, "StopDigitalHumanStreamTask", {"TaskId": tasks[one % len(tasks)]})
+        case "say" if instances:
+            speech = {"AgentInstanceId": instances[one % len(instances)], "Text": "x" * 50, "SamePriorityOption": "Enqueue"}
+            carry_out(app, "SendAgentInstanceTTS", speech)
+        case "drive" if tasks:
+            audio = {"TaskId": tasks[one % len(tasks)], "AudioUrl": "https://a.invalid/a.wav", "InterruptMode": two % 2}
+            carry_out(app, "DriveByAudio", audio)
+        case "wait":
+            await app.clock.advance(one / 2)
+        case _:
+            pass
+
+
+def carry_out(app: App, action: str, body: dict[str, Any]) -> None:
+    with contextlib.suppress(Refusal):
+        BEHAVIOURS[action](app, ACTIONS[action].from_wire(body))
+
+
+def assert_consistent(app: App) -> None:
+    kinds = Counter(instance.kind for instance in app.instances.values())
+    assert {kind: count for kind, count in app.alive.items() if count} == kinds
+    assert all(kinds[kind] <= 3 for kind in Kind)
+    living = [task for task in app.tasks.values() if task.status not in {TaskStatus.STOPPED, TaskStatus.INIT_FAILED}]
+    assert app.alive_streams == len(living) <= 3
+    users = [instance.agent_user_id for instance in app.instances.values()]
+    assert len(users) == len(set(users))
+    faces = [instance.agent_stream_id for instance in app.instances.values() if instance.kind is not Kind.VOICE]
+    streams = [*faces, *(task.stream_id for task in living)]
+    assert len(streams) == len(set(streams))

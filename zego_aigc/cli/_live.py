@@ -88,9 +88,8 @@ def _lanes(progress: Progress) -> Table:
     table.add_column(no_wrap=True)
     for lane in progress.lanes:
         finished = lane.pending == 0
-        bar = ProgressBar(
-            total=max(1, lane.total), completed=lane.total - lane.pending, width=28, complete_style="cyan", finished_style="green"
-        )
+        told = lane.total - lane.pending
+        bar = ProgressBar(total=max(1, lane.total), completed=told, width=28, complete_style="cyan", finished_style="green")
         table.add_row(
             Text(lane.action, style="green" if finished and not lane.failed and not lane.unknown else ""),
             bar,

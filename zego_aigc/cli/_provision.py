@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _provision(options: argparse.Namespace) -> int:
     from zego_aigc.provisioning.fleet import Fleet
-    from zego_aigc.provisioning.run import Provisioning
+    from zego_aigc.provisioning.run import Options, Provisioning
     from zego_aigc.quota import Quota
 
     async with AsyncExitStack() as stack:
@@ -34,15 +34,17 @@ async def _provision(options: argparse.Namespace) -> int:
         operation = Provisioning(
             client,
             Fleet(options.fleet),
-            journal=options.journal,
-            quota=budget,
-            on_quota=options.on_quota,
-            on_unknown=options.on_unknown,
-            if_exists=options.if_exists,
-            rollback=options.rollback,
-            extend=options.extend,
-            quota_wait=options.quota_wait,
-            until=options.until,
+            options.journal,
+            Options(
+                quota=budget,
+                on_quota=options.on_quota,
+                on_unknown=options.on_unknown,
+                if_exists=options.if_exists,
+                rollback=options.rollback,
+                extend=options.extend,
+                until=options.until,
+                quota_wait=options.quota_wait,
+            ),
             sandbox=sandbox,
         )
         return await drive(operation, options, title=f"Provisioning {options.fleet}", where=where(client, sandbox))

@@ -56,7 +56,7 @@ def _exit_status(counts: dict[str, Counter[str]]) -> int:
     seen = {status for counter in counts.values() for status, count in counter.items() if count}
     if "failed" in seen:
         return 1
-    return 3 if seen & {"unknown", "pending", "in flight"} else 0
+    return 3 if seen & {"unknown", "pending", "in flight", "made"} else 0
 
 
 async def _live(reading: Reading, show: _Show) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zego_aigc.provisioning.entry import Entry
-from zego_aigc.provisioning.errors import InvalidFleet, JournalBusy, JournalError, NotTried
+from zego_aigc.provisioning.errors import InvalidFleet, JournalBusy, JournalError, NotTried, StreamFailed
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report, Started, Warned
 from zego_aigc.provisioning.fleet import Fleet, FleetUnreadable
 from zego_aigc.provisioning.run import Provisioning, provision
@@ -25,6 +25,7 @@ __all__ = [
     "Provisioning",
     "Report",
     "Started",
+    "StreamFailed",
     "Teardown",
     "Warned",
     "provision",

@@ -30,27 +30,40 @@ MOST = 512
 class Sending:
     """What a worker is about: free to be stopped until its request leaves, protected from then until the answer is noted."""
 
-    __slots__ = ("_lane", "scope", "sent")
+    __slots__ = ("_busy", "_lane", "scope", "sent")
 
     def __init__(self, lane: Lane, scope: anyio.CancelScope) -> None:
         self._lane = lane
+        self._busy = False
         self.scope = scope
         self.sent = False
 
     def leaves(self) -> None:
         """A request is about to leave."""
-        self._lane.meter.tick()
+        lane = self._lane
+        lane.meter.tick()
         if not self.sent:
             self.sent = True
             self.scope.shield = True
-            self._lane.on_departure()
+            lane.in_flight += 1
+        if not self._busy:
+            self._busy = True
+            lane.busy += 1
+            lane.replace()
 
     def settled(self) -> None:
-        """What came of the request is noted."""
+        """What came of the request is noted. The worker may still have something to wait for."""
         if self.sent:
             self.sent = False
             self._lane.in_flight -= 1
             self.scope.shield = False
+
+    def free(self) -> None:
+        """The worker is ready to send again."""
+        self.settled()
+        if self._busy:
+            self._busy = False
+            self._lane.busy -= 1
 
 
 class Lane:
@@ -72,6 +85,9 @@ class Lane:
         self.name = name
         self.meter = Meter()
         self.in_flight = 0
+        """Requests that have left and are not answered."""
+        self.busy = 0
+        """Workers that do not wait in the limiter's queue, nor for something to do."""
         self._crew = crew
         self._fetch = fetch
         self._work = work
@@ -86,10 +102,9 @@ class Lane:
         """There may be more to fetch."""
         self._wake.set()
 
-    def on_departure(self) -> None:
-        """One worker's request leaves: another may have to take its place in the queue."""
-        self.in_flight += 1
-        if self._workers - self.in_flight < WAITING and self._workers < MOST:
+    def replace(self) -> None:
+        """One worker more is busy: another may have to take its place in the queue."""
+        if self._workers - self.busy < WAITING and self._workers < MOST:
             self._hire()
 
     async def run(self, group: TaskGroup) -> None:
@@ -107,6 +122,11 @@ class Lane:
                         await self._send.send(item)
                     if not found and crew.open:
                         await self._wake.wait()
+
+    def close(self) -> None:
+        """Nobody works here any more."""
+        self._send.close()
+        self._receive.close()
 
     def _hire(self) -> None:
         if self._group is not None and not self._crew.stopping:
@@ -126,7 +146,7 @@ class Lane:
                         try:
                             await self._work(item, sending)
                         finally:
-                            sending.settled()
+                            sending.free()
                 finally:
                     crew.sendings.discard(sending)
         except Exception as error:  # noqa: BLE001 - the crew tells it
@@ -151,6 +171,16 @@ class Crew:
         self.sendings: set[Sending] = set()
         self.began = time.monotonic()
         self._scopes: set[anyio.CancelScope] = set()
+
+    async def run(self) -> None:
+        """Run the lanes until there is nothing left to do, or the crew was stopped and what had left is settled."""
+        try:
+            async with anyio.create_task_group() as group:
+                for lane in self.lanes.values():
+                    group.start_soon(lane.run, group)
+        finally:
+            for lane in self.lanes.values():
+                lane.close()
 
     def told(self) -> None:
         """One entry has its outcome."""

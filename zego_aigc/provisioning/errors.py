@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zego_aigc.errors import InvalidRequest, Problem, ZegoError
 
-__all__ = ["InvalidFleet", "JournalBusy", "JournalError", "NotTried"]
+__all__ = ["InvalidFleet", "JournalBusy", "JournalError", "NotTried", "StreamFailed"]
 
 MOST_PROBLEMS = 1000
 """How many problems of a fleet are kept; a fleet of any size can be wrong in every entry."""
@@ -35,6 +35,13 @@ class JournalError(ZegoError):
 
 class JournalBusy(JournalError):
     """Another process is writing the journal."""
+
+
+class StreamFailed(ZegoError):
+    """A stream task was made and ended before it streamed."""
+
+    reason: str | None = None
+    """The vendor's FailReason."""
 
 
 class NotTried(ZegoError):

@@ -38,7 +38,7 @@ SCHEMA: tuple[str, ...] = (
         key TEXT NOT NULL UNIQUE,
         digest TEXT NOT NULL,                    -- of the spec, secrets left out
         action TEXT NOT NULL,                    -- the Action that was or will be sent
-        status TEXT NOT NULL DEFAULT 'pending',  -- pending, sent, done, failed, unknown, removed
+        status TEXT NOT NULL DEFAULT 'pending',  -- pending, sent, made, done, failed, unknown, removed
         agent_id TEXT, stream_id TEXT, agent_user_id TEXT, room_id TEXT,
         idle INTEGER,                            -- seconds after which it ends by itself
         run INTEGER NOT NULL DEFAULT 0,          -- the run that sent it last

@@ -4,7 +4,6 @@
 # (results are of whatever type their Action declares)
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -29,14 +28,15 @@ from zego_aigc.provisioning.entry import Entry, idle_time, names
 from zego_aigc.provisioning.errors import NotTried
 from zego_aigc.provisioning.events import Status, error_facts
 from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.placing import Placing
 from zego_aigc.provisioning.plan import Item
 from zego_aigc.provisioning.preflight import updated
-from zego_aigc.quota import KIND_OF_ACTION, Hold, Kind, Quota
+from zego_aigc.quota import KIND_OF_ACTION, Hold
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Made", "Maker", "OnQuota", "QuotaClosed", "Unreachable"]
+__all__ = ["Made", "Maker", "OnQuota", "Unreachable"]
 
 OnQuota: TypeAlias = (
     "Literal['wait', 'fail'] | Callable[[Entry, QuotaExceeded], Action[Any] | Awaitable[Action[Any] | None] | None]"
@@ -63,14 +63,6 @@ class Made(NamedTuple):
     """The result in wire form, secrets masked."""
 
 
-class QuotaClosed(Exception):
-    """No more of a kind will be made in this run."""
-
-    def __init__(self, kind: Kind, why: str) -> None:
-        super().__init__(why)
-        self.kind = kind
-
-
 class Unreachable(Exception):
     """The run makes no sense any more: the service is not there, or does not know the caller."""
 
@@ -83,9 +75,8 @@ class Maker:
     """Carries out entries, one at a time for each worker.
 
     Args:
-        quota: places for live instances.
+        placing: hands out places for live instances.
         on_quota: what to do when there is none; see :func:`zego_aigc.provisioning.provision`.
-        quota_wait: seconds without any progress after which waiting for a place ends.
         if_exists: what to do about an agent that is there already.
         note: told what the run waits for, and None when it goes on.
     """
@@ -95,21 +86,18 @@ class Maker:
         client: Client,
         journal: Journal,
         *,
-        quota: Quota,
+        placing: Placing,
         on_quota: OnQuota,
-        quota_wait: float,
         if_exists: IfExists,
         note: Callable[[str | None], None],
     ) -> None:
         self._client = client
         self._journal = journal
-        self._quota = quota
+        self._placing = placing
         self._on_quota = on_quota
-        self._quota_wait = quota_wait
         self._if_exists: IfExists = if_exists
         self._note = note
         self._answered = False
-        self._progress: dict[Kind, float] = {}
 
     async def carry_out(self, item: Item, sending: Sending, *, probing: bool = False) -> Made:
         """Carry out an entry that nothing is known to have been done about.
@@ -186,14 +174,13 @@ class Maker:
                     raise
         made = made_of(action, response.result, data=response.data, request_id=response.request_id, attempts=response.attempts)
         if hold is not None and made.made_id is not None:
-            hold.live(made.made_id, expires_in=getattr(action, "ttl", None) or math.inf)
-            self._progress[hold.kind] = time.monotonic()
+            self._placing.made(hold, made.made_id, getattr(action, "ttl", None))
         return made
 
     async def _not_done(self, item: Item, sending: Sending, error: ZegoError) -> None:
         """The attempt has provably done nothing, and the entry goes on waiting: let the journal not call it unknown."""
         await self._journal.settle(item.key, "pending", error=error_facts(error), now=time.time())
-        sending.settled()
+        sending.free()
 
     async def _clear(self, item: Item) -> None:
         """End what an earlier attempt made and what was of no use, before it is made anew."""
@@ -241,27 +228,17 @@ class Maker:
         kind = KIND_OF_ACTION.get(type(action).__name__)
         if kind is None:
             return None
-        if self._on_quota != "wait":
-            try:
-                return await self._quota.acquire(kind, wait=False)
-            except QuotaExceeded as error:
-                return await self._refused(item, action, error)
-        began = time.monotonic()
-        while True:
-            left = max(began, self._progress.get(kind, 0.0)) + self._quota_wait - time.monotonic()
-            if left <= 0:
-                raise QuotaClosed(kind, f"the account was full of {kind} for {self._quota_wait:g} s")
-            with anyio.move_on_after(left):
-                return await self._quota.acquire(kind)
+        if self._on_quota == "wait":
+            return await self._placing.soon(kind)
+        try:
+            return await self._placing.now_or_never(kind)
+        except QuotaExceeded as error:
+            return await self._refused(item, action, error)
 
     async def _refused(self, item: Item, action: Action[Any], error: QuotaExceeded) -> Made | Action[Any]:
         """The account is full: the Action to try next, or what the entry has come to."""
         if self._on_quota == "wait":
-            kind = KIND_OF_ACTION[type(action).__name__]
-            self._note(
-                f"the account is full of {kind}: waiting for some to end, at most {self._quota_wait:g} s without progress"
-            )
-            self._progress.setdefault(kind, time.monotonic())
+            self._placing.waits_for(KIND_OF_ACTION[type(action).__name__])
             return action
         if isinstance(self._on_quota, str) or action is not item.action:
             return _failed(action, error)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from zego_aigc.provisioning.crew import Crew
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
@@ -51,7 +52,8 @@ class Operation:
         self._group: TaskGroup
         self._worked = anyio.Event()
         self._over = anyio.Event()
-        self._send, self._events = anyio.create_memory_object_stream[Event](256)
+        self._send: MemoryObjectSendStream[Event]
+        self._events: MemoryObjectReceiveStream[Event]
 
     # --- for the operation at hand
 
@@ -64,10 +66,10 @@ class Operation:
         raise NotImplementedError
 
     async def _undo(self) -> None:
-        """What remains to be done even when the work was stopped."""
+        """The block was cancelled or failed: what is to be done about what was done."""
 
     async def _conclude(self) -> None:
-        """Complete the report."""
+        """The work has ended, or was stopped: complete the report."""
 
     # --- lifetime
 
@@ -81,6 +83,7 @@ class Operation:
                 await self._journal.close()
             raise
         self._began = time.monotonic()
+        self._send, self._events = anyio.create_memory_object_stream[Event](256)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         self._group.start_soon(self._main)
@@ -98,6 +101,8 @@ class Operation:
                 await self._worked.wait()
             self._crew.abandon()
             await self._over.wait()
+            if error is not None and self._crew.error is None:
+                await self._undo()
             await self._group.__aexit__(None, None, None)
         finally:
             await self._journal.close()
@@ -109,7 +114,6 @@ class Operation:
                     await self._work()
                 finally:
                     self._worked.set()
-                await self._undo()
                 await self._conclude()
                 self.report.seconds = time.monotonic() - self._began
                 await self._tell(Finished(self.report))

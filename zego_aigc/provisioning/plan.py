@@ -31,6 +31,7 @@ CREATE TABLE plan (
     waiting INTEGER NOT NULL DEFAULT 0,
     heirs INTEGER NOT NULL DEFAULT 0,
     due REAL,
+    probed INTEGER NOT NULL DEFAULT 0,
     why TEXT
 );
 CREATE TABLE bodies (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
@@ -47,7 +48,7 @@ CREATE INDEX plan_agent ON plan (agent_id) WHERE action = 'RegisterAgent';
 
 _FEEDS = """
 CREATE INDEX plan_ready ON plan (action, seq) WHERE state = 0 AND waiting = 0;
-CREATE INDEX plan_due ON plan (due) WHERE state = 1;
+CREATE INDEX plan_due ON plan (state, due) WHERE state IN (1, 5);
 CREATE INDEX plan_settled ON plan (seq) WHERE state IN (3, 4);
 """
 
@@ -63,6 +64,8 @@ class State(enum.IntEnum):
     """An earlier run did it: only to be told."""
     BLOCKED = 4
     """Something that must exist first does not."""
+    TO_OUTWAIT = 5
+    """What an earlier attempt may have made is to end by itself first."""
 
 
 class Planned(NamedTuple):
@@ -93,6 +96,8 @@ class Item(NamedTuple):
     """How many entries wait for this one."""
     why: str | None
     """Why it is blocked."""
+    probed: bool
+    """Whether this run has found by a resend that an earlier attempt may have made it."""
     idle: int | None
     status: str
     sent_as: str
@@ -137,7 +142,8 @@ def close_intake(connection: sqlite3.Connection) -> None:
 def adopt(connection: sqlite3.Connection) -> None:
     """Take over what the journal knows, enter in the journal what it does not, and make the plan ready to be fed from."""
     connection.execute(
-        "UPDATE plan SET state = CASE entries.status WHEN 'done' THEN 3 WHEN 'sent' THEN 1 WHEN 'unknown' THEN 1 ELSE 0 END,"
+        "UPDATE plan SET state = CASE entries.status WHEN 'done' THEN 3 WHEN 'sent' THEN 1 WHEN 'unknown' THEN 1"
+        " WHEN 'made' THEN 1 ELSE 0 END,"
         " due = entries.last_sent FROM journal.entries AS entries WHERE entries.key = plan.key"
     )
     connection.execute(
@@ -186,8 +192,13 @@ def take_due(connection: sqlite3.Connection, most: int) -> list[Item]:
     return _take(connection, "state = 1", (), "due", most)
 
 
+def take_idle(connection: sqlite3.Connection, most: int) -> list[Item]:
+    """The next entries to wait out, the longest due first."""
+    return _take(connection, "state = 5", (), "due", most)
+
+
 _ITEM = (
-    "plan.seq, plan.key, plan.action, body, heirs, why, plan.idle, status, entries.action, attempts,"
+    "plan.seq, plan.key, plan.action, body, heirs, why, probed, plan.idle, status, entries.action, attempts,"
     " first_sent, last_sent, origin, made_id, result, error"
 )
 
@@ -238,9 +249,10 @@ _HEIRS = (
 )
 
 
-def put_off(connection: sqlite3.Connection, seq: int, due: float) -> None:
-    """An entry was taken and is to be looked into at `due`."""
-    connection.execute("UPDATE plan SET state = 1, due = ? WHERE seq = ?", (due, seq))
+def put_off(connection: sqlite3.Connection, seq: int, due: float, *, probed: bool, outwait: bool = False) -> None:
+    """An entry was taken, and is to be looked into or waited out, after those with an earlier `due`."""
+    state = State.TO_OUTWAIT if outwait else State.TO_RECONCILE
+    connection.execute("UPDATE plan SET state = ?, due = ?, probed = ? WHERE seq = ?", (state, due, probed, seq))
 
 
 def tally(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:

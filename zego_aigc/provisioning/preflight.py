@@ -227,7 +227,7 @@ def _name(entries: object) -> str:
 
 # --- the entries among themselves, and against the journal -------------------------------------------------------
 
-_LIVE = "('sent', 'done', 'unknown')"
+_LIVE = "('sent', 'made', 'done', 'unknown')"
 
 
 def _relations(connection: sqlite3.Connection, *, sound: bool) -> Iterator[tuple[int, str, Problem]]:

@@ -9,8 +9,9 @@ from zego_aigc.actions import Action, Repeat
 
 __all__ = ["MARGIN", "Remedy", "due", "remedy"]
 
-MARGIN = 10.0
-"""Seconds on top of MaxIdleTime before something that nobody is in the room with counts as gone."""
+MARGIN = 40.0
+"""Seconds on top of MaxIdleTime before an instance without its user counts as gone: the vendor may have carried the request
+out as late as a call's deadline after it left, and counts idle time in its own way."""
 
 
 class Remedy(enum.Enum):
@@ -32,13 +33,14 @@ _LOOKED_UP = {"RegisterAgent", "CreateDigitalHumanStreamTask"}
 _REFUSED_TWICE = {"CreateDigitalHumanAgentInstance"}
 
 
-def remedy(action: Action[object], on_unknown: Literal["report", "wait"], *, idle: int | None) -> Remedy:
+def remedy(action: Action[object], on_unknown: Literal["report", "wait"], *, idle: int | None, probed: bool) -> Remedy:
     """The remedy for an entry.
 
     Args:
         action: what may have been done.
         on_unknown: ``"wait"`` says that no user can be in the rooms, so that waiting out MaxIdleTime ends what was made.
         idle: its MaxIdleTime in seconds.
+        probed: whether a resend has been refused, since one like it lives.
     """
     name = type(action).__name__
     repeat = action.repeatable()
@@ -46,12 +48,14 @@ def remedy(action: Action[object], on_unknown: Literal["report", "wait"], *, idl
         return Remedy.AGAIN
     if name in _LOOKED_UP:
         return Remedy.LOOK_UP
+    if name in _REFUSED_TWICE and not probed:
+        return Remedy.PROBE
     if repeat is Repeat.CREATES and on_unknown == "wait" and idle is not None:
         return Remedy.OUTWAIT
-    return Remedy.PROBE if name in _REFUSED_TWICE else Remedy.LEAVE
+    return Remedy.LEAVE
 
 
-def due(how: Remedy, *, last_sent: float, settle: float, idle: int | None, timeout: float) -> float:
+def due(how: Remedy, *, last_sent: float, settle: float, idle: int | None) -> float:
     """When the remedy may be applied.
 
     Args:
@@ -59,7 +63,6 @@ def due(how: Remedy, *, last_sent: float, settle: float, idle: int | None, timeo
         last_sent: when the last attempt left.
         settle: seconds that a request may take to be carried out after its answer was lost.
         idle: MaxIdleTime in seconds.
-        timeout: seconds after which a request that left is not carried out any more.
     """
     match how:
         case Remedy.AGAIN | Remedy.LEAVE:
@@ -67,4 +70,4 @@ def due(how: Remedy, *, last_sent: float, settle: float, idle: int | None, timeo
         case Remedy.LOOK_UP | Remedy.PROBE:
             return last_sent + settle
         case Remedy.OUTWAIT:
-            return last_sent + max(settle, timeout) + (idle or 0) + MARGIN
+            return last_sent + settle + (idle or 0) + MARGIN

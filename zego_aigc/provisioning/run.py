@@ -8,29 +8,35 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import anyio
 import msgspec
 
 from zego_aigc._decoding import dec_hook
 from zego_aigc.actions import ACTIONS, Action
-from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, TransportError
+from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, TransportError, ZegoError
 from zego_aigc.provisioning import plan, preflight
 from zego_aigc.provisioning.crew import Crew, Lane, Sending
+from zego_aigc.provisioning.errors import NotTried, StreamFailed
 from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
-from zego_aigc.provisioning.making import IfExists, Made, Maker, OnQuota, QuotaClosed, Unreachable, made_of, not_tried
+from zego_aigc.provisioning.making import IfExists, Made, Maker, OnQuota, Unreachable, made_of, not_tried
 from zego_aigc.provisioning.operation import Operation
+from zego_aigc.provisioning.placing import Placing, QuotaClosed
 from zego_aigc.provisioning.plan import Item
 from zego_aigc.provisioning.preflight import Entries
 from zego_aigc.provisioning.reconcile import Remedy, due, remedy
+from zego_aigc.provisioning.streaming import Streams, could_not_ask
 from zego_aigc.provisioning.teardown import Removal
 from zego_aigc.quota import KIND_OF_ACTION, Quota
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Provisioning", "provision"]
+__all__ = ["Options", "Provisioning", "provision"]
+
+OnUnknown = Literal["report", "wait"]
+Until = Literal["created", "streaming"]
 
 LOOK_UPS = 4
 """How often a look-up is tried before its entry is left unknown."""
@@ -43,10 +49,11 @@ def provision(
     journal: str | os.PathLike[str],
     quota: Quota | None = None,
     on_quota: OnQuota = "wait",
-    on_unknown: Literal["report", "wait"] = "report",
+    on_unknown: OnUnknown = "report",
     if_exists: IfExists = "fail",
     rollback: bool = False,
     extend: bool = False,
+    until: Until = "created",
     quota_wait: float = 600.0,
     settle: float = 3.0,
 ) -> Provisioning:
@@ -76,15 +83,44 @@ def provision(
             no user can be in their rooms: they are waited out (MaxIdleTime) and made afresh.
         if_exists: what to do about an agent that is registered already: ``"fail"``, ``"keep"`` it as it is, or ``"update"``.
             Kept and updated agents are not removed by :func:`teardown`.
-        rollback: remove what this run made, if anything fails or the run is stopped or cancelled.
+        rollback: remove what this run made, unless everything is done and the block ends without an error.
         extend: let a fleet join a journal that knows none of its entries.
+        until: when a stream task counts as done: once it is ``"created"``, or once it is ``"streaming"``. One that fails to
+            stream fails with the vendor's FailReason.
         quota_wait: seconds without any progress after which a full account is waited for no longer; the rest stays pending.
         settle: seconds that a request whose answer was lost is given to be carried out late, before it is sent again.
     """
-    return Provisioning(
-        client, entries, journal=journal, quota=quota, on_quota=on_quota, on_unknown=on_unknown, if_exists=if_exists,
-        rollback=rollback, extend=extend, quota_wait=quota_wait, settle=settle,
+    options = Options(
+        quota=quota, on_quota=on_quota, on_unknown=on_unknown, if_exists=if_exists, rollback=rollback, extend=extend,
+        until=until, quota_wait=quota_wait, settle=settle,
     )  # fmt: skip
+    return Provisioning(client, entries, journal, options)
+
+
+class Options(NamedTuple):
+    """How a fleet is provisioned; :func:`provision` says what each option means."""
+
+    quota: Quota | None = None
+    on_quota: OnQuota = "wait"
+    on_unknown: OnUnknown = "report"
+    if_exists: IfExists = "fail"
+    rollback: bool = False
+    extend: bool = False
+    until: Until = "created"
+    quota_wait: float = 600.0
+    settle: float = 3.0
+
+    def check(self) -> None:
+        """See that each option is one of those that there are.
+
+        Raises:
+            ConfigurationError: it is not.
+        """
+        _one_of("on_unknown", self.on_unknown, ("report", "wait"))
+        _one_of("if_exists", self.if_exists, ("fail", "keep", "update"))
+        _one_of("until", self.until, ("created", "streaming"))
+        if not callable(self.on_quota):
+            _one_of("on_quota", self.on_quota, ("wait", "fail"))
 
 
 class Provisioning(Operation):
@@ -94,47 +130,33 @@ class Provisioning(Operation):
         self,
         client: Client,
         entries: Entries,
-        *,
         journal: str | os.PathLike[str],
-        quota: Quota | None,
-        on_quota: OnQuota,
-        on_unknown: Literal["report", "wait"],
-        if_exists: IfExists,
-        rollback: bool,
-        extend: bool,
-        quota_wait: float,
-        settle: float = 3.0,
-        until: Literal["created", "streaming"] = "created",
+        options: Options,
+        *,
         sandbox: str | None = None,
     ) -> None:
-        _one_of("on_unknown", on_unknown, ("report", "wait"))
-        _one_of("if_exists", if_exists, ("fail", "keep", "update"))
-        if not callable(on_quota):
-            _one_of("on_quota", on_quota, ("wait", "fail"))
+        options.check()
         super().__init__(client, journal, must_exist=False, sandbox=sandbox)
         self._entries = entries
-        self._quota = quota or client.quota or Quota(None, None, None)
-        self._on_quota: OnQuota = on_quota
-        self._on_unknown: Literal["report", "wait"] = on_unknown
-        self._if_exists: IfExists = if_exists
-        self._rollback = rollback
-        self._extend = extend
-        self._quota_wait = quota_wait
-        self._settle = settle
-        self._until: Literal["created", "streaming"] = until
+        self._options = options
+        quota = options.quota or client.quota or Quota(None, None, None)
+        self._placing = Placing(client, quota, options.quota_wait, self._take_note)
+        self._streams = Streams(client) if options.until == "streaming" else None
+        self._undone = False
         self._maker: Maker
 
     async def _prepare(self) -> None:
+        options = self._options
         totals = await preflight.check(
-            self._client, self._entries, self._journal, extend=self._extend, update=self._if_exists == "update"
+            self._client, self._entries, self._journal, extend=options.extend, update=options.if_exists == "update"
         )
         await self._journal.begin(self._target)
         await self._journal.ask(plan.adopt)
         self.report.counts = {action: Counter(pending=count) for action, count in totals.actions.items()}
         self.report.warnings = list(totals.warnings)
         self._maker = Maker(
-            self._client, self._journal, quota=self._quota, on_quota=self._on_quota, quota_wait=self._quota_wait,
-            if_exists=self._if_exists, note=self._take_note,
+            self._client, self._journal, placing=self._placing, on_quota=options.on_quota, if_exists=options.if_exists,
+            note=self._take_note,
         )  # fmt: skip
         self._crew = Crew(self.report.total)
 
@@ -150,14 +172,15 @@ class Provisioning(Operation):
             crew.lanes[action] = Lane(crew, action, fetch, self._make)
         crew.lanes["settled"] = Lane(crew, "settled", partial(self._fetch, plan.take_settled), self._tell_settled)
         crew.lanes["lost"] = Lane(crew, "lost", partial(self._fetch, plan.take_due), self._reconcile)
-        async with anyio.create_task_group() as group:
-            for lane in crew.lanes.values():
-                group.start_soon(lane.run, group)
+        crew.lanes["idle"] = Lane(crew, "idle", partial(self._fetch, plan.take_idle), self._outwait)
+        await crew.run()
 
     async def _fetch(self, take: Callable[..., list[Item]], most: int) -> list[Item]:
         return await self._journal.ask(partial(take, most=most))
 
-    async def _make(self, item: Item, sending: Sending, *, probing: bool = False) -> None:
+    async def _make(self, item: Item, sending: Sending, *, probing: bool = False, final: bool = False) -> None:
+        """Carry out an entry: `probing` when an earlier attempt may have done it, `final` when it may remain unknown."""
+        probed = probing or item.probed
         try:
             made = await self._maker.carry_out(item, sending, probing=probing)
         except QuotaClosed as closed:
@@ -166,10 +189,32 @@ class Provisioning(Operation):
             self.stop(str(reason))
             await self._settle_item(item, reason.made)
         else:
-            if made.status == "unknown" and not probing and self._remedy(item, made.action) is not Remedy.LEAVE:
-                await self._put_off(item, made)
+            if made.status == "unknown" and not final and self._remedy(item, made.action, probed=probed) is not Remedy.LEAVE:
+                await self._put_off(item, made, probed=probed)
             else:
-                await self._settle_item(item, made)
+                await self._conclude_item(item, made, sending)
+
+    async def _conclude_item(self, item: Item, made: Made, sending: Sending) -> None:
+        """Settle an entry, a stream task perhaps only once it streams."""
+        if made.status == "done" and made.made_id is not None and self._streams is not None and _is_task(made.action):
+            await self._journal.settle(
+                item.key, "made", origin=made.origin, made_id=made.made_id, result=made.wire, now=time.time()
+            )
+            sending.settled()
+            made = await self._streamed(self._streams, made, made.made_id)
+        await self._settle_item(item, made)
+
+    async def _streamed(self, streams: Streams, made: Made, task_id: str) -> Made:
+        try:
+            if await streams.wait(task_id):
+                return made
+            why = f"the task {task_id} was made, but is still on its way up"
+        except StreamFailed as error:
+            self._placing.ended("streams", task_id)
+            return made._replace(status="failed", error=error)
+        except ZegoError as error:
+            why = could_not_ask(task_id, error)
+        return made._replace(status="pending", error=NotTried(why))
 
     async def _settle_item(self, item: Item, made: Made) -> None:
         """Note what came of an entry, let go or block what waits for it, and tell."""
@@ -179,8 +224,9 @@ class Provisioning(Operation):
         elif item.heirs:
             why = {"failed": "failed", "unknown": "may or may not have been done"}.get(made.status, "was not tried")
             follow = partial(plan.block_heirs, seq=item.seq, why=f"it waits for {item.key!r}, which {why}")
+        status = "made" if made.status == "pending" and made.made_id is not None else made.status
         woken = await self._journal.settle(
-            item.key, made.status, origin=made.origin, made_id=made.made_id, result=made.wire,
+            item.key, status, origin=made.origin, made_id=made.made_id, result=made.wire,
             error=None if made.error is None else error_facts(made.error), now=time.time(), follow=follow,
         )  # fmt: skip
         if isinstance(woken, set):
@@ -196,7 +242,7 @@ class Provisioning(Operation):
         )  # fmt: skip
 
     async def _outcome(self, outcome: Outcome) -> None:
-        if self._rollback and outcome.status == "failed":
+        if self._options.rollback and outcome.status == "failed":
             self.stop(f"{outcome.key} failed, and nothing half done was to be left")
         await super()._outcome(outcome)
 
@@ -213,7 +259,7 @@ class Provisioning(Operation):
             await self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
             return
         if item.made_id is not None and (kind := KIND_OF_ACTION.get(item.sent_as)) is not None:
-            self._quota.adopt(kind, item.made_id)
+            self._placing.adopt(kind, item.made_id)
         await self._outcome(
             Outcome(
                 key=item.key, action=item.action, status="done", result=_result(item),
@@ -223,36 +269,50 @@ class Provisioning(Operation):
 
     # --- what may have been done
 
-    def _remedy(self, item: Item, sent: Action[Any] | None = None) -> Remedy:
+    def _remedy(self, item: Item, sent: Action[Any] | None = None, *, probed: bool) -> Remedy:
         sent_as = item.sent_as if sent is None else type(sent).__name__
         if sent_as != type(item.action).__name__:  # a substitute: there is nothing to look it up by
             return Remedy.LEAVE
-        return remedy(item.action, self._on_unknown, idle=item.idle)
+        return remedy(item.action, self._options.on_unknown, idle=item.idle, probed=probed)
 
-    async def _put_off(self, item: Item, made: Made) -> None:
+    async def _put_off(self, item: Item, made: Made, *, probed: bool) -> None:
         """Note that an entry is unknown, and look into it later in this run."""
         assert made.error is not None
-        later = partial(plan.put_off, seq=item.seq, due=time.time() + self._settle)
+        later = partial(plan.put_off, seq=item.seq, due=time.time(), probed=probed)
         await self._journal.settle(item.key, "unknown", error=error_facts(made.error), now=time.time(), follow=later)
         self._crew.lanes["lost"].wake()
 
     async def _reconcile(self, item: Item, sending: Sending) -> None:
-        how = self._remedy(item)
-        last_sent = item.last_sent or time.time()
-        await _sleep_until(due(how, last_sent=last_sent, settle=self._settle, idle=item.idle, timeout=30.0))
+        if item.status == "made":  # it is there; whether it streams was still open
+            made = made_of(item.action, _result(item), attempts=item.attempts)
+            await self._conclude_item(item, made, sending)
+            return
+        how = self._remedy(item, probed=item.probed)
+        when = due(how, last_sent=item.last_sent or time.time(), settle=self._options.settle, idle=item.idle)
+        if how is not Remedy.OUTWAIT:
+            await _sleep_until(when)
         match how:
             case Remedy.AGAIN:
                 await self._make(item, sending)
             case Remedy.LOOK_UP:
-                made = await self._look_up(item)
-                if made is None:
+                found = await self._look_up(item)
+                if found is None:
                     await self._make_absent(item, sending)
                 else:
-                    await self._settle_item(item, made)
-            case Remedy.PROBE | Remedy.OUTWAIT:
+                    await self._conclude_item(item, found, sending)
+            case Remedy.PROBE:
                 await self._make(item, sending, probing=True)
+            case Remedy.OUTWAIT:  # a lane of its own, so that nothing waits behind it
+                await self._journal.ask(partial(plan.put_off, seq=item.seq, due=when, probed=item.probed, outwait=True))
+                self._crew.lanes["idle"].wake()
             case Remedy.LEAVE:
                 await self._settle_item(item, self._left_unknown(item))
+
+    async def _outwait(self, item: Item, sending: Sending) -> None:
+        """Wait until what an earlier attempt may have made has surely ended, and make it afresh."""
+        when = due(Remedy.OUTWAIT, last_sent=item.last_sent or time.time(), settle=self._options.settle, idle=item.idle)
+        await _sleep_until(when)
+        await self._make(item, sending, probing=True, final=True)
 
     def _left_unknown(self, item: Item) -> Made:
         if item.error is not None:
@@ -298,8 +358,9 @@ class Provisioning(Operation):
             self.stop(str(reason))
             made = reason.made
         if made.status == "failed" and isinstance(made.error, AlreadyExists):
-            made = await self._look_up(item) or made
-        await self._settle_item(item, made)
+            found = await self._look_up(item)
+            made = made if found is None else found
+        await self._conclude_item(item, made, sending)
 
     # --- the end
 
@@ -311,22 +372,25 @@ class Provisioning(Operation):
                 counter.clear()
             for action, status, count in await self._journal.ask(plan.tally):
                 report.counts[action][_AS_TOLD.get(status, status)] += count
+        if report.exit_status != 0:
+            await self._undo()
 
     async def _undo(self) -> None:
-        report = self.report
-        if (
-            self._rollback
-            and self._crew.error is None
-            and (self._crew.open or report.failed or report.unknown or report.pending)
-        ):
-            removal = Removal(self._client, self._journal, made_in=self._journal.run)
-            await removal.run(self._tell_nothing)
-            report.rolled_back = removal.removed
+        if not self._options.rollback or self._undone or self._crew.error is not None:
+            return
+        self._undone = True
+        removal = Removal(self._client, self._journal, made_in=self._journal.run)
+        await removal.run(self._tell_nothing)
+        self.report.rolled_back = removal.removed
 
     async def _tell_nothing(self, _: Outcome) -> None: ...
 
 
-_AS_TOLD = {"sent": "unknown", "removed": "pending"}
+_AS_TOLD = {"sent": "unknown", "made": "pending", "removed": "pending"}
+
+
+def _is_task(action: Action[Any]) -> bool:
+    return type(action).__name__ == "CreateDigitalHumanStreamTask"
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

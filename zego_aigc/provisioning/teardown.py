@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from zego_aigc.actions import Action
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.crew import Crew, Lane, Sending
@@ -107,9 +105,7 @@ class Removal:
             mine = tuple(action for action in members if action in todo)
             if mine:
                 crew.lanes[name] = Lane(crew, name, _Feed(self._journal, mine, self._only), partial(self._remove, tell))
-        async with anyio.create_task_group() as group:
-            for lane in crew.lanes.values():
-                group.start_soon(lane.run, group)
+        await crew.run()
         if crew.error is not None:
             raise crew.error
 

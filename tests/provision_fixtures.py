@@ -1,0 +1,85 @@
+"""A sandbox without a rate limit, a client that is as fast, and small helpers to run fleets against it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from zego_aigc import Client, LocalLimiter
+from zego_aigc.provisioning import Outcome, Report, provision, teardown
+from zego_aigc.sandbox import Sandbox
+
+__all__ = ["FAST", "client", "content", "ids", "journal", "removed", "rows", "run", "sandbox", "until"]
+
+FAST = 10_000
+"""Calls a second."""
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(quota=None, rate_limit=None) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[Client]:
+    async with sandbox.client(limiter=LocalLimiter(FAST), timeout=2.0) as made:
+        yield made
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.journal"
+
+
+async def run(client: Client, entries: Any, journal: Path, **options: Any) -> tuple[dict[str, Outcome], Report]:
+    """Provision, and give the outcomes by key."""
+    outcomes: dict[str, Outcome] = {}
+    async with provision(client, entries, journal=journal, **{"settle": 0.05, **options}) as running:
+        async for outcome in running:
+            assert outcome.key not in outcomes, "an entry is told once"
+            outcomes[outcome.key] = outcome
+    return outcomes, running.report
+
+
+async def removed(client: Client, journal: Path) -> tuple[dict[str, Outcome], Report]:
+    """Tear down, and give the outcomes by key."""
+    outcomes: dict[str, Outcome] = {}
+    async with teardown(client, journal) as running:
+        async for outcome in running:
+            outcomes[outcome.key] = outcome
+    return outcomes, running.report
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something holds, for ten seconds at most."""
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+def content(journal: Path) -> bytes:
+    """The journal's bytes, its companions' too; empty when there is none."""
+    return b"".join(path.read_bytes() for path in sorted(journal.parent.glob(f"{journal.name}*")))
+
+
+def rows(journal: Path) -> dict[str, dict[str, Any]]:
+    """The journal's rows by key."""
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.row_factory = sqlite3.Row
+        return {row["key"]: dict(row) for row in connection.execute("SELECT * FROM entries")}
+
+
+def ids(outcomes: Iterable[Outcome]) -> set[str]:
+    """The ids of the instances and tasks that were made."""
+    return {
+        getattr(outcome.result, "agent_instance_id", None) or outcome.result.task_id
+        for outcome in outcomes
+        if outcome.result is not None
+    }

@@ -119,6 +119,31 @@ async def test_an_agent_in_interrupt_mode_1_speaks_on(sandbox: Sandbox, vendor: 
     assert await status(vendor, identity) == "THINKING"
 
 
+async def test_a_user_who_finds_the_queue_full_is_heard_but_not_answered(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent()
+    identity = await vendor.voice(AdvancedConfig={"InterruptMode": 1})
+    for _ in range(6):
+        await say(vendor, identity, "x" * 100, SamePriorityOption="Enqueue", AddHistory=False)
+    sandbox.user_speaks("anybody?")
+    await sandbox.clock.advance(100)
+    assert await messages(vendor, identity) == [("user", "anybody?")]
+
+
+async def test_a_reply_that_fails_is_raised_and_ends_only_its_own_round(
+    sandbox: Sandbox, vendor: VendorClient, identity: str
+) -> None:
+    def fail(_: Question) -> str:
+        raise LookupError("no idea")
+
+    sandbox.app.reply = fail
+    await ask(vendor, identity, "?")
+    with pytest.raises(LookupError):
+        await sandbox.clock.advance(10)
+    assert await status(vendor, identity) == "IDLE"
+    await sandbox.clock.advance(200)
+    assert not sandbox.app.instances
+
+
 async def test_metadata_is_cut_out_of_the_answer_and_reported(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.app.reply = lambda _: '[[{"mood": "glad", "private": 1}]]Hello.[[no json]]'
     await vendor.agent()

@@ -21,7 +21,7 @@ VOICE_OF_GUIDE = TTS(vendor="MiniMax", params={"app": {"api_key": "k"}})
 
 
 def test_the_tests_on_the_page_pass(pytester: pytest.Pytester) -> None:
-    blocks = [block for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)]
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     tests = [block for block in blocks if "async def test_" in block]
     assert len(tests) == 5
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")

@@ -75,6 +75,15 @@ async def test_latency_passes_on_the_sandboxs_clock(sandbox: Sandbox, vendor: Ve
     assert sandbox.recording.calls[0].elapsed == pytest.approx(60, abs=1)
 
 
+async def test_a_late_call_is_carried_out_although_its_client_has_given_up(sandbox: Sandbox, vendor: VendorClient) -> None:
+    sandbox.faults.on(RegisterAgent).latency(60)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await register(vendor)
+    await sandbox.clock.advance(61)
+    await eventually(lambda: sandbox.app.agents)
+
+
 async def test_latency_passes_in_real_time_too(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.on(RegisterAgent).latency(0.05)
     began = time.monotonic()

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from zego_aigc.sandbox.app import App, Pace, Quotas
+from zego_aigc.sandbox.app import DEFAULT_CALLBACK_SECRET, App, Pace, Quotas, Settings
 from zego_aigc.sandbox.assets import Catalogue, Human, Voice
 from zego_aigc.sandbox.callbacks import Delivery
 from zego_aigc.sandbox.conversation import Question
@@ -19,6 +19,7 @@ from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, San
 
 __all__ = [
     "DEFAULT_APP_ID",
+    "DEFAULT_CALLBACK_SECRET",
     "DEFAULT_SERVER_SECRET",
     "App",
     "Call",
@@ -32,6 +33,7 @@ __all__ = [
     "Quotas",
     "Recording",
     "Sandbox",
+    "Settings",
     "Situation",
     "Voice",
     "serve",

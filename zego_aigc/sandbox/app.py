@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.instances import Instance, Kind
     from zego_aigc.sandbox.streams import StreamTask
 
-__all__ = ["App", "Pace", "Quotas"]
+__all__ = ["DEFAULT_CALLBACK_SECRET", "App", "Pace", "Quotas", "Settings"]
+
+DEFAULT_CALLBACK_SECRET = "sandbox-callback-secret"  # noqa: S105 - guards nothing but a sandbox
+
+KEPT = 10_000
+"""Ended tasks and drives that an app remembers, together."""
 
 HolderT = TypeVar("HolderT")
 
@@ -58,6 +63,30 @@ class Pace(msgspec.Struct, kw_only=True):
     """Playing an audio file, whose length the sandbox cannot know."""
 
 
+class Settings(TypedDict, total=False):
+    """What may be said about an account when it is opened; each is an attribute of :class:`App` afterwards."""
+
+    quota: int | Mapping[str, int | None] | Quotas | None
+    """How many agents, digital humans and streams each may live at once: one number for all (10), a mapping, or None for no
+    bound. Afterwards ``app.quotas``."""
+    rate_limit: int | None
+    """Calls per Action in any `rate_window` seconds (10); None for no limit."""
+    rate_window: float
+    """In seconds (1)."""
+    callback_url: str | None
+    """Where callbacks go; None has them recorded only."""
+    callback_urls: Mapping[str, str]
+    """More addresses, by CallbackConfig.HostTag."""
+    callback_secret: str
+    """What callbacks are signed with."""
+    pace: Pace
+    """How long things take."""
+    catalogue: Catalogue
+    """The digital humans and voices that exist."""
+    reply: Callable[[Question], str]
+    """Stands in for the language model: takes a :class:`Question`, returns what the agent answers."""
+
+
 class Claimed(Generic[HolderT]):
     """Ids that one holder at a time may have. The empty id is nobody's."""
 
@@ -88,16 +117,7 @@ class App:
         outbox: the sandbox's.
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
-        quota: how many agents, digital humans and streams each may live: one number for all, a mapping, a :class:`Quotas`,
-            or None for no bound.
-        rate_limit: calls per Action in any `rate_window` seconds; None for no limit.
-        rate_window: in seconds.
-        callback_url: where callbacks go; None has them recorded only.
-        callback_urls: more addresses, by CallbackConfig.HostTag.
-        callback_secret: what callbacks are signed with.
-        pace: how long things take.
-        catalogue: the digital humans and voices that exist.
-        reply: stands in for the language model: takes a :class:`Question`, returns what the agent answers.
+        settings: see :class:`Settings`.
     """
 
     def __init__(
@@ -106,16 +126,7 @@ class App:
         outbox: Outbox,
         app_id: int,
         server_secret: str,
-        *,
-        quota: int | Mapping[str, int | None] | Quotas | None = 10,
-        rate_limit: int | None = 10,
-        rate_window: float = 1.0,
-        callback_url: str | None = None,
-        callback_urls: Mapping[str, str] | None = None,
-        callback_secret: str = "sandbox-callback-secret",  # noqa: S107 - guards nothing but a sandbox
-        pace: Pace | None = None,
-        catalogue: Catalogue | None = None,
-        reply: Callable[[Question], str] | None = None,
+        **settings: Unpack[Settings],
     ) -> None:
         if not 0 < app_id < 2**32:
             raise ValueError(f"app_id must be 1 to {2**32 - 1}, not {app_id}")
@@ -123,20 +134,20 @@ class App:
         self.outbox = outbox
         self.app_id = app_id
         self.server_secret = server_secret
-        self.quotas = _quotas(quota)
-        self.rate_limit = rate_limit
-        self.rate_window = rate_window
+        self.quotas = _quotas(settings.get("quota", 10))
+        self.rate_limit = settings.get("rate_limit", 10)
+        self.rate_window = settings.get("rate_window", 1.0)
         self.rate_limits: dict[str, int | None] = {}
         """Limits of single Actions that differ, by Action name."""
         self.agent_rate_status = 429
         """The HTTP status of an AI Agent call over the limit; its code, 410001029, is the only one that is printed."""
         self.agent_rate_code = 410001029
-        self.callback_url = callback_url
-        self.callback_urls = dict(callback_urls or {})
-        self.callback_secret = callback_secret
-        self.pace = pace or Pace()
-        self.catalogue = catalogue or Catalogue()
-        self.reply = reply or _answer
+        self.callback_url = settings.get("callback_url")
+        self.callback_urls = dict(settings.get("callback_urls", {}))
+        self.callback_secret = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
+        self.pace = settings.get("pace") or Pace()
+        self.catalogue = settings.get("catalogue") or Catalogue()
+        self.reply = settings.get("reply") or _answer
         self.configured = True
         """False has every call refused with 100000011, as by a gateway that cannot find the app's configuration."""
         self.services = set(Service)
@@ -156,14 +167,15 @@ class App:
         self.agents: dict[str, Agent] = {}
         self.instances: dict[str, Instance] = {}
         self.tasks: dict[str, StreamTask] = {}
-        """Stream tasks by TaskId, those that ended included."""
+        """Stream tasks by TaskId, the last that ended included."""
         self.drives: dict[str, Drive] = {}
-        """Drives by DriveId, those that ended included."""
+        """Drives by DriveId, the last that ended included."""
         self.alive: Counter[Kind] = Counter()
         self.alive_streams = 0
         self.stream_ids: Claimed[Any] = Claimed()
         self.agent_user_ids: Claimed[Instance] = Claimed()
         self._windows: dict[str, RateWindow] = {}
+        self._retired: deque[tuple[dict[str, Any], str]] = deque()
         self._numbers = itertools.count(1)
 
     def admits(self, action: str, now: float) -> bool:
@@ -179,6 +191,13 @@ class App:
     def limit_of(self, action: str) -> int | None:
         """The calls of an Action that its window takes."""
         return self.rate_limits.get(action, self.rate_limit)
+
+    def retire(self, things: dict[str, Any], identity: str) -> None:
+        """Note that one of `things` has ended: of those, only the last 10,000 are remembered."""
+        self._retired.append((things, identity))
+        if len(self._retired) > KEPT:
+            held, oldest = self._retired.popleft()
+            del held[oldest]
 
     def snowflake(self) -> str:
         """A new id in the form of the vendor's instance ids: a decimal number beyond what a double can hold."""

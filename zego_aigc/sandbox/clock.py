@@ -92,13 +92,15 @@ class Clock:
             raise ValueError(f"the clock moves forward only; seconds must be 0 or more, not {seconds}")
         async with self._advancing:
             goal = self.now() + seconds
-            await self._settled()
-            while (timer := self._due(goal)) is not None:
-                self._move_to(timer.when)
-                timer.fire()
+            try:
                 await self._settled()
-            self._move_to(goal)
-            self._arm()
+                while (timer := self._due(goal)) is not None:
+                    self._move_to(timer.when)
+                    timer.fire()
+                    await self._settled()
+                self._move_to(goal)
+            finally:  # also when what a timer does has failed: the others are not lost
+                self._arm()
 
     def close(self) -> None:
         """Forget every timer and cancel who sleeps."""
@@ -139,7 +141,10 @@ class Clock:
 
     def _run_due(self) -> None:
         self._wake_up = None
-        if not self._advancing.locked():
+        if self._advancing.locked():
+            return
+        try:
             while (timer := self._due(self.now())) is not None:
                 timer.fire()
+        finally:
             self._arm()

@@ -67,7 +67,7 @@ class QueueFull(Exception):
 
 
 class Timing(Protocol):
-    """What a timer is needed for."""
+    """As much of a timer as is needed here."""
 
     def cancel(self) -> None:
         """Forget it."""
@@ -194,7 +194,11 @@ class Conversation:
         if turn is None:
             return self.round
         if text:
-            self.offer(Utterance(round=turn, cut=Cut.USER, question=text, keep_question=True), enqueue=True, at=at)
+            question = Utterance(round=turn, cut=Cut.USER, question=text, keep_question=True)
+            try:
+                self.offer(question, enqueue=True, at=at)
+            except QueueFull:
+                self._remember_question(question)  # heard, and never answered
         elif self._current is None:
             self._rest(at)
         return turn
@@ -223,7 +227,11 @@ class Conversation:
         assert current is not None
         if current.question is not None:
             context = self.messages[-self.traits.window :] if self.traits.window else []
-            answer = self._answer(current, tuple(context), at)
+            try:
+                answer = self._answer(current, tuple(context), at)
+            except BaseException:
+                self._finish(at)
+                raise
             self._remember_question(current)
             current.text = self._tell_answer(current, answer, at)
         if self.traits.silent or not current.text or not self._voice(current, at):

@@ -101,7 +101,3 @@ class RateWindow:
     def has(self, limit: int, seconds: float) -> bool:
         """Whether it still counts by these settings."""
         return self._arrivals.maxlen == limit and self.seconds == seconds
-
-    def filling(self, now: float) -> int:
-        """How many of the calls that count were made within the window before `now`; never more than the limit."""
-        return sum(1 for at in self._arrivals if now - at < self.seconds)

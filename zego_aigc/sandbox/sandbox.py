@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from aiohttp import web
 
-from zego_aigc.sandbox.app import App
+from zego_aigc.sandbox.app import App, Settings
 from zego_aigc.sandbox.backstage import Backstage
 from zego_aigc.sandbox.callbacks import Delivery, Outbox
 from zego_aigc.sandbox.clock import Clock
@@ -41,13 +41,11 @@ class Sandbox:
     Args:
         app_id: the AppId of the first app; more come with :meth:`add_app`.
         server_secret: its ServerSecret.
-        quota: how many agents, digital humans and streams each may live at once: one number for all, a mapping of
-            ``agents``, ``digital_humans`` and ``streams``, or None for no bound.
         host: where to listen. Loopback only, unless told otherwise.
         port: which port; 0 takes a free one.
         history: how many calls are remembered.
         seed: of the randomness behind faults.
-        settings: more of :class:`App`'s settings for the first app.
+        settings: of the first app: ``quota``, ``rate_limit``, ``callback_url`` and more, see :class:`Settings`.
     """
 
     def __init__(
@@ -55,12 +53,11 @@ class Sandbox:
         *,
         app_id: int = DEFAULT_APP_ID,
         server_secret: str = DEFAULT_SERVER_SECRET,
-        quota: Any = 10,
         host: str = "127.0.0.1",
         port: int = 0,
-        history: int = 20_000,
+        history: int = 10_000,
         seed: int = 0,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         self._scope = Scope()
         self.clock = Clock(self.settled)
@@ -78,7 +75,7 @@ class Sandbox:
         self._runner: web.ServerRunner | None = None
         self._front: Front | None = None
         self._url = ""
-        self.app = self.add_app(app_id, server_secret, quota=quota, **settings)
+        self.app = self.add_app(app_id, server_secret, **settings)
 
     @property
     def url(self) -> str:
@@ -97,8 +94,8 @@ class Sandbox:
         """The first app's ServerSecret."""
         return self.app.server_secret
 
-    def add_app(self, app_id: int, server_secret: str, **settings: Any) -> App:
-        """Open another account, with limits and state of its own; see :class:`App` for the settings."""
+    def add_app(self, app_id: int, server_secret: str, **settings: Unpack[Settings]) -> App:
+        """Open another account, with limits and state of its own."""
         app = self.apps[app_id] = App(self.clock, self.outbox, app_id, server_secret, **settings)
         app.ws_url = self._url.replace("http", "ws", 1)
         return app
@@ -169,6 +166,7 @@ class Sandbox:
             await self.aclose()
             raise
         host, port = runner.addresses[0][:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address that can be called
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         for app in self.apps.values():
             app.ws_url = self._url.replace("http", "ws", 1)

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamTask", "find_task"]
 
-KEPT = 10_000
-"""Ended tasks, and ended drives, that an app remembers."""
-
 
 class StreamTask:
     """A stream task; kept when it has ended, so that calls on it can be told so."""
@@ -90,7 +87,7 @@ class StreamTask:
         self.app.alive_streams -= 1
         self.app.stream_ids.release(self.stream_id, self)
         self._become(status, at)
-        forget_oldest(self.app.tasks, KEPT, lambda task: task.status in {TaskStatus.STOPPED, TaskStatus.INIT_FAILED})
+        self.app.retire(self.app.tasks, self.task_id)
 
     def _become(self, status: TaskStatus, at: float) -> None:
         self.status = status
@@ -104,7 +101,6 @@ class StreamTask:
     def drive(self, drive: Drive, at: float, *, cut_in: bool) -> None:
         """Drive it: now, or after what is queued."""
         self.app.drives[drive.drive_id] = drive
-        forget_oldest(self.app.drives, KEPT, lambda one: one.over)
         if cut_in:
             self.cut(at)
         if self.current is None:
@@ -158,6 +154,8 @@ class StreamTask:
 
     def _tell(self, drive: Drive, status: DriveStatus, at: float) -> None:
         drive.status = status
+        if drive.over:
+            self.app.retire(self.app.drives, drive.drive_id)
         self.app.tell_task_event(self.task_id, 4, {"DriveId": drive.drive_id, "Status": int(status)}, at)
 
     # --- what it shows -------------------------------------------------------------------------------------------
@@ -182,12 +180,6 @@ class StreamTask:
     def _forget(self, name: str) -> None:
         if (timer := self._timers.pop(name, None)) is not None:
             timer.cancel()
-
-
-def forget_oldest(things: dict[str, Any], most: int, ended: Callable[[Any], bool]) -> None:
-    """Keep a history bounded: over `most`, the oldest thing goes if it has ended."""
-    if len(things) > most and ended(things[oldest := next(iter(things))]):
-        del things[oldest]
 
 
 def find_task(app: App, task_id: str, *, streaming: bool = False) -> StreamTask:

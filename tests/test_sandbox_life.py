@@ -21,7 +21,7 @@ from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import ListAgents, RegisterAgent
 from zego_aigc.digitalhuman import TaskStatus
 from zego_aigc.errors import AuthenticationError
-from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Sandbox, serve
+from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Quotas, Sandbox, serve
 from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
@@ -71,7 +71,7 @@ async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing() -> None:
         assert len(asyncio.all_tasks()) <= 3
 
 
-@pytest.mark.parametrize("host", ["localhost", "::1"])
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "::1"])
 async def test_it_listens_where_it_is_told(host: str) -> None:
     if host == "::1" and not _has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
@@ -150,6 +150,29 @@ async def test_a_scope_tells_of_a_task_that_failed() -> None:
         await scope.close()
     assert isinstance(caught.value.exceptions[0], ValueError)
     scope.start(fail())
+
+
+def test_quotas_are_given_as_one_number_or_by_kind() -> None:
+    def quotas(quota: Any) -> tuple[int | None, ...]:
+        given = Sandbox(quota=quota).app.quotas
+        return given.agents, given.digital_humans, given.streams
+
+    assert quotas(3) == (3, 3, 3)
+    assert quotas(None) == (None, None, None)
+    assert quotas({"streams": 2}) == (10, 10, 2)
+    assert quotas(Quotas(agents=1)) == (1, 10, 10)
+
+
+def test_what_has_ended_is_remembered_up_to_a_number() -> None:
+    app = Sandbox().app
+    things: dict[str, Any] = {"lives": None}
+    for number in range(10_050):
+        things[str(number)] = None
+        app.retire(things, str(number))
+    assert len(things) == 10_001
+    assert "lives" in things
+    assert "50" in things
+    assert "49" not in things
 
 
 # --- crowds ----------------------------------------------------------------------------------------------------------

@@ -165,9 +165,7 @@ class Sandbox:
         except BaseException:
             await self.aclose()
             raise
-        host, port = runner.addresses[0][:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address that can be called
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._url = _callable_url(*runner.addresses[0][:2])
         for app in self.apps.values():
             app.ws_url = self._url.replace("http", "ws", 1)
         return self
@@ -188,6 +186,12 @@ class Sandbox:
             await runner.cleanup()
         await self._scope.close()
         await self.outbox.close()
+
+
+def _callable_url(host: str, port: int) -> str:
+    """The origin under which a listening address can be called from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any interface is loopback's too
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def serve(*, ready: Callable[[Sandbox], None] | None = None, **settings: Any) -> None:

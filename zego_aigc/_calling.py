@@ -142,6 +142,11 @@ class Call:
         """Whether the work may have been done, as things stand at this moment."""
         return self.may_have_run or self.in_flight
 
+    def withhold(self) -> None:
+        """Let the attempt under way not leave any more, unless it has."""
+        if self.outgoing is not None:
+            self.outgoing.withheld = True
+
     def remaining(self) -> float:
         """Seconds until the deadline; for use once it runs."""
         assert self.deadline is not None

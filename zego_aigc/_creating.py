@@ -40,6 +40,8 @@ async def run_create(call: Call, pool: SessionPool, on_orphan: Callable[[Orphan]
     try:
         await join(task)
     except asyncio.CancelledError:
+        # aiohttp writes in a task of its own: without this, a request might leave after it was seen not to have left.
+        call.withhold()
         if call.may_exist:
             await outlast(task, call.route.patience.cancelled)
         if not task.done():

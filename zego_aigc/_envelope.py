@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from zego_aigc._decoding import dec_hook
+from zego_aigc._decoding import dec_hook, declared
 from zego_aigc._naming import wire
 from zego_aigc._secrets import MASK
 
@@ -73,20 +73,10 @@ def _read_loosely(body: bytes, result: Any) -> Envelope[Any]:
         # One of the vendor's pages tables a result's fields beside Code, its examples put them into Data.
         source = data if data is not None else fields
         try:
-            envelope.data = msgspec.convert(_without_nulls(source), result, dec_hook=dec_hook)
+            envelope.data = msgspec.convert(declared(result, source), result, dec_hook=dec_hook)
         except msgspec.ValidationError as error:
             raise Unreadable(f"its Data is not as documented: {error}") from error
     return envelope
-
-
-def _without_nulls(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-        case list():
-            return [_without_nulls(inner) for inner in value if inner is not None]
-        case _:
-            return value
 
 
 def excerpt(body: bytes, most: int = 200) -> str:

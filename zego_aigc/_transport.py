@@ -52,12 +52,14 @@ class Outgoing(BytesPayload):
         self._unproven: Any = None  # the connection, if nothing was heard on it before
         self.begun = False
         """Whether any byte of the request may have left."""
+        self.withheld = False
+        """Set to let nothing leave any more."""
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the body, and count the request as departed."""
         transport = writer.transport
-        if transport is None or transport.is_closing():
-            # Headers and body leave in one write, which such a transport refuses: nothing is sent.
+        if self.withheld or transport is None or transport.is_closing():
+            # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
             raise aiohttp.ClientConnectionResetError("the connection was closing")
         self.begun = True
         try:

@@ -1,0 +1,326 @@
+"""Cancelling a call at every await, in every way: what it held comes back, and what it made is not forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from raw_server import Exchange, ok, raw_server
+from requests_made import register, stream, talking, voice
+
+from zego_aigc import (
+    ACTIONS,
+    Action,
+    Client,
+    ConfigurationError,
+    LocalLimiter,
+    Orphan,
+    OutcomeUnknown,
+    Quota,
+    Repeat,
+    SessionPool,
+    aiagent,
+    digitalhuman,
+)
+from zego_aigc._retry import Patience
+from zego_aigc.sandbox import Pace, Sandbox
+
+pytestmark = pytest.mark.anyio
+
+Cancel = Callable[[Callable[[], Awaitable[Any]], float], Coroutine[Any, Any, None]]
+
+
+async def by_scope(work: Callable[[], Awaitable[Any]], after: float) -> None:
+    with anyio.move_on_after(after):
+        await work()
+
+
+async def by_task(work: Callable[[], Awaitable[Any]], after: float) -> None:
+    task = asyncio.ensure_future(work())
+    await asyncio.wait({task}, timeout=after)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def by_timeout(work: Callable[[], Awaitable[Any]], after: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(after):
+            await work()
+
+
+WAYS: list[Cancel] = [by_scope, by_task, by_timeout]
+every_way = pytest.mark.parametrize("cancel", WAYS, ids=lambda way: way.__name__)
+
+SAY = aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!")
+READ = aiagent.ListAgents()
+PATIENCE = Patience(cancelled=0.15, first_pause=0.001, longest_pause=0.01)
+
+
+class Stage:
+    """A service that stops at one point of an exchange, until told to go on."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.stop_before_answer = False
+        self.stop_in_answer = False
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        answer = ok(ANSWERS[exchange.query["Action"]])
+        self.reached.set()
+        if self.stop_before_answer:
+            await self.go_on.wait()
+        if self.stop_in_answer:
+            await exchange.send(answer[:-10])
+            await self.go_on.wait()
+            await exchange.send(answer[-10:])
+        else:
+            await exchange.send(answer)
+
+
+ANSWERS: dict[str, Any] = {
+    "ListAgents": {"Total": 0, "Agents": [], "Cursor": ""},
+    "SendAgentInstanceTTS": {"Round": 1},
+    "CreateAgentInstance": {"AgentInstanceId": "i-1"},
+}
+
+
+@asynccontextmanager
+async def staged(**options: Any) -> AsyncIterator[tuple[Stage, Client, list[Orphan]]]:
+    """One token a minute, one connection: whatever a cancelled call kept would be missing afterwards."""
+    stage = Stage()
+    orphans: list[Orphan] = []
+    async with raw_server(stage) as url, SessionPool(limiter=LocalLimiter(limit=1, window=60), max_connections=1) as pool:
+        client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append, patience=PATIENCE, **options)
+        yield stage, client, orphans
+
+
+@every_way
+@pytest.mark.parametrize("action", [READ, SAY, voice()], ids=["read", "once", "create"])
+async def test_a_call_that_is_cancelled_in_the_limiters_queue_leaves_it_without_a_trace(
+    cancel: Cancel, action: Action[Any]
+) -> None:
+    async with staged() as (stage, client, orphans):
+        permit = await client.pool.limiter.acquire(1, type(action).__name__)
+        await cancel(lambda: client.call(action, timeout=100), 0.02)
+        assert not stage.reached.is_set()
+        permit.release()
+        await client.call(action, timeout=1)
+    assert orphans == []
+
+
+@every_way
+@pytest.mark.parametrize("action", [READ, SAY, voice()], ids=["read", "once", "create"])
+async def test_a_call_that_is_cancelled_in_before_send_gives_its_token_back(cancel: Cancel, action: Action[Any]) -> None:
+    async def forever(attempt: int) -> None:
+        await anyio.sleep_forever()
+
+    async with staged() as (stage, client, orphans):
+        await cancel(lambda: client.call(action, before_send=forever), 0.02)
+        assert not stage.reached.is_set()
+        await client.call(action, timeout=1)
+    assert orphans == []
+
+
+@every_way
+@pytest.mark.parametrize("action", [READ, SAY, voice()], ids=["read", "once", "create"])
+async def test_a_call_that_is_cancelled_while_connecting_gives_token_and_connection_back(
+    cancel: Cancel, action: Action[Any]
+) -> None:
+    hellos: list[bytes] = []
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hellos.append(await reader.read(10))
+        await reader.read()
+        writer.close()
+
+    orphans: list[Orphan] = []
+    limiter = LocalLimiter(limit=1, window=60)
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"  # and the handshake gets no further
+        async with SessionPool(limiter=limiter, max_connections=1) as pool:
+            client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append)
+            for _ in range(2):
+                async with asyncio.timeout(1):
+                    await cancel(lambda: client.call(action), 0.05)
+            assert len(hellos) == 2
+    permit = await asyncio.wait_for(limiter.acquire(1, type(action).__name__), 0.1)
+    permit.release()
+    assert orphans == []
+
+
+@every_way
+@pytest.mark.parametrize("point", ["stop_before_answer", "stop_in_answer"])
+@pytest.mark.parametrize("action", [READ, SAY], ids=["read", "once"])
+async def test_a_call_that_is_cancelled_once_sent_ends_at_once_and_frees_its_connection(
+    cancel: Cancel, point: str, action: Action[Any]
+) -> None:
+    async with staged() as (stage, client, _):
+        setattr(stage, point, True)
+        async with asyncio.timeout(1):
+            await cancel(lambda: client.call(action), 0.05)
+        assert stage.reached.is_set()
+        setattr(stage, point, False)
+        other = aiagent.QueryAgents(agent_ids=["a"]) if action is READ else voice()
+        ANSWERS.setdefault("QueryAgents", {"Agents": []})
+        await client.call(other, timeout=1)
+
+
+@every_way
+@pytest.mark.parametrize("point", ["stop_before_answer", "stop_in_answer"])
+async def test_a_create_that_is_cancelled_once_sent_waits_for_its_answer_and_reports_what_it_made(
+    cancel: Cancel, point: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with staged() as (stage, client, orphans):
+        setattr(stage, point, True)
+        asyncio.get_running_loop().call_later(0.1, stage.go_on.set)
+        await cancel(lambda: client.call(voice()), 0.05)
+    assert orphans == [Orphan(voice(), aiagent.CreatedAgentInstance(agent_instance_id="i-1"), certain=True)]
+    assert "CreateAgentInstance was cancelled, but made CreatedAgentInstance(agent_instance_id='i-1')" in caplog.text
+
+
+@every_way
+async def test_a_create_whose_answer_does_not_come_after_its_cancellation_is_reported_as_unknown(
+    cancel: Cancel, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with staged() as (stage, client, orphans):
+        stage.stop_before_answer = True
+        async with asyncio.timeout(2):
+            await cancel(lambda: client.call(voice()), 0.05)
+    assert orphans == [Orphan(voice(), None, certain=False)]
+    assert "CreateAgentInstance was cancelled without an answer" in caplog.text
+
+
+async def test_a_create_outlasts_being_cancelled_again_and_again() -> None:
+    async with staged() as (stage, client, orphans):
+        stage.stop_before_answer = True
+        task = asyncio.ensure_future(client.call(voice()))
+        await asyncio.sleep(0.05)
+        for _ in range(5):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        assert not task.done()
+        stage.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [orphan.certain for orphan in orphans] == [True]
+
+
+async def test_a_raw_create_that_is_cancelled_is_reported_too() -> None:
+    async with staged() as (stage, client, orphans):
+        stage.stop_before_answer = True
+        asyncio.get_running_loop().call_later(0.1, stage.go_on.set)
+        await by_task(lambda: client.call_raw("CreateAgentInstance", {"AgentId": "x"}, repeat=Repeat.CREATES), 0.05)
+    (orphan,) = orphans
+    assert (orphan.action.name, orphan.action.body) == ("CreateAgentInstance", {"AgentId": "x"})
+    assert orphan.result == {"AgentInstanceId": "i-1"}
+
+
+async def test_closing_the_client_ends_a_create_under_way_in_an_unknown_outcome() -> None:
+    stage = Stage()
+    async with raw_server(stage) as url:
+        client = Client(1, "s", aiagent_url=url)
+        stage.stop_before_answer = True
+        task = asyncio.ensure_future(client.call(voice()))
+        await stage.reached.wait()
+        await client.aclose(drain=0.05)
+        with pytest.raises(OutcomeUnknown, match="the client was closed while CreateAgentInstance was under way"):
+            await task
+
+
+async def test_calls_that_are_under_way_when_the_client_closes_say_what_is_known() -> None:
+    stage = Stage()
+    async with raw_server(stage) as url:
+        client = Client(1, "s", aiagent_url=url, patience=PATIENCE)
+        stage.stop_before_answer = True
+        once, read = asyncio.ensure_future(client.call(SAY)), asyncio.ensure_future(client.call(READ))
+        await stage.reached.wait()
+        await asyncio.sleep(0.05)
+        await client.aclose(drain=0.05)
+        with pytest.raises(OutcomeUnknown):
+            await once
+        with pytest.raises(ConfigurationError, match="closed"):
+            await read
+
+
+# --- any schedule
+
+
+MAKES: list[Callable[[str], Action[Any]]] = [voice, talking, stream]
+KINDS = ["handle", "call", "read"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(KINDS),
+            st.integers(0, len(MAKES) - 1),
+            st.integers(0, len(WAYS) - 1),
+            st.integers(0, 60),  # cancelled after so many milliseconds
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(0, 2**16),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_is_cancelled_whenever_the_books_agree_afterwards(
+    schedule: list[tuple[str, int, int, int]], seed: int
+) -> None:
+    asyncio.run(books_agree(schedule, seed))
+
+
+async def books_agree(schedule: list[tuple[str, int, int, int]], seed: int) -> None:
+    orphans: list[Orphan] = []
+    made: list[str] = []
+    skipped = 0.0
+    quota = Quota(agents=3, digital_humans=3, streams=3)
+    pace = Pace(join=0, stream_start=0, stream_stop=0)
+    async with Sandbox(rate_limit=None, quota=3, pace=pace) as sandbox:
+        limiter = LocalLimiter(limit=2, window=0.02, guard=0, clock=lambda: time.monotonic() + skipped)
+        async with sandbox.client(limiter=limiter, quota=quota, on_orphan=orphans.append) as client:
+            await client.call(register())
+            sandbox.faults.seed(seed)
+            sandbox.faults.everywhere().latency(0.002, jitter=0.015)
+
+            async def one(kind: str, what: int, name: str) -> None:
+                action = MAKES[what](name)
+                if kind == "read":
+                    await client.call(READ)
+                elif kind == "call":
+                    with suppress(Exception):
+                        made.append(identity(await client.call(action)))
+                else:
+                    handle: Any = {voice: client.agent, talking: client.digital_human_agent, stream: client.stream_task}
+                    async with handle[MAKES[what]](action):
+                        await asyncio.sleep(0.01)
+
+            async with anyio.create_task_group() as group:
+                for n, (kind, what, way, after) in enumerate(schedule):
+                    group.start_soon(WAYS[way], partial(one, kind, what, str(n)), after / 1000)
+            sandbox.faults.clear()
+            assert await client.aclose() == []
+        known = {*made, *(identity(orphan.result) for orphan in orphans)}
+        assert all(orphan.certain for orphan in orphans)
+        assert {*sandbox.app.instances, *(key for key, task in sandbox.app.tasks.items() if task.running)} == known
+        for kind in ("agents", "digital_humans", "streams"):
+            assert quota.usage(kind).used == 0  # type: ignore[arg-type] # a Literal
+    skipped = 10.0  # every token is free again once its window has passed
+    for action in ACTIONS:
+        assert limiter.estimate(sandbox.app_id, action) == 0
+        for _ in range(2):
+            permit = await asyncio.wait_for(limiter.acquire(sandbox.app_id, action), 0.01)
+            permit.departed()
+
+
+def identity(result: Any) -> str:
+    return result.task_id if isinstance(result, digitalhuman.StreamTask) else result.agent_instance_id

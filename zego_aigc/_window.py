@@ -150,6 +150,8 @@ class Window:
 
         Answers may make it shorter, by less than the guard for each `limit` of those ahead.
         """
+        if ahead < self._free:
+            return 0.0
         cycle = self._given + self._slack + self._span
         rounds, place = divmod(ahead, self.limit)
         place -= self._free

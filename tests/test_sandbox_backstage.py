@@ -185,6 +185,33 @@ async def test_another_program_can_tell_faults(sandbox: Sandbox, vendor: VendorC
     assert len(sandbox.faults) == 0
 
 
+async def test_another_program_can_change_an_account_and_say_who_is_where(sandbox: Sandbox, vendor: VendorClient) -> None:
+    changes = {"CallbackUrl": "http://127.0.0.1:9/", "CallbackSecret": "c", "Quota": 1, "RateLimit": 5}
+    assert await order(vendor, "/_sandbox/app", changes) == (200, {"AppId": sandbox.app_id})
+    assert (sandbox.app.callback_url, sandbox.app.callback_secret) == ("http://127.0.0.1:9/", "c")
+    assert (sandbox.app.quotas.streams, sandbox.app.rate_limit) == (1, 5)
+    await order(vendor, "/_sandbox/app", {"CallbackUrl": None, "RateLimit": None})
+    assert (sandbox.app.callback_url, sandbox.app.quotas.agents, sandbox.app.rate_limit) == (None, 1, None)
+    await vendor.agent()
+    identity = await vendor.voice()
+    await order(vendor, "/_sandbox/presence", {"RoomId": "room-1", "UserId": "user"})
+    assert (await order(vendor, "/_sandbox/speak", {"Text": "hi", "About": identity}))[0] == 200
+    await sandbox.clock.advance(600)
+    assert [message["Content"] for message in sandbox.app.instances[identity].conversation.messages] == ["hi", "You said: hi"]
+    await order(vendor, "/_sandbox/presence", {"RoomId": "room-1", "UserId": "user", "Presence": "absent"})
+    await sandbox.clock.advance(600)
+    assert not sandbox.app.instances
+    for path, wrong in (
+        ("speak", {"Text": "hi", "About": identity}),
+        ("presence", {"RoomId": "r", "UserId": "u", "Presence": "hiding"}),
+        ("app", {"AppId": 9}),
+        ("app", {"Colour": "red"}),
+    ):
+        status, answer = await order(vendor, f"/_sandbox/{path}", wrong)
+        assert status == 400
+        assert answer["Error"]
+
+
 async def test_what_the_sandbox_does_not_know_is_not_found(vendor: VendorClient) -> None:
     for method, path in (("GET", "/_sandbox/nothing"), ("DELETE", "/_sandbox/state"), ("POST", "/_sandbox/")):
         async with vendor.session.request(method, f"{vendor.url}{path}") as got:

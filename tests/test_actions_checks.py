@@ -46,7 +46,9 @@ def unchecked(cls: type[Wire], body: dict[str, Any]) -> Wire:
             return [built(spec.item, inner) for inner in value]
         return value
 
-    return cls(**{spec.attribute: built(spec, body[spec.wire]) for spec in fields_of(cls) if spec.wire in body})
+    declared = {spec.wire: spec for spec in fields_of(cls)}
+    fields = {declared[key].attribute: built(declared[key], value) for key, value in body.items() if key in declared}
+    return cls(**fields, extra={key: value for key, value in body.items() if key not in declared} or None)
 
 
 def buildable(cls: type[Wire], body: dict[str, Any]) -> Wire | None:

@@ -253,12 +253,45 @@ def test_a_time_to_shut_down_wants_a_graceful_shutdown() -> None:
         assert "GracefulShutdown" in text
 
 
-def test_rules_are_not_asked_while_a_field_is_wrong() -> None:
+def test_a_refused_request_draws_no_advice() -> None:
     problems, advice = _checking.examine(
         ACTIONS["RegisterAgent"], {"AgentId": "a", "LLM": {"Url": "u", "Model": 1}}, extra_is_known=True
     )
     assert [problem.path for problem in problems] == ["LLM.Model"]
     assert advice == []
+
+
+def test_broken_rules_are_named_beside_broken_fields() -> None:
+    action = create(
+        agent_id="",
+        rtc=msgspec.structs.replace(SOUND_RTC, agent_user_id="user", room_id="a room"),
+        tts=TTS(vendor="CosyVoice", params={"voice": "v"}, terminator_text="ab", character_filter=["long"]),
+        advanced_config=AdvancedConfig(disable_tts=True, max_idle_time=1, tts_param_paths={"a": "b", "c": 1}),  # type: ignore[dict-item]
+    )
+    assert refusals_of(action) == [
+        ("AgentId", "length"),
+        ("RTC.RoomId", "characters"),
+        ("TTS.CharacterFilter[0]", "length"),
+        ("TTS.Params.app", "required"),
+        ("TTS.TerminatorText", "terminator_bidirectional"),
+        ("AdvancedConfig.MaxIdleTime", "range"),
+        ("AdvancedConfig.TTSParamPaths.c", "type"),
+        ("AdvancedConfig.DisableTTS", "disable_tts"),
+        ("RTC.AgentUserId", "unique_agent_ids"),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "x", [], {}])
+def test_a_rule_does_not_repeat_what_a_field_says_by_itself(wrong: Any) -> None:
+    def once(name: str, body: dict[str, Any]) -> None:
+        problems, _ = _checking.examine(ACTIONS[name], body, extra_is_known=True)
+        paths = [problem.path for problem in problems]
+        assert len(paths) == len(set(paths)), paths
+
+    once("RegisterAgent", {"AgentId": "a", "TTS": {"Vendor": wrong, "Params": wrong, "TerminatorText": wrong}})
+    once("CreateLiveDigitalHumanAgentInstance", {"AgentId": "a", "RTC": wrong, "CDN": wrong, "DigitalHuman": wrong})
+    once("CreateAgentInstance", {"AgentId": "a", "UserId": wrong, "RTC": wrong, "TTS": wrong, "AdvancedConfig": wrong})
+    once("CreateAgentInstance", {"AgentId": "a", "UserId": wrong, "RTC": {"AgentUserId": wrong}, "VAD": wrong})
 
 
 def test_one_request_may_break_rules_and_draw_advice_at_once() -> None:

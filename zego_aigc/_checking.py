@@ -17,14 +17,14 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from zego_aigc._schema import FieldSpec, Kind, fields_of
 from zego_aigc._secrets import mask_map
 from zego_aigc.actions import Advice, Wire
-from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
+from zego_aigc.errors import ConfigurationError, InvalidRequest, Problem, VendorAdvice
 
 if TYPE_CHECKING:
     from zego_aigc._constraints import Number, Text
@@ -33,7 +33,20 @@ __all__ = ["check", "encode", "examine", "from_wire", "to_wire"]
 
 WireT = TypeVar("WireT", bound=Wire)
 
-_encoder = msgspec.json.Encoder()
+
+def _as_json(value: Any) -> Any:
+    """For what msgspec cannot write by itself: subclasses of plain types, and maps and lists that are not dict and list."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if _is_list(value):
+        return list(value)
+    raise TypeError(f"a Python {type(value).__name__} has no form in JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_as_json)
 
 
 # --- the struct's side -------------------------------------------------------------------------------------------
@@ -97,9 +110,9 @@ def to_wire(value: Any) -> Any:
             if (inner := getattr(value, spec.attribute)) is not None
         }
         if isinstance(value.extra, Mapping):
-            body.update({key: inner for key, inner in value.extra.items() if key not in body})
+            body.update({key: inner for key, inner in value.extra.items() if inner is not None and key not in body})
         return body
-    if isinstance(value, list | tuple):
+    if _is_list(value):
         return [to_wire(inner) for inner in value]
     return value.value if isinstance(value, enum.Enum) else value
 
@@ -118,7 +131,7 @@ def _collisions(value: Any, path: str) -> Iterator[Problem]:
                     yield Problem(f"{path}{key}", "unknown", f"is a declared field: set {declared[key]!r} instead of extra")
         for spec in fields_of(type(value)):
             yield from _collisions(getattr(value, spec.attribute), f"{path}{spec.wire}.")
-    elif isinstance(value, list | tuple):
+    elif _is_list(value):
         for index, inner in enumerate(value):
             yield from _collisions(inner, f"{path[:-1]}[{index}].")
 
@@ -126,92 +139,127 @@ def _collisions(value: Any, path: str) -> Iterator[Problem]:
 # --- the wire's side ---------------------------------------------------------------------------------------------
 
 
-def from_wire(cls: type[WireT], body: Any, *, unknown: str = "extra") -> WireT:
+def from_wire(cls: type[WireT], body: Any, *, unknown: Literal["extra", "error"] = "extra") -> WireT:
     """The struct for a body in wire form; see :meth:`zego_aigc.actions.Wire.from_wire`."""
-    problems, _ = examine(cls, body, extra_is_known=unknown != "error")
-    if problems:
-        raise InvalidRequest(problems, action=cls.__name__)
-    return _build(cls, body)
-
-
-def _build(cls: type[WireT], body: Mapping[str, Any]) -> WireT:
-    values: dict[str, Any] = {}
-    rest = {key: value for key, value in body.items() if value is not None}
-    for spec in fields_of(cls):
-        if (value := rest.pop(spec.wire, None)) is not None:
-            values[spec.attribute] = _built(spec, value)
-    return cls(**values, extra=rest or None)
-
-
-def _built(spec: FieldSpec, value: Any) -> Any:
-    if spec.kind is Kind.OBJECT:
-        return _build(spec.struct, value)
-    if spec.kind is Kind.LIST and spec.item is not None:
-        return [_built(spec.item, inner) for inner in value]
-    return value
+    if unknown not in {"extra", "error"}:
+        raise ConfigurationError(f"unknown must be 'extra' or 'error', not {unknown!r}")
+    examination = _Examination(extra_is_known=unknown == "extra")
+    struct = examination.object(cls, body, "")
+    if struct is None or examination.problems:
+        raise InvalidRequest(examination.problems, action=cls.__name__)
+    return struct
 
 
 def examine(cls: type[Wire], body: Any, *, extra_is_known: bool) -> tuple[list[Problem], list[str]]:
-    """Every problem of a body in wire form, and the vendor's advice on it.
+    """Every problem of a body in wire form; or, if there is none, the vendor's advice on it."""
+    examination = _Examination(extra_is_known=extra_is_known)
+    examination.object(cls, body, "")
+    return examination.problems, [] if examination.problems else examination.advice
 
-    Rules between fields are asked struct by struct, where the fields of that struct are sound.
+
+class _Examination:
+    """A walk over a body that notes every problem and builds the struct on the way.
+
+    Rules between fields are asked of each struct, also where some of its fields are not sound: those are left out, or are
+    empty where the struct requires them, and what a rule has to say about them is passed over, since it is known by then.
+
+    Args:
+        extra_is_known: whether fields that the structs do not declare are right.
     """
-    problems: list[Problem] = []
-    advice: list[str] = []
-    _object(cls, body, "", extra_is_known, problems, advice)
-    return problems, advice
 
+    def __init__(self, *, extra_is_known: bool) -> None:
+        self.problems: list[Problem] = []
+        self.advice: list[str] = []
+        self._extra_is_known = extra_is_known
 
-def _object(cls: type[Wire], body: Any, path: str, extra_is_known: bool, problems: list[Problem], advice: list[str]) -> None:
-    if not isinstance(body, Mapping):
-        problems.append(Problem(path.rstrip("."), "type", f"must be an object, not {_json_name(body)}"))
-        return
-    before = len(problems)
-    specs = fields_of(cls)
-    for spec in specs:
-        value = body.get(spec.wire)
-        if value is None:
-            if spec.required:
-                problems.append(Problem(path + spec.wire, "required", "is required"))
-            continue
-        _value(spec, value, path + spec.wire, extra_is_known, problems, advice)
-    if not extra_is_known:
-        names = {spec.wire for spec in specs}
-        problems.extend(
-            Problem(f"{path}{key}", "unknown", f"is not a field of {cls.__name__}{_did_you_mean(key, names)}")
-            for key in body
-            if key not in names
-        )
-    if len(problems) == before and cls.rules is not Wire.rules:
-        for finding in _build(cls, body).rules():
+    def object(self, cls: type[WireT], body: Any, path: str) -> WireT | None:
+        """The struct for a body, unsound fields left out; None if it is no object."""
+        if not isinstance(body, Mapping):
+            self._note(path.rstrip("."), "type", f"must be an object, not {_json_name(body)}")
+            return None
+        before = len(self.problems)
+        values: dict[str, Any] = {}
+        rest = dict(body)
+        for spec in fields_of(cls):
+            value = rest.pop(spec.wire, None)
+            if value is not None:
+                value = self._value(spec, value, path + spec.wire)
+            elif spec.required:
+                self._note(path + spec.wire, "required", "is required")
+            if value is None and spec.required:
+                value = _empty(spec)
+            values[spec.attribute] = value
+        if rest and not self._extra_is_known:
+            names = {spec.wire for spec in fields_of(cls)}
+            for key in rest:
+                self._note(f"{path}{key}", "unknown", f"is not a field of {cls.__name__}{_did_you_mean(str(key), names)}")
+        values = {name: value for name, value in values.items() if value is not None}
+        struct = cls(**values, extra={key: value for key, value in rest.items() if value is not None} or None)
+        if cls.rules is not Wire.rules:
+            self._ask_rules(struct, path, before)
+        return struct
+
+    def _ask_rules(self, struct: Wire, path: str, before: int) -> None:
+        unsound = [problem.path for problem in self.problems[before:]]
+        for finding in struct.rules():
             if isinstance(finding, Advice):
-                advice.append(finding)
-            else:
-                problems.append(finding._replace(path=(path + finding.path).rstrip(".")))
+                self.advice.append(finding)
+                continue
+            at = (path + finding.path).rstrip(".")
+            if not any(at == other or at.startswith((f"{other}.", f"{other}[")) for other in unsound):
+                self.problems.append(finding._replace(path=at))
 
+    def _value(self, spec: FieldSpec, value: Any, path: str) -> Any:
+        """A value that is not null as the struct holds it; None if it is not sound."""
+        if spec.kind is Kind.OBJECT:
+            return self.object(spec.struct, value, path + ".")
+        if not _has_kind(value, spec.kind):
+            self._note(path, "type", f"must be {_ARTICLE[spec.kind]}, not {_json_name(value)}")
+            return None
+        before = len(self.problems)
+        if spec.kind is Kind.LIST:
+            return self._list(spec, value, path)
+        if spec.kind is Kind.MAP or spec.kind is Kind.ANY:
+            if (trouble := _not_json(value)) is not None:
+                self._note(path, "encoding", trouble)
+        else:
+            for rule, message in _scalar_problems(spec, value):
+                self._note(path, rule, message if spec.secret else f"{message} (got {_excerpt(value)})")
+        return value if len(self.problems) == before else None
 
-def _value(spec: FieldSpec, value: Any, path: str, extra_is_known: bool, problems: list[Problem], advice: list[str]) -> None:
-    if spec.kind is Kind.OBJECT:
-        _object(spec.struct, value, path + ".", extra_is_known, problems, advice)
-    elif not _has_kind(value, spec.kind):
-        problems.append(Problem(path, "type", f"must be {_ARTICLE[spec.kind]}, not {_json_name(value)}"))
-    elif spec.kind is Kind.LIST:
+    def _list(self, spec: FieldSpec, value: Sequence[Any], path: str) -> Sequence[Any]:
         if (items := spec.items) is not None and not items.least <= len(value) <= items.most:
-            problems.append(Problem(path, "items", f"holds {len(value)} items; allowed are {items.least} to {items.most}"))
-        if spec.item is not None:
-            for index, inner in enumerate(value):
-                if inner is None:
-                    problems.append(Problem(f"{path}[{index}]", "type", f"must be {_ARTICLE[spec.item.kind]}, not null"))
-                else:
-                    _value(spec.item, inner, f"{path}[{index}]", extra_is_known, problems, advice)
-    elif spec.kind is Kind.MAP or spec.kind is Kind.ANY:
-        if (trouble := _not_json(value)) is not None:
-            problems.append(Problem(path, "encoding", trouble))
-    else:
-        problems.extend(
-            Problem(path, rule, message if spec.secret else f"{message} (got {_excerpt(value)})")
-            for rule, message in _scalar_problems(spec, value)
-        )
+            self._note(path, "items", f"holds {len(value)} items; allowed are {items.least} to {items.most}")
+        if spec.item is None:
+            return value
+        sound: list[Any] = []
+        for index, inner in enumerate(value):
+            if inner is None:
+                self._note(f"{path}[{index}]", "type", f"must be {_ARTICLE[spec.item.kind]}, not null")
+            elif (made := self._value(spec.item, inner, f"{path}[{index}]")) is not None:
+                sound.append(made)
+        return sound
+
+    def _note(self, path: str, rule: str, message: str) -> None:
+        self.problems.append(Problem(path, rule, message))
+
+
+def _empty(spec: FieldSpec) -> Any:
+    """What stands for a required field that is not sound while rules are asked."""
+    if spec.kind is Kind.OBJECT:
+        return spec.struct(**{inner.attribute: _empty(inner) for inner in fields_of(spec.struct) if inner.required})
+    return _EMPTY[spec.kind]
+
+
+_EMPTY: dict[Kind, Any] = {
+    Kind.TEXT: "",
+    Kind.INTEGER: 0,
+    Kind.NUMBER: 0.0,
+    Kind.BOOLEAN: False,
+    Kind.MAP: {},
+    Kind.LIST: (),
+    Kind.ANY: None,
+}
 
 
 _ARTICLE = {
@@ -237,7 +285,7 @@ def _has_kind(value: Any, kind: Kind) -> bool:
         case Kind.BOOLEAN:
             return isinstance(value, bool)
         case Kind.LIST:
-            return isinstance(value, list | tuple)
+            return _is_list(value)
         case Kind.OBJECT | Kind.MAP:
             return isinstance(value, Mapping)
         case Kind.ANY:
@@ -273,9 +321,13 @@ def _text_problems(text: Text | None, value: str) -> Iterator[tuple[str, str]]:
     elif text.max_bytes is not None and (size := len(value.encode())) > text.max_bytes:
         yield "bytes", f"is {size} bytes in UTF-8; at most {text.max_bytes} are allowed"
     if value and text.chars is not None and re.fullmatch(f"[{text.chars}]+", value) is None:
-        yield "characters", f"may hold only the characters {text.chars}"
+        yield "characters", f"may hold only {text.alphabet}"
     if text.pattern is not None and re.fullmatch(text.pattern, value) is None:
         yield "characters", f"must be {text.form or text.pattern}"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def _plain(number: float) -> str:
@@ -298,10 +350,10 @@ def _json_name(value: Any) -> str:
             return f"the number {value}"
         case str():
             return "a string"
-        case list() | tuple():
-            return "a list"
         case Mapping():
             return "an object"
+        case _ if _is_list(value):
+            return "a list"
         case _:
             return f"a Python {type(value).__name__}"
 

@@ -6,6 +6,8 @@ enforces them, and the docs index and ``zego-aigc describe`` print them.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 __all__ = ["ID_CHARS", "RTC_CHARS", "Deprecated", "Items", "Number", "OneOf", "Secret", "Text"]
@@ -26,6 +28,12 @@ class Text(msgspec.Struct, frozen=True):
     chars: str | None = None  # the inside of a regular expression's character class
     pattern: str | None = None  # a whole regular expression, where a class is not enough
     form: str = ""  # how a message names the pattern
+
+    @property
+    def alphabet(self) -> str:
+        """The allowed characters, for people."""
+        others = re.sub(r"\\(.)", r"\1", self.chars or "").removeprefix("0-9A-Za-z")
+        return f"letters, digits and {others}"
 
 
 class Number(msgspec.Struct, frozen=True):

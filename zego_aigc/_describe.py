@@ -153,8 +153,7 @@ def _text_facts(text: Text | None) -> Iterator[str]:
     elif text.max_chars is not None:
         yield f"at most {text.max_chars} character{'s' if text.max_chars > 1 else ''}"
     if text.chars is not None:
-        letters = re.sub(r"\\(.)", r"\1", text.chars).removeprefix("0-9A-Za-z")
-        yield f"letters, digits and ``{letters}``"
+        yield re.sub(r" (\S+)$", r" ``\1``", text.alphabet)
 
 
 def rules_of(cls: type[msgspec.Struct]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -58,14 +58,15 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     """Fields newer than this library, by wire name: ``extra={"NewField": 1}``. They are sent beside the declared ones."""
 
     def rules(self) -> Iterable[Problem | Advice]:
-        """Rules between the struct's own fields, asked only when each field by itself is sound.
+        """Rules between the struct's own fields. Paths in the problems are relative to the struct.
 
-        Paths in the problems are relative to the struct.
+        They are asked of sound values only: a field that is not sound by itself is ``None`` here, or empty if it is
+        required, and what the rules say about it is passed over.
         """
         return ()
 
     @classmethod
-    def from_wire(cls, body: Mapping[str, Any], *, unknown: str = "extra") -> Self:
+    def from_wire(cls, body: Mapping[str, Any], *, unknown: Literal["extra", "error"] = "extra") -> Self:
         """The struct for a body in the vendor's form.
 
         ``null`` and an absent key mean the same. `unknown` says what becomes of keys that the library does not know:
@@ -73,6 +74,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
 
         Raises:
             InvalidRequest: with every problem of the body.
+            ConfigurationError: `unknown` is neither.
         """
         from zego_aigc import _checking
 

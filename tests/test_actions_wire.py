@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import collections
 import copy
 import datetime as dt
 import pickle
+import types
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,12 +23,14 @@ from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import (
     LLM,
     TTS,
+    AddAgentInstanceMsg,
     AgentInstanceMsgList,
     CreatedDigitalHumanAgentInstance,
     DigitalHumanConfig,
     DigitalHumanStream,
     DigitalHumanStreams,
     HistoryMessage,
+    Message,
     MessageHistory,
     QueriedAgents,
     RegisterAgent,
@@ -40,7 +46,7 @@ from zego_aigc.digitalhuman import (
     TaskStatus,
     WsDrive,
 )
-from zego_aigc.errors import InvalidRequest
+from zego_aigc.errors import ConfigurationError, InvalidRequest
 
 STREAM_TASK = {
     "DigitalHumanConfig": {"DigitalHumanId": "0d3538a4-9e8e-4155-b1fb-c7defb8eeef8"},
@@ -171,6 +177,53 @@ def test_a_member_of_an_enum_is_as_good_as_its_number() -> None:
     assert _checking._quick_check(MessageHistory)(by_name)
 
 
+def test_relatives_of_plain_types_are_as_good_as_those() -> None:
+    class Text(str):
+        __slots__ = ()
+
+    class Number(float):
+        __slots__ = ()
+
+    params: Mapping[str, Any] = types.MappingProxyType(
+        {"words": (Text("a"), types.MappingProxyType({})), "n": collections.deque([1])}
+    )
+    action = RegisterAgent(
+        agent_id=Text("a"),
+        llm=LLM(
+            url="u", model="m", api_key="k", temperature=Number(0.5), params=params, extra=types.MappingProxyType({"N": 1})
+        ),
+    )
+    assert msgspec.json.decode(_checking.encode(action)) == {
+        "AgentId": "a",
+        "LLM": {
+            "Url": "u", "Model": "m", "ApiKey": "k", "Temperature": 0.5, "N": 1, "Params": {"words": ["a", {}], "n": [1]}
+        },
+    }  # fmt: skip
+    queue = collections.deque([Message.user("hi")])
+    said = AddAgentInstanceMsg(agent_instance_id="i", messages=queue)
+    assert _checking.encode(said) == b'{"AgentInstanceId":"i","Messages":[{"Role":"user","Content":"hi"}]}'
+
+
+def test_what_has_no_form_in_json_is_named_by_its_path() -> None:
+    for odd in (object(), iter([]), 1j):
+        with pytest.raises(InvalidRequest) as caught:
+            _checking.encode(RegisterAgent(agent_id="a", llm=LLM(url="u", model="m", params={"odd": [odd]})))
+        assert [(problem.path, problem.rule) for problem in caught.value.problems] == [("LLM.Params", "encoding")]
+
+
+def test_an_extra_field_without_a_value_is_not_sent() -> None:
+    assert _checking.encode(RegisterAgent(agent_id="a", extra={"New": None})) == b'{"AgentId":"a"}'
+
+
+def test_from_wire_knows_two_ways_with_unknown_fields() -> None:
+    body = {"AgentId": "a", "New": 1}
+    assert RegisterAgent.from_wire(body).extra == {"New": 1}
+    with pytest.raises(InvalidRequest, match="New: is not a field of RegisterAgent"):
+        RegisterAgent.from_wire(body, unknown="error")
+    with pytest.raises(ConfigurationError, match="'extra' or 'error'"):
+        RegisterAgent.from_wire(body, unknown="ignore")  # type: ignore[arg-type]
+
+
 def test_requests_pickle_copy_and_compare() -> None:
     action = ACTIONS["CreateDigitalHumanAgentInstance"].from_wire(EVERYTHING)
     assert pickle.loads(pickle.dumps(action)) == action
@@ -247,6 +300,17 @@ def test_an_answer_may_hold_nothing_but_ids(name: str) -> None:
     assert repr(envelope.data).startswith(ACTIONS[name].result.__name__)
 
 
+def test_a_null_takes_nothing_away_from_free_form_maps() -> None:
+    params = {"stop": None, "bias": [None, 1]}
+    llm = {"Url": None, "Model": "m", "Params": params, "__extra__": 5}
+    answer = msgspec.json.encode({"Code": 0, "Data": {"Agents": [{"AgentId": "a", "Name": None, "LLM": llm}, None]}})
+    found = read(answer, QueriedAgents).data
+    assert isinstance(found, QueriedAgents)
+    (agent,) = found.agents
+    assert agent.llm is not None
+    assert (agent.name, agent.llm.url, agent.llm.params) == ("", "", params)
+
+
 def test_rounds_keep_64_bits() -> None:
     assert decode(Round, b'{"Round":9223372036854775807}').round == 2**63 - 1
 
@@ -275,6 +339,16 @@ CONFIG = DigitalHumanConfig(
 )
 
 
+@pytest.mark.parametrize("time", [2**62, -(2**62), 10**15])
+def test_a_time_that_no_calendar_holds_is_no_datetime(time: int) -> None:
+    task = StreamTaskStatus(create_time=time)
+    assert (task.create_time, task.created_at) == (time, None)
+
+
+def test_a_time_in_milliseconds_is_taken_for_one() -> None:
+    assert StreamTaskStatus(create_time=1_754_000_000_500).created_at == dt.datetime(2025, 7, 31, 22, 13, 20, 500_000, dt.UTC)
+
+
 def test_a_digital_human_config_is_text_to_hand_on_and_can_be_read() -> None:
     created = decode(
         CreatedDigitalHumanAgentInstance,
@@ -288,6 +362,12 @@ def test_a_digital_human_config_is_text_to_hand_on_and_can_be_read() -> None:
         ],
     )
     assert msgspec.json.encode(created, enc_hook=enc_hook).count(CONFIG.encode()) == 1
+
+
+def test_a_digital_human_config_may_hold_nulls_and_more_than_is_known() -> None:
+    inside: dict[str, Any] = {"DigitalHumanId": None, "Streams": [{"RoomId": "r", "StreamId": None, "New": 1}, None], "New": {}}
+    config = DigitalHumanConfig(base64.b64encode(msgspec.json.encode(inside)).decode())
+    assert config.decode() == DigitalHumanStreams(streams=[DigitalHumanStream(room_id="r")])
 
 
 @pytest.mark.parametrize("text", ["", "!", "e30", "bm90IGpzb24=", "W10="])

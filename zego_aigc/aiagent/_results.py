@@ -67,9 +67,11 @@ class DigitalHumanConfig(str):
 
         import msgspec
 
+        from zego_aigc._decoding import declared
+
         try:
             text = base64.b64decode(self + "=" * (-len(self) % 4), validate=True)
-            return msgspec.json.decode(text, type=DigitalHumanStreams)
+            return msgspec.convert(declared(DigitalHumanStreams, msgspec.json.decode(text)), DigitalHumanStreams)
         except (ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"the DigitalHumanConfig cannot be read: {error}") from error
 

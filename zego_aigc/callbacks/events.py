@@ -13,16 +13,15 @@ https://www.zegocloud.com/docs/aigc-digital-human-server/streaming-apis/receivin
 # ruff: noqa: PYI051 - known names beside str are for completion: the vendor adds names without asking
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from zego_aigc._constraints import Secret
+from zego_aigc._decoding import OpenNumber, utc
 from zego_aigc.actions import Result
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from typing import Self
 
     from zego_aigc._codes import ExceptionCode
 
@@ -63,37 +62,6 @@ __all__ = [
     "UserSpeakActionData",
 ]
 
-_SECONDS_END = 100_000_000_000
-"""Unix times below are taken for seconds (until the year 5138), those from here on for milliseconds (since 1973)."""
-
-
-def unix_seconds(timestamp: float) -> float:
-    """Seconds for a Unix time in seconds or milliseconds: the vendor's pages and examples differ, so its size tells."""
-    return timestamp if abs(timestamp) < _SECONDS_END else timestamp / 1000
-
-
-def _utc(timestamp: int | None) -> datetime | None:
-    from datetime import UTC, datetime
-
-    try:
-        return None if timestamp is None else datetime.fromtimestamp(unix_seconds(timestamp), UTC)
-    except (OverflowError, OSError, ValueError):
-        return None
-
-
-class _OpenNumber(enum.IntEnum):
-    """A set of numbers that the vendor may extend: a new one becomes a member named ``UNKNOWN_<number>``."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"UNKNOWN_{value}"
-        member._value_ = value
-        return member
-
-
 # --- envelopes ---------------------------------------------------------------------------------------------------
 
 
@@ -112,7 +80,7 @@ class Event(Result, frozen=True, kw_only=True):
     @property
     def sent_at(self) -> datetime | None:
         """When the callback was sent, as an aware datetime."""
-        return _utc(self.timestamp)
+        return utc(self.timestamp)
 
     @property
     def subject(self) -> str:
@@ -167,7 +135,7 @@ class DigitalHumanEvent(Event, frozen=True, kw_only=True):
     @property
     def happened_at(self) -> datetime | None:
         """When it happened, as an aware datetime."""
-        return _utc(self.event_time)
+        return utc(self.event_time)
 
     @property
     def subject(self) -> str:
@@ -266,7 +234,7 @@ class ExceptionEvent(AgentEvent, frozen=True, kw_only=True):
     """What went wrong."""
 
 
-class InterruptReason(_OpenNumber):
+class InterruptReason(OpenNumber):
     """What cut the agent."""
 
     USER_SPEECH = 1
@@ -384,7 +352,7 @@ class AgentInstanceCreatedData(Result, frozen=True, kw_only=True):
     @property
     def created_at(self) -> datetime | None:
         """When the instance came up, as an aware datetime."""
-        return _utc(self.created_timestamp)
+        return utc(self.created_timestamp)
 
 
 class AgentInstanceCreated(AgentEvent, frozen=True, kw_only=True):
@@ -420,7 +388,7 @@ class AgentInstanceDeletedData(Result, frozen=True, kw_only=True):
     @property
     def deleted_at(self) -> datetime | None:
         """When the instance ended, as an aware datetime."""
-        return _utc(self.deleted_timestamp)
+        return utc(self.deleted_timestamp)
 
     @property
     def known(self) -> ExceptionCode | None:
@@ -456,7 +424,7 @@ class AgentInstanceMetaInfo(AgentEvent, frozen=True, kw_only=True):
 # --- Digital Human -----------------------------------------------------------------------------------------------
 
 
-class StreamTaskStatus(_OpenNumber):
+class StreamTaskStatus(OpenNumber):
     """Where a stream task stands."""
 
     INITIALIZING = 1
@@ -487,7 +455,7 @@ class StreamTaskEvent(DigitalHumanEvent, frozen=True, kw_only=True):
     """Where it stands."""
 
 
-class DriveStatus(_OpenNumber):
+class DriveStatus(OpenNumber):
     """Where a drive stands."""
 
     QUEUED = 1

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from zego_aigc._decoding import unix_seconds
 from zego_aigc.callbacks import events
 from zego_aigc.callbacks.errors import BadSignature, MalformedCallback, StaleCallback
 from zego_aigc.errors import ConfigurationError
@@ -90,7 +91,7 @@ def parse_callback(
         raise MalformedCallback("the callback's Timestamp is not a Unix time")
     sent = int(timestamp)
     if max_age is not None:
-        age = (time.time() if now is None else now) - events.unix_seconds(sent)
+        age = (time.time() if now is None else now) - unix_seconds(sent)
         if not abs(age) <= max_age:
             raise StaleCallback(
                 f"the callback was signed {abs(age):.0f} s {'ago' if age >= 0 else 'in the future'}; {max_age:.0f} s are "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from zego_aigc._constraints import ID_CHARS, Number, Text
-from zego_aigc._decoding import utc
+from zego_aigc._decoding import OpenNumber, utc
 from zego_aigc.actions import Action, Repeat, Result, Service, Wire
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ PAGES = "https://www.zegocloud.com/docs/aigc-digital-human-server/streaming-apis
 TaskId = Annotated[str, Text(min_chars=1)]
 
 
-class TaskStatus(enum.IntEnum):
+class TaskStatus(OpenNumber):
     """Where a stream task stands. A number that this library does not know becomes ``UNKNOWN_<number>``."""
 
     INITIALIZING = 1
@@ -41,15 +40,6 @@ class TaskStatus(enum.IntEnum):
     STOPPING = 4
     STOPPED = 5
     """Reported by callbacks only."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"UNKNOWN_{value}"
-        member._value_ = value
-        return member
 
 
 # --- results -----------------------------------------------------------------------------------------------------

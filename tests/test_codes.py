@@ -117,7 +117,14 @@ def test_an_unknown_code_is_a_plain_api_error_with_everything_that_the_service_s
     [(200, errors.ApiError), (404, errors.ApiError), (429, errors.RateLimited), (503, errors.ServiceUnavailable)],
 )
 def test_an_unknown_code_is_judged_by_the_http_status(status: int, kind: type[errors.ApiError]) -> None:
-    assert type(api_error(7, status=status)) is kind
+    error = api_error(7, status=status)
+    assert type(error) is kind
+    assert error.retryable == (kind is not errors.ApiError)
+
+
+@pytest.mark.parametrize("code", sorted(RETURN_CODES.keys() - {0}))
+def test_an_error_says_whether_the_same_call_may_succeed_later(code: int) -> None:
+    assert api_error(code).retryable == RETURN_CODES[code].retryable
 
 
 def test_a_known_code_is_judged_by_itself_whatever_the_http_status() -> None:

@@ -272,6 +272,7 @@ def api_error(
         code=code,
         name="Unknown" if known is None else known.name,
         advice=_UNKNOWN_ADVICE if known is None else known.advice,
+        retryable=(status == 429 or status >= 500) if known is None else known.retryable,
         message=message,
         request_id=request_id,
         action=action,

@@ -156,6 +156,9 @@ class ApiError(ZegoError):
     """The library's name for the code, such as ``AgentNotFound``; ``Unknown`` for one that it has never heard of."""
     advice: str
     """What to do about it."""
+    retryable: bool
+    """Whether the same call, unchanged, may succeed a moment later. That says nothing about harm: see
+    :class:`~zego_aigc.Repeat`."""
     message: str
     """The vendor's ``Message``, which is free text."""
     request_id: str | None
@@ -177,6 +180,7 @@ class ApiError(ZegoError):
         code: int,
         name: str = "Unknown",
         advice: str = "",
+        retryable: bool = False,
         message: str = "",
         request_id: str | None = None,
         action: str = "",
@@ -197,6 +201,7 @@ class ApiError(ZegoError):
             code=code,
             name=name,
             advice=advice,
+            retryable=retryable,
             message=message,
             request_id=request_id,
             action=action,

@@ -31,6 +31,12 @@ class Endings:
         """The ids of what is not ended, or not yet."""
         return list(self._unended)
 
+    def ended(self, identity: str) -> None:
+        """It is gone: ended by us, by somebody else, or by itself."""
+        self._unended.pop(identity, None)
+        if self._client.quota is not None:
+            self._client.quota.ended(identity)
+
     async def end(self, identity: str, action: Action[None], within: float) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
 
@@ -80,9 +86,7 @@ class Endings:
             if not _is_gone(error):
                 logger.warning("%s could not be ended, and goes on billing until it ends by itself: %s", identity, error)
                 return error
-        self._unended.pop(identity, None)
-        if self._client.quota is not None:
-            self._client.quota.ended(identity)
+        self.ended(identity)
         return None
 
 

@@ -15,6 +15,7 @@ from zego_aigc._calling import Call, Response, Route
 from zego_aigc._creating import Orphan, run_create
 from zego_aigc._ending import Endings
 from zego_aigc._judging import RawAction, Request
+from zego_aigc._observing import Observer
 from zego_aigc._reconcile import Reconciler
 from zego_aigc._retry import Patience
 from zego_aigc._secrets import scrub
@@ -37,8 +38,9 @@ from zego_aigc.pool import SessionPool
 if TYPE_CHECKING:
     import aiohttp
 
+    from zego_aigc.callbacks.events import Event
     from zego_aigc.limiter import Limiter
-    from zego_aigc.quota import Quota
+    from zego_aigc.quota import Hold, Quota
 
 __all__ = ["Client"]
 
@@ -133,6 +135,7 @@ class Client:
         """The budget of live instances, if there is one."""
         self._on_orphan = on_orphan
         self._endings = Endings(self)
+        self._observer = Observer(self)
         self._reconciler = Reconciler(self)
 
         def scrubbed(text: str, action: Any) -> str:
@@ -411,6 +414,22 @@ class Client:
             Why it could not be ended, or None.
         """
         return await self._endings.end(identity, action, self._patience.ending)
+
+    async def observe(self, event: Event) -> None:
+        """Take note of a callback that says that an instance or a stream task was made or has ended.
+
+        It frees the place in the :class:`~zego_aigc.Quota` of what has ended by itself, spares :meth:`aclose` ending it, and
+        tells ``on_orphan`` the id of an agent instance whose creation by a handle ended in an unknown outcome. Register it
+        with a router::
+
+            router.on(AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent)(client.observe)
+        """
+        if (ended := self._observer.note(event)) is not None:
+            self._endings.ended(ended)
+
+    def expect_news(self, action: Action[Any], hold: Hold | None) -> None:
+        """A create by a handle has an unknown outcome: a callback may settle it."""
+        self._observer.expect_news(action, hold)
 
     def tell_orphan(self, orphan: Orphan) -> None:
         """Report what a cancelled create left behind: as a warning, and to ``on_orphan``."""

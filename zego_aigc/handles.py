@@ -103,6 +103,8 @@ class _Handle(Generic[ResultT]):
                 return
             self._client.tell_orphan(orphan)
             error = OutcomeUnknown("cancelled without an answer", action=orphan.action)
+        if isinstance(error, OutcomeUnknown):
+            self._client.expect_news(self._create, self._hold)
         if self._hold is None:
             return
         if isinstance(error, OutcomeUnknown):

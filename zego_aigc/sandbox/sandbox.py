@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from aiohttp import web
@@ -72,8 +73,7 @@ class Sandbox:
         """Every request and its answer."""
         self._host = host
         self._port = port
-        self._runner: web.ServerRunner | None = None
-        self._front: Front | None = None
+        self._running = AsyncExitStack()
         self._url = ""
         self.app = self.add_app(app_id, server_secret, **settings)
 
@@ -153,21 +153,21 @@ class Sandbox:
         await self.outbox.settled()
 
     async def __aenter__(self) -> Self:
-        await self._scope.open()
-        front = self._front = Front(self.clock, self.apps, self.recording, self.faults, Backstage(self).handle)
-        # No lingering: what is left of a body that could not be read would be read again.
-        server = web.Server(front.handle, request_factory=front.request, access_log=None, lingering_time=0)
-        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
-        await runner.setup()
-        self._runner = runner
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.outbox.close)
+            await self._scope.open()
+            stack.push_async_callback(self._scope.close)
+            front = Front(self.clock, self.apps, self.recording, self.faults, Backstage(self).handle)
+            # No lingering: what is left of a body that could not be read would be read again.
+            server = web.Server(front.handle, request_factory=front.request, access_log=None, lingering_time=0)
+            runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
+            stack.push_async_callback(runner.cleanup)
+            stack.callback(front.close)
+            stack.callback(self.clock.close)
+            await runner.setup()
             await web.TCPSite(runner, self._host, self._port).start()
-        except BaseException:
-            await self.aclose()
-            raise
-        self._url = _callable_url(*runner.addresses[0][:2])
-        for app in self.apps.values():
-            app.ws_url = self._url.replace("http", "ws", 1)
+            self._set_url(_callable_url(*runner.addresses[0][:2]))
+            self._running = stack.pop_all()
         return self
 
     async def __aexit__(
@@ -177,15 +177,13 @@ class Sandbox:
 
     async def aclose(self) -> None:
         """Stop listening and forget every timer. What was received can still be looked at."""
-        runner, self._runner = self._runner, None
-        self._url = ""
-        self.clock.close()
-        if self._front is not None:
-            self._front.close()
-        if runner is not None:
-            await runner.cleanup()
-        await self._scope.close()
-        await self.outbox.close()
+        self._set_url("")
+        await self._running.aclose()
+
+    def _set_url(self, url: str) -> None:
+        self._url = url
+        for app in self.apps.values():
+            app.ws_url = url.replace("http", "ws", 1)
 
 
 def _callable_url(host: str, port: int) -> str:

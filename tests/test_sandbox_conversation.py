@@ -8,7 +8,7 @@ import pytest
 from sandbox_fixtures import sandbox, vendor
 from vendor_client import VendorClient
 
-from zego_aigc.sandbox import Question, Sandbox
+from zego_aigc.sandbox import ModelFailure, Question, Sandbox
 
 __all__ = ["sandbox", "vendor"]
 
@@ -129,6 +129,17 @@ async def test_a_user_who_finds_the_queue_full_is_heard_but_not_answered(sandbox
     assert await messages(vendor, identity) == [("user", "anybody?")]
 
 
+async def test_a_model_that_fails_is_told_as_an_exception(sandbox: Sandbox, vendor: VendorClient, identity: str) -> None:
+    def fail(_: Question) -> str:
+        raise ModelFailure(2203, "wrong key")
+
+    sandbox.app.reply = fail
+    round_ = await ask(vendor, identity, "?")
+    await sandbox.clock.advance(1)
+    assert events(sandbox, "Exception") == [("Exception", {"Code": 2203, "Message": "wrong key", "Round": round_})]
+    assert await status(vendor, identity) == "IDLE"
+
+
 async def test_a_reply_that_fails_is_raised_and_ends_only_its_own_round(
     sandbox: Sandbox, vendor: VendorClient, identity: str
 ) -> None:
@@ -148,13 +159,18 @@ async def test_metadata_is_cut_out_of_the_answer_and_reported(sandbox: Sandbox, 
     sandbox.app.reply = lambda _: '[[{"mood": "glad", "private": 1}]]Hello.[[no json]]'
     await vendor.agent()
     meta = {"BeginCharacters": "[[", "EndCharacters": "]]", "SendMetaKeys": ["mood"]}
-    identity = await vendor.voice(AdvancedConfig={"LLMMetaInfo": meta}, CallbackConfig={"LLMResult": 1})
+    options: dict[str, Any] = {"AdvancedConfig": {"LLMMetaInfo": meta}, "CallbackConfig": {"LLMResult": 1}}
+    identity = await vendor.voice(**options)
     round_ = await ask(vendor, identity, "hi")
     await sandbox.clock.advance(5)
     assert events(sandbox, "AgentInstanceMetaInfo", "LLMResult") == [
         ("AgentInstanceMetaInfo", {"Round": round_, "MetaInfo": {"mood": "glad"}}),
         ("LLMResult", {"Round": round_, "Text": "Hello."}),
     ]
+    identity = await vendor.voice(**options, TTS={"Vendor": "Aliyun", "Params": {"app": {"app_key": "k"}}})
+    await ask(vendor, identity, "hi")
+    await sandbox.clock.advance(5)
+    assert len(events(sandbox, "AgentInstanceMetaInfo")) == 1
 
 
 async def test_what_was_never_configured_is_told_as_an_exception(sandbox: Sandbox, vendor: VendorClient) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from zego_aigc.sandbox.app import DEFAULT_CALLBACK_SECRET, App, Pace, Quotas, Settings
 from zego_aigc.sandbox.assets import Catalogue, Human, Voice
 from zego_aigc.sandbox.callbacks import Delivery
-from zego_aigc.sandbox.conversation import Question
+from zego_aigc.sandbox.conversation import ModelFailure, Question
 from zego_aigc.sandbox.faults import Fault, Faults, Situation
 from zego_aigc.sandbox.recording import Call, Recording
 from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, serve
@@ -28,6 +28,7 @@ __all__ = [
     "Fault",
     "Faults",
     "Human",
+    "ModelFailure",
     "Pace",
     "Question",
     "Quotas",

@@ -84,7 +84,8 @@ class Settings(TypedDict, total=False):
     catalogue: Catalogue
     """The digital humans and voices that exist."""
     reply: Callable[[Question], str]
-    """Stands in for the language model: takes a :class:`Question`, returns what the agent answers."""
+    """Stands in for the language model: takes a :class:`Question`, returns what the agent answers, or
+    raises :class:`ModelFailure`."""
 
 
 class Claimed(Generic[HolderT]):

@@ -85,8 +85,8 @@ class Catalogue:
     def __init__(
         self, humans: Sequence[Human] = PUBLIC_HUMANS, voices: Sequence[Voice] = PUBLIC_VOICES, *, closed: bool = False
     ) -> None:
-        self.humans = {human.digital_human_id: human for human in humans}
-        self.voices = {voice.timbre_id: voice for voice in voices}
+        self.humans: dict[str, Human] = {human.digital_human_id: human for human in humans}
+        self.voices: dict[str, Voice] = {voice.timbre_id: voice for voice in voices}
         self.closed = closed
 
     @property

@@ -88,7 +88,7 @@ class Outbox:
         self._session: aiohttp.ClientSession | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self.total = 0
+        self.total: int = 0
 
     def post(self, lane: str, event: str, url: str | None, secret: str, envelope: Mapping[str, Any], at: float) -> Delivery:
         """Sign an event as of `at` and send it, after what its lane has still to send.

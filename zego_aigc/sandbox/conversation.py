@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["Conversation", "Cut", "Question", "QueueFull", "Traits", "Utterance"]
+__all__ = ["Conversation", "Cut", "ModelFailure", "Question", "QueueFull", "Traits", "Utterance"]
 
 QUEUE = 5
 """How many utterances may wait."""
@@ -41,6 +41,20 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Of this turn, or of the instance's LLM; empty if neither has one."""
     messages: tuple[Mapping[str, str], ...]
     """The context: the last WindowSize messages, oldest first, without the question."""
+
+
+class ModelFailure(Exception):
+    """Raised by ``app.reply``: the language model fails, and an Exception callback tells it.
+
+    Args:
+        code: an exception code of the vendor's, such as 2203 for refused credentials.
+        message: its ``Message``.
+    """
+
+    def __init__(self, code: int = 2201, message: str = "the language model failed") -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
 
 
 @dataclass(slots=True, kw_only=True)

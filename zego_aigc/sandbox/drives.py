@@ -32,12 +32,12 @@ class Drive:
 
     def __init__(self, task: StreamTask, kind: str, *, seconds: float | None = None, token: str = "") -> None:
         self.task = task
-        self.drive_id = task.app.uuid()
+        self.drive_id: str = task.app.uuid()
         self.kind = kind
         self.seconds = seconds
         self.status = DriveStatus.QUEUED
         self.token = token
-        self.pcm = bytearray()
+        self.pcm: bytearray = bytearray()
         """The audio that came over the WebSocket."""
         self.frames = 0
         """In how many binary frames."""

@@ -86,7 +86,7 @@ class Fault:
     def __init__(self, situation: Situation, effect: Effect, remove: Callable[[Fault], None]) -> None:
         self.situation = situation
         self.effect = effect
-        self.hits = 0
+        self.hits: int = 0
         """How many calls it has struck."""
         self._remove = remove
 

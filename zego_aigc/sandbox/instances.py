@@ -21,7 +21,7 @@ from zego_aigc.aiagent import (
 from zego_aigc.sandbox.agents import check_trial, find_agent
 from zego_aigc.sandbox.app import check_quota
 from zego_aigc.sandbox.behaviour import answers
-from zego_aigc.sandbox.conversation import Conversation, Question, Traits, Utterance
+from zego_aigc.sandbox.conversation import Conversation, ModelFailure, Question, Traits, Utterance
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence
 
@@ -35,6 +35,9 @@ __all__ = ["Ended", "Instance", "Kind", "find_instance"]
 
 UNSWITCHED = frozenset({"AgentInstanceCreated", "AgentInstanceDeleted", "Exception"})
 """Events that come whatever CallbackConfig says."""
+
+META_VENDORS = ("MiniMax", "ByteDance")
+"""The voices with which AgentInstanceMetaInfo comes."""
 
 FIXED_TTS = ("Vendor", "FilterText", "TerminatorText", "CharacterFilter")
 """What an update of a running instance leaves as it is."""
@@ -66,11 +69,11 @@ class Instance:
     def __init__(self, app: App, kind: Kind, request: Any, config: Mapping[str, Any], at: float) -> None:
         self.app = app
         self.kind = kind
-        self.instance_id = app.snowflake()
+        self.instance_id: str = app.snowflake()
         self.agent_id: str = request.agent_id
         self.created_at = at
-        self.callback_config = request.callback_config
-        self.config = dict(config)
+        self.callback_config: Any = request.callback_config
+        self.config: dict[str, Any] = dict(config)
         """LLM, TTS and ASR in wire form, as registered or as given."""
         rtc = None if kind is Kind.LIVE and request.cdn is not None else request.rtc
         self.room_id: str = rtc.room_id if rtc else ""
@@ -79,19 +82,21 @@ class Instance:
         self.user_id: str = "" if kind is Kind.LIVE else request.user_id
         self.user_stream_id: str = "" if kind is Kind.LIVE else request.rtc.user_stream_id
         advanced: AdvancedConfig | None = request.advanced_config
-        self.max_idle_time = (advanced and advanced.max_idle_time) or (900 if kind is Kind.LIVE else 120)
+        self.max_idle_time: int = (advanced and advanced.max_idle_time) or (900 if kind is Kind.LIVE else 120)
         conversing = None if kind is Kind.LIVE else advanced
-        self.walkie_talkie = bool(conversing and conversing.communication_mode == 2)
-        self.meta_keys = tuple((conversing and conversing.llm_meta_info and conversing.llm_meta_info.send_meta_keys) or ())
+        self.walkie_talkie: bool = bool(conversing and conversing.communication_mode == 2)
+        self.meta_keys: tuple[str, ...] = tuple(
+            (conversing and conversing.llm_meta_info and conversing.llm_meta_info.send_meta_keys) or ()
+        )
         self.sequences: dict[str, int] = {}
         """The last walkie-talkie Sequence of each user."""
         self.overheard = ""
         """What the user has said since StartListening."""
-        self.closing = False
+        self.closing: bool = False
         """Whether a graceful shutdown is under way."""
-        self.asked = False
+        self.asked: bool = False
         """Whether the language model was ever asked."""
-        self.conversation = Conversation(
+        self.conversation: Conversation = Conversation(
             _traits(app, None if kind is Kind.LIVE else request.message_history, conversing, advanced),
             call_at=app.clock.call_at,
             answer=self._answer,
@@ -168,7 +173,7 @@ class Instance:
             with contextlib.suppress(msgspec.DecodeError):
                 values = msgspec.json.decode(data["MetaInfo"], type=dict[str, Any])
                 chosen = {key: values[key] for key in self.meta_keys if key in values}
-                if chosen:
+                if chosen and self.config.get("TTS", {}).get("Vendor", "").startswith(META_VENDORS):
                     self.tell(event, {**data, "MetaInfo": chosen}, at)
         elif event in UNSWITCHED or getattr(self.callback_config, snake(event), None) == 1:
             self.tell(event, data, at)
@@ -223,7 +228,11 @@ class Instance:
             system_prompt=prompt,
             messages=context,
         )
-        return self.app.reply(question)
+        try:
+            return self.app.reply(question)
+        except ModelFailure as failure:
+            self._except(failure.code, failure.message, utterance, at)
+            return ""
 
     def _voice(self, utterance: Utterance, at: float) -> bool:
         """Whether there is a voice to speak with."""

@@ -104,7 +104,7 @@ class Recording:
         self.totals: Counter[str] = Counter()
         """Calls by Action name, the forgotten ones included."""
 
-        self.refused = 0
+        self.refused: int = 0
         """Calls that were answered with a code other than 0, the forgotten ones included."""
         self._refusals: deque[Call] = deque(maxlen=200)
 

@@ -48,8 +48,8 @@ class Place:
     __slots__ = ("expires_at", "instance_id", "standing")
 
     def __init__(self, standing: Standing) -> None:
-        self.standing = standing
-        self.expires_at = math.inf
+        self.standing: Standing = standing
+        self.expires_at: float = math.inf
         self.instance_id: str | None = None
 
 

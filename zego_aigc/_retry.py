@@ -149,11 +149,11 @@ class RetryBudget:
     __slots__ = ("capacity", "cost", "later_cost", "refund", "tokens")
 
     def __init__(self, capacity: float = 500.0, cost: float = 5.0, later_cost: float = 1.0, refund: float = 1.0) -> None:
-        self.capacity = capacity
-        self.cost = cost
-        self.later_cost = later_cost
-        self.refund = refund
-        self.tokens = capacity
+        self.capacity: float = capacity
+        self.cost: float = cost
+        self.later_cost: float = later_cost
+        self.refund: float = refund
+        self.tokens: float = capacity
 
     def spend(self, *, later: bool = False) -> bool:
         """Take a retry's cost; False when there is not enough left, and then nothing is taken."""

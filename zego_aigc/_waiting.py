@@ -34,7 +34,7 @@ class Line(Generic[T]):
     __slots__ = ("loop", "timer", "waiters")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         # An ordered dict, since a cancelled caller anywhere in the line leaves it in constant time.
         self.waiters: OrderedDict[asyncio.Future[T], None] = OrderedDict()
         self.timer: asyncio.TimerHandle | None = None

@@ -68,7 +68,7 @@ class SessionPool:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self.limiter: Limiter = limiter if limiter is not None else LocalLimiter()
-        self.budget = RetryBudget()
+        self.budget: RetryBudget = RetryBudget()
         self._max_connections = max_connections
         self._keepalive = {False: keepalive, True: careful_keepalive}
         self._ssl = ssl

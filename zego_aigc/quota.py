@@ -231,8 +231,8 @@ class _Budget:
 
     def __init__(self, kind: Kind, places: Places, clock: Callable[[], float]) -> None:
         self.kind: Kind = kind
-        self.places = places
-        self.clock = clock
+        self.places: Places = places
+        self.clock: Callable[[], float] = clock
         self.line: _KindLine | None = None
 
     @property
@@ -276,7 +276,7 @@ class _KindLine(Line[Hold]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, budget: _Budget) -> None:
         super().__init__(loop)
-        self.budget = budget
+        self.budget: _Budget = budget
 
     def take(self) -> Hold | None:
         return self.budget.take()

@@ -29,7 +29,7 @@ class Signer:
             raise ValueError(f"app_id must be an integer from 1 to {2**32 - 1}: take the AppId from the ZEGOCLOUD console")
         if not isinstance(server_secret, str) or not server_secret:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError("server_secret must be the project's ServerSecret from the ZEGOCLOUD console; it is empty")
-        self.app_id = app_id
+        self.app_id: int = app_id
         self._secret = server_secret
         self._prefix = str(app_id)
 

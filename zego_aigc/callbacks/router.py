@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "CallbackRouter"]
 
-logger = logging.getLogger("zego_aigc")
+logger: logging.Logger = logging.getLogger("zego_aigc")
 
 EventT = TypeVar("EventT", bound=Event)
 Handler = Callable[[EventT], Awaitable[None]]

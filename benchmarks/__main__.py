@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [--quick] [--json FILE] [--plot FILE] [PART...]``."""
+"""Run the benchmarks: ``python -m benchmarks [--quick] [--json FILE] [--plot FILE] [--docs PAGE] [PART...]``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.measure import pin
 from benchmarks.plot import bars
-from benchmarks.report import Table, as_json, as_text, machine
+from benchmarks.report import Table, as_json, as_text, into_docs, machine
 
 PARTS = {
     "calls": "benchmarks.calls",
@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="under a minute, to see that everything runs; figures are rough")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as JSON ('-': to standard output, alone)")
     parser.add_argument("--plot", metavar="FILE", help="write a picture of the calls to FILE as SVG")
+    parser.add_argument("--docs", metavar="PAGE", help="replace the figures in PAGE, and the picture beside it")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -54,6 +55,11 @@ def main() -> int:
             print(as_json(tables))
     if options.plot:
         Path(options.plot).write_text(bars(tables), encoding="utf-8")
+    if options.docs:
+        page = Path(options.docs)
+        picture = page.with_suffix(".svg")
+        page.write_text(into_docs(page.read_text(encoding="utf-8"), tables, picture.name), encoding="utf-8")
+        picture.write_text(bars(tables), encoding="utf-8")
     return 0
 
 

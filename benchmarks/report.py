@@ -93,6 +93,46 @@ def as_text(table: Table) -> str:
     return "\n".join(lines)
 
 
+FIGURES = ("<!-- figures: written by python -m benchmarks --docs -->", "<!-- end of figures -->")
+
+
+def into_docs(page: str, tables: Sequence[Table], picture: str) -> str:
+    """A page with the figures between its two marks replaced.
+
+    Args:
+        page: Markdown with both of :data:`FIGURES` in it.
+        tables: the figures.
+        picture: path of the picture of the calls, from the page.
+    """
+    before, _, rest = page.partition(FIGURES[0])
+    _, _, after = rest.partition(FIGURES[1])
+    about = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    parts = [FIGURES[0], f"{about['processor']}, {about['system']}, Python {about['python']}. {versions}."]
+    for table in tables:
+        if table.part == "calls" and picture not in "".join(parts):
+            parts.append(f"![CPU time of a call, relative to aiohttp]({picture})")
+        parts.append(_as_markdown(table))
+    return before + "\n\n".join([*parts, FIGURES[1]]) + after
+
+
+def _as_markdown(table: Table) -> str:
+    lines = [
+        f"**{table.title}**",
+        "",
+        "|" + "|".join([*table.columns]) + "|",
+        "|" + "|".join(["-", *["-:"] * (len(table.columns) - 1)]) + "|",
+    ]
+    lines += ["|" + "|".join(_shown(value) for value in row) + "|" for row in table.rows]
+    if table.targets:
+        lines.append("")
+        lines += [
+            f"- {what}: {_shown(found)}, at most {_shown(most)} was wanted{'' if found <= most else ': **missed**'}"
+            for what, found, most in table.targets
+        ]
+    return "\n".join(lines)
+
+
 def _shown(value: str | float | None) -> str:
     if value is None:
         return "-"

@@ -189,6 +189,13 @@ async def test_the_date_header_follows_the_sandboxs_clock(sandbox: Sandbox, vend
         assert (await got.json())["Code"] == 0
 
 
+@given(st.text("ab=&%+2B", max_size=30))
+def test_a_query_means_the_same_whether_or_not_it_is_quoted(raw_query: str) -> None:
+    from zego_aigc.sandbox.server import _pairs
+
+    assert list(_pairs(raw_query)) == urllib.parse.parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")
+
+
 # --- rate windows ----------------------------------------------------------------------------------------------------
 
 

@@ -226,6 +226,13 @@ class Front:
         return self._date[1]
 
 
+def _pairs(raw_query: str) -> Iterable[tuple[str, str]]:
+    if "%" in raw_query or "+" in raw_query:
+        return parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")
+    # Most queries need no unquoting, which costs a tenth of a call.
+    return [(key, value) for key, _, value in (pair.partition("=") for pair in raw_query.split("&") if pair)]
+
+
 def _split(raw_query: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """The common parameters of a query, and what else stands in it: the fields of a GET.
 
@@ -233,7 +240,7 @@ def _split(raw_query: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """
     query: dict[str, str] = {}
     fields: list[tuple[str, str]] = []
-    for key, value in parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape"):
+    for key, value in _pairs(raw_query):
         if key in COMMON and key not in query:
             query[key] = value
         else:

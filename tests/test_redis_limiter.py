@@ -7,19 +7,24 @@ import itertools
 import json
 import logging
 import random
+import re
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis_server import RedisServer
 
+from zego_aigc import Client
+from zego_aigc.aiagent import ListAgents
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.redis import RedisLimiter
+from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +96,7 @@ async def test_the_pace_comes_close_to_the_limit(make: Callable[..., RedisLimite
 PROCESS = """
     import asyncio, json, sys, time
     from zego_aigc.redis import RedisLimiter
+from zego_aigc.sandbox import Sandbox
 
     async def main(url, app_id, count, ending):
         limiter = RedisLimiter(url, limit=4, window=0.2, guard=0.02, lease=1)
@@ -436,3 +442,26 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_the_address_and_its_password_are_not_shown() -> None:
     assert "hidden" not in repr(RedisLimiter("redis://:hidden@127.0.0.1"))
+
+
+async def test_the_pages_example_works(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "redis.md").read_text()
+    found = re.search(r"<!-- test: use -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert found
+    async with Sandbox() as sandbox:
+        monkeypatch.setenv("ZEGO_APP_ID", str(sandbox.app_id))
+        monkeypatch.setenv("ZEGO_SERVER_SECRET", sandbox.server_secret)
+        monkeypatch.setenv("REDIS_URL", server.url)
+        served: list[Client] = []
+
+        async def serve(client: Client) -> None:
+            served.append(client)
+            async with Client(
+                sandbox.app_id, sandbox.server_secret, aiagent_url=sandbox.url, limiter=client.pool.limiter, quota=client.quota
+            ) as other:
+                assert (await other.call(ListAgents())).total == 0
+
+        names: dict[str, Any] = {"__name__": "example", "serve": serve}
+        exec(compile(found[1], "redis.md:use", "exec", dont_inherit=True), names)
+        await names["main"]()
+    assert len(served) == 1

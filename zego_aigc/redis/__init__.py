@@ -1,10 +1,12 @@
 """The limit and the budget of an AppId shared by processes and hosts, through a Redis server (extra ``redis``).
 
-:class:`RedisLimiter` keeps the promise of :class:`~zego_aigc.LocalLimiter` for all who use the same Redis.
+:class:`RedisLimiter` keeps the promise of :class:`~zego_aigc.LocalLimiter` for all who use the same Redis, and
+:class:`RedisQuota` that of :class:`~zego_aigc.Quota`.
 """
 
 from __future__ import annotations
 
 from zego_aigc.redis.limiter import RedisLimiter
+from zego_aigc.redis.quota import RedisHold, RedisQuota
 
-__all__ = ["RedisLimiter"]
+__all__ = ["RedisHold", "RedisLimiter", "RedisQuota"]

@@ -47,6 +47,7 @@ class Link:
         self._redis: Any = aioredis.Redis.from_url(redis) if isinstance(redis, str) else redis
         self._patience = patience
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._commands: set[asyncio.Task[Any]] = set()
         self.is_down = False
         """Whether the last script found no Redis."""
         self.heard_at = float("-inf")
@@ -55,21 +56,48 @@ class Link:
         """While it is down: when to try next, by the loop's clock."""
         self._pause = _FIRST_PAUSE
 
-    async def run(self, script: str, keys: Iterable[str], args: Iterable[Any]) -> Any:
+    async def run(
+        self, script: str, keys: Iterable[str], args: Iterable[Any], *, abandoned: Callable[[], None] | None = None
+    ) -> Any:
         """Run a script.
+
+        It runs to its end even when the caller is cancelled: redis-py would close the connection in the middle, and has been
+        seen to swallow the cancellation.
+
+        Args:
+            script: its text.
+            keys: its keys.
+            args: its arguments.
+            abandoned: called after the end of a script whose caller was cancelled.
 
         Raises:
             Gone: Redis did not answer; whether the script ran is not known.
             ConfigurationError: Redis answered that it may not be used like this, or the loop is another one than before.
         """
-        from redis import exceptions
-
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:
                 raise ConfigurationError("connections to Redis belong to one event loop: make one limiter or quota for each")
             self._loop = loop
-        keys = list(keys)
+        command = loop.create_task(self._command(script, list(keys), list(args)))
+        self._commands.add(command)
+        command.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(command)
+        except asyncio.CancelledError:
+            if abandoned is not None:
+                command.add_done_callback(lambda ended: None if ended.cancelled() else abandoned())
+            raise
+
+    def _ended(self, command: asyncio.Task[Any]) -> None:
+        self._commands.discard(command)
+        if not command.cancelled():
+            command.exception()  # seen, if the caller has gone
+
+    async def _command(self, script: str, keys: list[str], args: list[Any]) -> Any:
+        from redis import exceptions
+
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._patience):
                 try:
@@ -108,6 +136,11 @@ class Link:
             self.is_down = False
             logger.info("Redis answers again")
 
+    async def idle(self) -> None:
+        """Wait for the end of the scripts that run now."""
+        while self._commands:
+            await asyncio.wait(self._commands)
+
     async def aclose(self) -> None:
         """Close the connection if it is our own."""
         if self._owned:
@@ -123,10 +156,11 @@ NewsT = TypeVar("NewsT")
 
 
 class Outbox(Generic[LaneT, NewsT]):
-    """News for Redis from code that cannot wait. It is sent in the background, in batches, until Redis has it.
+    """News for Redis from code that cannot wait. It is sent in the background, in batches and in order, until Redis has it.
 
     Args:
-        send: sends one lane's news, oldest first; raises :class:`Gone` when it could not be sent.
+        link: the way to Redis.
+        send: sends one lane's news, oldest first; raises what :meth:`Link.run` does.
     """
 
     def __init__(self, link: Link, send: Callable[[LaneT, list[NewsT]], Awaitable[None]]) -> None:
@@ -135,6 +169,7 @@ class Outbox(Generic[LaneT, NewsT]):
         self._news: dict[LaneT, list[NewsT]] = {}
         self._count = 0
         self._task: asyncio.Task[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def put(self, lane: LaneT, news: NewsT) -> None:
         """Send something soon. Called on the event loop."""
@@ -146,6 +181,18 @@ class Outbox(Generic[LaneT, NewsT]):
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._deliver(), name="zego_aigc redis outbox")
 
+    async def flush(self) -> None:
+        """Wait until Redis has all that was put before.
+
+        Raises:
+            Gone: Redis did not answer; the news is kept.
+            ConfigurationError: Redis refused some of it, which is lost.
+        """
+        if self._task is not None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
     async def _deliver(self) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -155,39 +202,31 @@ class Outbox(Generic[LaneT, NewsT]):
                 self._count -= len(news)
                 try:
                     await self._send(lane, news)
-                except Gone:
-                    self._put_back(lane, news)
+                except Gone as error:
+                    self._news[lane] = news + self._news.get(lane, [])
+                    self._count += len(news)
+                    self._wake(error)
                     await asyncio.sleep(max(0.0, self._link.retry_at - loop.time()))
-                except ConfigurationError:
-                    logger.exception("Redis did not take what became of %d requests", len(news))
-                except BaseException:
-                    self._put_back(lane, news)
-                    raise
+                except ConfigurationError as error:
+                    logger.warning("Redis refuses what this process tells it, which is lost: %s", error)
+                    self._wake(error)
         finally:
             self._task = None
+            self._wake(None)
 
-    def _put_back(self, lane: LaneT, news: list[NewsT]) -> None:
-        self._news[lane] = news + self._news.get(lane, [])
-        self._count += len(news)
-
-    async def flush(self, lane: LaneT) -> None:
-        """Send a lane's news now.
-
-        Raises:
-            Gone: it could not be sent, and is kept.
-        """
-        if news := self._news.pop(lane, None):
-            self._count -= len(news)
-            try:
-                await self._send(lane, news)
-            except BaseException:
-                self._put_back(lane, news)
-                raise
+    def _wake(self, error: Exception | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
 
     async def aclose(self, patience: float) -> None:
         """Send what there is, but for no longer than so many seconds."""
-        task = self._task
-        if task is not None:
+        if (task := self._task) is not None:
             await asyncio.wait({task}, timeout=patience)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -152,6 +152,7 @@ class RedisLimiter:
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
+        await self._link.idle()  # what was asked for callers that have gone
         await self._outbox.aclose(self._patience)
         await self._link.aclose()
 
@@ -170,7 +171,7 @@ class RedisLimiter:
             permit.id,
         )
         link, loop = self._link, asyncio.get_running_loop()
-        asked = False  # and not refused since: a token may have been taken for this permit
+        doubtful = False  # whether a token may have been taken for this permit
         try:
             while True:
                 if link.is_down and (pause := link.retry_at - loop.time()) > 0:
@@ -180,21 +181,27 @@ class RedisLimiter:
                     continue
                 try:
                     if link.is_down:
-                        await self._outbox.flush(lane)  # what left meanwhile is told before more is asked for
-                    asked = lane.queued = True
-                    granted, wait = await link.run(TAKE, lane.take_keys, args)
+                        await self._outbox.flush()  # what left meanwhile is told before more is asked for
+                    doubtful, lane.queued = False, True
+                    granted, wait = await link.run(TAKE, lane.take_keys, args, abandoned=lambda: self._abandoned(permit))
                 except Gone:
+                    doubtful = True
                     continue
                 if granted:
                     lane.queued = False
                     self._hold(permit)
                     return permit
-                asked = False
                 await asyncio.sleep(min(wait / 1e6, _LOOK))
         except BaseException:
-            if asked:
+            if doubtful:
                 permit.release()
             raise
+
+    def _abandoned(self, permit: _RedisPermit) -> None:
+        """The caller was cancelled while Redis was asked, which has answered by now, with a token or a place in line."""
+        permit.release()
+        if not permit.lane.waiting:
+            self._tell(permit.lane, "leaving", self._process)
 
     def _hold(self, permit: _RedisPermit) -> None:
         self._held[permit.id] = permit

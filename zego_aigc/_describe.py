@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zego_aigc._constraints import Text
 
-__all__ = ["describe", "lost_answer", "plain", "rules_of", "service_name", "type_text", "value_text"]
+__all__ = ["describe", "did_you_mean", "lost_answer", "plain", "rules_of", "service_name", "type_text", "value_text"]
 
 _SERVICES = {Service.AI_AGENT: "AI Agent", Service.DIGITAL_HUMAN: "Digital Human"}
 
@@ -50,16 +50,17 @@ def describe(name: str, *, width: int = 100) -> str:
     """
     cls = ACTIONS.get(name)
     if cls is None:
-        raise LookupError(f"there is no Action {name!r}{_closest(name)}")
+        raise LookupError(f"there is no Action {name!r}{did_you_mean(name)}")
     return "\n".join(_lines(cls, width))
 
 
-def _closest(name: str) -> str:
+def did_you_mean(name: str) -> str:
+    """``"; did you mean QueryAgents?"`` with the Actions that are spelt much the same, or nothing."""
     import difflib
 
     folded = {known.lower(): known for known in ACTIONS}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    return f"; did you mean {folded[close[0]]}?" if close else ""
+    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.8)
+    return f"; did you mean {' or '.join(folded[match] for match in close)}?" if close else ""
 
 
 def _lines(cls: type[Action[Any]], width: int) -> Iterator[str]:

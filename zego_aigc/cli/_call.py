@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from zego_aigc._checking import examine
+from zego_aigc._describe import did_you_mean
 from zego_aigc._secrets import masked_wire
-from zego_aigc.actions import ACTIONS, Repeat, Service
+from zego_aigc.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.cli._environment import client_from_environment
 from zego_aigc.cli._out import complain, say
-from zego_aigc.errors import ConfigurationError
+from zego_aigc.errors import ConfigurationError, VendorAdvice
 
 __all__ = ["run"]
 
@@ -24,7 +28,17 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Send one Action and print what came back."""
     body = _body(options.body)
-    data = asyncio.run(_call(options, body))
+    if (cls := ACTIONS.get(options.action)) is not None:
+        _advise(cls, body)
+    elif options.service is None:
+        raise ConfigurationError(
+            f"{options.action} is not an Action that this version knows{did_you_mean(options.action)}; "
+            "for a newer one, say with --service who answers it"
+        )
+    logging.getLogger("zego_aigc").addHandler(logging.NullHandler())  # what fails is told once, by the command
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VendorAdvice)
+        data = asyncio.run(_call(options, body))
     if not options.secrets:
         known = ACTIONS.get(options.action)
         data = masked_wire(known.result if known is not None else None, data)
@@ -32,12 +46,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _advise(cls: type[Action[Any]], body: dict[str, Any]) -> None:
+    """Say what the vendor advises, and which fields may be misspelt; they are sent all the same."""
+    problems, _ = examine(cls, body, extra_is_known=False)
+    _, advice = examine(cls, body, extra_is_known=True)
+    for text in [*advice, *(str(problem) for problem in problems if problem.rule == "unknown")]:
+        complain(f"advice: {text}")
+
+
 async def _call(options: argparse.Namespace, body: dict[str, Any]) -> Any:
     cls = ACTIONS.get(options.action)
     async with client_from_environment(timeout=options.timeout) as client:
         if cls is None:
-            service = None if options.service is None else Service(options.service)
-            return await client.call_raw(options.action, body, service=service, repeat=Repeat.ONCE)
+            return await client.call_raw(options.action, body, service=Service(options.service), repeat=Repeat.ONCE)
         response = await client.call_with_response(cls.from_wire(body))
         complain(f"RequestId {response.request_id}, attempts: {response.attempts}, {response.elapsed:.3f} s")
         return response.data

@@ -13,22 +13,13 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Print what an Action takes and gives, or which Actions there are."""
+    from zego_aigc._describe import describe, did_you_mean, plain
+
     if options.action is None:
         for name, cls in ACTIONS.items():
-            summary = (cls.__doc__ or "").strip().splitlines()[0]
-            say(f"{name:<40} {summary}")
+            say(f"{name:<36} {plain((cls.__doc__ or '').strip().splitlines()[0])}")
         return 0
     if options.action not in ACTIONS:
-        raise ConfigurationError(f"{options.action} is not an Action{_like(options.action)}")
-    from zego_aigc._describe import describe
-
+        raise ConfigurationError(f"{options.action} is not an Action{did_you_mean(options.action)}")
     say(describe(options.action))
     return 0
-
-
-def _like(name: str) -> str:
-    import difflib
-
-    folded = {known.lower(): known for known in ACTIONS}
-    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(folded[match] for match in close)}?" if close else ""

@@ -22,59 +22,60 @@ from zego_aigc.sandbox.faults import Situation
 
 pytestmark = pytest.mark.anyio
 
-# READS query: QueryAgents. OVERWRITES update: UpdateAgent. ENDS delete: DeleteAgentInstance. ONCE say: SendAgentInstanceTTS.
+# READS query: QueryAgents. OVERWRITES update: UpdateAgent. ENDS delete: DeleteAgentInstance.
+# ENDS unregister: UnregisterAgent. ONCE say: SendAgentInstanceTTS.
 # CREATES voice: CreateAgentInstance, which cannot be looked up. CREATES agent: RegisterAgent, which can be, by its id.
 # CREATES stream: CreateDigitalHumanStreamTask, which can be, by its room and stream.
 
 ON_THE_FIRST_ATTEMPT = """
-fault              query              update               delete               voice            agent              stream             say
-late               done -/1           done 1/1             done 1/1             done 1/1         done 1/1           done 1/1           done 1/1
-wrong_clock        Authentication -/2 Authentication 0/2   Authentication 0/2   Authentication 0/2 Authentication 0/2 Authentication 0/2 Authentication 0/2
-too_fast           done -/2           done 1/2             done 1/2             done 1/2         done 1/2           done 1/2           done 1/2
-http_429           done -/2           done 1/2             done 1/2             done 1/2         done 1/2           done 1/2           done 1/2
-no_capacity        done -/2           done 1/2             done 1/2             done 1/2         done 1/2           done 1/2           done 1/2
-quota_full         -                  -                    -                    QuotaExceeded 0/1 -                 QuotaExceeded 0/1  -
-bad_parameter      BadParameter -/1   BadParameter 0/1     BadParameter 0/1     BadParameter 0/1 BadParameter 0/1   BadParameter 0/1   BadParameter 0/1
-unheard_of         ApiError -/1       ApiError 0/1         ApiError 0/1         ApiError 0/1     ApiError 0/1       ApiError 0/1       ApiError 0/1
-unheard_of_500     done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
-transient          done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
-http_502           done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
-http_503_later     done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
-redirect           done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
-cut_before_work    done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
-stall              done -/2           done 1/2             done 1/2             Unknown 0/1      done 1/2           done 1/2           Unknown 0/1
-cut_after_work     done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
-stall_after_work   done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
-garbage            done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
-truncated          done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
-oversize           done -/2           done 1/2             done 1/2             Unknown 1/1      done 1/1           done 1/1           Unknown 1/1
+fault             query               update              delete              unregister          voice               agent               stream              say
+late              done -/1            done 1/1            done 1/1            done 1/1            done 1/1            done 1/1            done 1/1            done 1/1
+wrong_clock       Authentication -/2  Authentication 0/2  Authentication 0/2  Authentication 0/2  Authentication 0/2  Authentication 0/2  Authentication 0/2  Authentication 0/2
+too_fast          done -/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2
+http_429          done -/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2
+no_capacity       done -/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2            done 1/2
+quota_full        -                   -                   -                   -                   QuotaExceeded 0/1   -                   QuotaExceeded 0/1   -
+bad_parameter     BadParameter -/1    BadParameter 0/1    BadParameter 0/1    BadParameter 0/1    BadParameter 0/1    BadParameter 0/1    BadParameter 0/1    BadParameter 0/1
+unheard_of        ApiError -/1        ApiError 0/1        ApiError 0/1        ApiError 0/1        ApiError 0/1        ApiError 0/1        ApiError 0/1        ApiError 0/1
+unheard_of_500    done -/2            done 1/2            done 1/2            done 1/2            Unknown 0/1         done 1/2            done 1/2            Unknown 0/1
+transient         done -/2            done 1/2            done 1/2            done 1/2            Unknown 0/1         done 1/2            done 1/2            Unknown 0/1
+http_502          done -/2            done 1/2            done 1/2            done 1/2            Unknown 0/1         done 1/2            done 1/2            Unknown 0/1
+http_503_later    done -/2            done 1/2            done 1/2            done 1/2            Unknown 0/1         done 1/2            done 1/2            Unknown 0/1
+redirect          done -/2            done 1/2            done 1/2            done 1/2            Unknown 0/1         done 1/2            done 1/2            Unknown 0/1
+cut_before_work   done -/2            done 1/2            done 1/2            done 1/2            Unknown 0/1         done 1/2            done 1/2            Unknown 0/1
+stall             done -/2            done 1/2            done 1/2            done 1/2            Unknown 0/1         done 1/2            done 1/2            Unknown 0/1
+cut_after_work    done -/2            done 1/2            done 1/2            done 1/2            Unknown 1/1         done 1/1            done 1/1            Unknown 1/1
+stall_after_work  done -/2            done 1/2            done 1/2            done 1/2            Unknown 1/1         done 1/1            done 1/1            Unknown 1/1
+garbage           done -/2            done 1/2            done 1/2            done 1/2            Unknown 1/1         done 1/1            done 1/1            Unknown 1/1
+truncated         done -/2            done 1/2            done 1/2            done 1/2            Unknown 1/1         done 1/1            done 1/1            Unknown 1/1
+oversize          done -/2            done 1/2            done 1/2            done 1/2            Unknown 1/1         done 1/1            done 1/1            Unknown 1/1
 """  # noqa: E501
 
 # A service whose clock was wrong for one answer leads the one correction astray; one whose clock stays as it is does not.
 # Attempts that are lost or find no connection are given up after the third here; being told "later" goes on to the deadline.
 
 ON_EVERY_ATTEMPT = """
-fault              query                    update                    delete                    voice                     agent                     stream                    say
-late               done -/1                 done 1/1                  done 1/1                  done 1/1                  done 1/1                  done 1/1                  done 1/1
-wrong_clock        done -/2                 done 1/2                  done 1/2                  done 1/2                  done 1/2                  done 1/2                  done 1/2
-too_fast           RateLimited -/*          RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*
-http_429           RateLimited -/*          RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*           RateLimited 0/*
-no_capacity        ServiceUnavailable -/*   ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*    ServiceUnavailable 0/*
-quota_full         -                        -                         -                         QuotaExceeded 0/1         -                         QuotaExceeded 0/1         -
-bad_parameter      BadParameter -/1         BadParameter 0/1          BadParameter 0/1          BadParameter 0/1          BadParameter 0/1          BadParameter 0/1          BadParameter 0/1
-unheard_of         ApiError -/1             ApiError 0/1              ApiError 0/1              ApiError 0/1              ApiError 0/1              ApiError 0/1              ApiError 0/1
-unheard_of_500     ServiceUnavailable -/3   ServiceUnavailable 0/3    ServiceUnavailable 0/3    Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
-transient          ServiceUnavailable -/3   ServiceUnavailable 0/3    ServiceUnavailable 0/3    Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
-http_502           BadResponse -/3          BadResponse 0/3           BadResponse 0/3           Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
-http_503_later     BadResponse -/3          BadResponse 0/3           BadResponse 0/3           Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
-redirect           BadResponse -/3          BadResponse 0/3           BadResponse 0/3           Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
-cut_before_work    TransportError -/3       TransportError 0/3        TransportError 0/3        Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
-stall              TimedOut -/3             TimedOut 0/3              TimedOut 0/3              Unknown 0/1               Unknown 0/3               Unknown 0/3               Unknown 0/1
-cut_after_work     TransportError -/3       TransportError 1/3        TransportError 1/3        Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
-stall_after_work   TimedOut -/3             TimedOut 1/3              TimedOut 1/3              Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
-garbage            BadResponse -/3          BadResponse 1/3           BadResponse 1/3           Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
-truncated          BadResponse -/3          BadResponse 1/3           BadResponse 1/3           Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
-oversize           BadResponse -/3          BadResponse 1/3           BadResponse 1/3           Unknown 1/1               done 1/1                  done 1/1                  Unknown 1/1
+fault             query                   update                  delete                  unregister              voice                   agent                   stream                  say
+late              done -/1                done 1/1                done 1/1                done 1/1                done 1/1                done 1/1                done 1/1                done 1/1
+wrong_clock       done -/2                done 1/2                done 1/2                done 1/2                done 1/2                done 1/2                done 1/2                done 1/2
+too_fast          RateLimited -/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*
+http_429          RateLimited -/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*         RateLimited 0/*
+no_capacity       ServiceUnavailable -/*  ServiceUnavailable 0/*  ServiceUnavailable 0/*  ServiceUnavailable 0/*  ServiceUnavailable 0/*  ServiceUnavailable 0/*  ServiceUnavailable 0/*  ServiceUnavailable 0/*
+quota_full        -                       -                       -                       -                       QuotaExceeded 0/1       -                       QuotaExceeded 0/1       -
+bad_parameter     BadParameter -/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1
+unheard_of        ApiError -/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1
+unheard_of_500    ServiceUnavailable -/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+transient         ServiceUnavailable -/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+http_502          BadResponse -/3         BadResponse 0/3         BadResponse 0/3         BadResponse 0/3         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+http_503_later    BadResponse -/3         BadResponse 0/3         BadResponse 0/3         BadResponse 0/3         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+redirect          BadResponse -/3         BadResponse 0/3         BadResponse 0/3         BadResponse 0/3         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+cut_before_work   TransportError -/3      TransportError 0/3      TransportError 0/3      TransportError 0/3      Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+stall             TimedOut -/3            TimedOut 0/3            TimedOut 0/3            TimedOut 0/3            Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+cut_after_work    TransportError -/3      TransportError 1/3      TransportError 1/3      TransportError 1/3      Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+stall_after_work  TimedOut -/3            TimedOut 1/3            TimedOut 1/3            TimedOut 1/3            Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+garbage           BadResponse -/3         BadResponse 1/3         BadResponse 1/3         BadResponse 1/3         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+truncated         BadResponse -/3         BadResponse 1/3         BadResponse 1/3         BadResponse 1/3         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+oversize          BadResponse -/3         BadResponse 1/3         BadResponse 1/3         BadResponse 1/3         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
 """  # noqa: E501
 
 HTML = b"<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"
@@ -125,6 +126,10 @@ COLUMNS = {
         lambda instance: aiagent.DeleteAgentInstance(agent_instance_id=instance),
         lambda sandbox, instance: int(instance not in sandbox.app.instances),
     ),
+    "unregister": Column(
+        lambda _: aiagent.UnregisterAgent(agent_id="spare"),
+        lambda sandbox, _: int("spare" not in sandbox.app.agents),
+    ),
     "voice": Column(lambda _: voice("new"), lambda sandbox, _: len(sandbox.app.instances) - 1),
     "agent": Column(lambda _: register("new"), lambda sandbox, _: int("new" in sandbox.app.agents)),
     "stream": Column(lambda _: stream("new"), lambda sandbox, _: len(sandbox.app.tasks)),
@@ -153,6 +158,7 @@ async def ending(column: Column, fault: Callable[[Situation], object], *, times:
         options: dict[str, Any] = {"limiter": LocalLimiter(limit=10_000), "patience": PATIENCE}
         async with sandbox.client(**options) as client:
             await client.call(register("guide"))
+            await client.call(register("spare"))
             instance = (await client.call(voice("old"))).agent_instance_id
             request = column.request(instance)
             before = sent(sandbox, request)

@@ -49,11 +49,15 @@ def test_what_follows_from_each_ending_for_each_way_of_repeating() -> None:
     assert len(lines) == 2 * len(Ending)
 
 
+GONE = {"AgentNotFound", "AgentInstanceNotFound", "InstanceShuttingDown", "TaskNotFound", "StreamAlreadyStopped"}
+
+
 @pytest.mark.parametrize("code", sorted(RETURN_CODES.keys() - {0}))
 def test_only_failures_that_the_vendor_calls_its_own_are_lost_and_only_passing_ones_are_retried(code: int) -> None:
     known = RETURN_CODES[code]
     ending = ending_of_refusal(known.why, 200)
     assert (ending is Ending.LOST) == (known.why == "transient")
+    assert (ending is Ending.GONE) == (known.name in GONE)
     assert (ending in {Ending.NOTHING_DONE, Ending.EXPIRED, Ending.LOST}) == known.retryable
 
 

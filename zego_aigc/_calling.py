@@ -41,6 +41,9 @@ __all__ = ["Call", "LookUp", "Response", "Route"]
 
 T = TypeVar("T")
 
+_LAST_ATTEMPT = 1.0
+"""Seconds that must be left for another attempt, or a quarter of the whole deadline."""
+
 _NEVER_BLINDLY = frozenset({Repeat.CREATES, Repeat.ONCE})
 _CLEAR = frozenset({Ending.REFUSED, Ending.GONE})
 """Endings after which another attempt would be answered the same."""
@@ -336,7 +339,9 @@ class Call:
         backoff = Backoff(patience.first_pause, patience.longest_pause)
         delay = backoff.delay(self.attempts, chance=random.random())  # noqa: S311 - jitter, not a secret
         delay += getattr(failure, "retry_after", None) or 0.0
-        if delay >= self.remaining():
+        # An attempt that nobody has the time to wait for would turn a clear "nothing was done" into a "perhaps".
+        reserve = min(_LAST_ATTEMPT, self.timeout / 4) if ending is Ending.NOTHING_DONE else 0.0
+        if delay + reserve >= self.remaining():
             self._give_up(failure)
         await asyncio.sleep(delay)
 

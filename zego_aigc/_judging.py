@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from zego_aigc._codes import RETURN_CODES, api_error
 from zego_aigc._envelope import Envelope, Unreadable, excerpt, read
 from zego_aigc._retry import Ending, ending_of_refusal, retry_after
-from zego_aigc._secrets import mask_map
+from zego_aigc._secrets import MASK, mask_map
 from zego_aigc.actions import Repeat
 from zego_aigc.errors import BadResponse, ZegoError
 
@@ -80,7 +81,7 @@ def judge(
         action=request.name,
         attempts=attempts,
         status=answer.status,
-        data=mask_map(envelope.data) if isinstance(envelope.data, dict) else None,  # pyright: ignore[reportUnknownMemberType]
+        data=_without_tokens(mask_map(envelope.data)) if isinstance(envelope.data, dict) else None,  # pyright: ignore[reportUnknownMemberType]
         retry_after=_retry_after(answer, clock),
     )
     return Verdict(error, ending_of_refusal(known.why if known else None, answer.status))
@@ -114,6 +115,20 @@ def _unreadable(
         ),
         Ending.LOST,
     )  # fmt: skip
+
+
+def _without_tokens(value: Any) -> Any:
+    """Without the queries of URLs, which are where tokens stand."""
+    match value:
+        case str():
+            return re.sub(r"(\w://[^\s?]*\?)\S+", rf"\1{MASK}", value)
+        case dict():
+            fields = cast("dict[str, Any]", value)
+            return {key: _without_tokens(inner) for key, inner in fields.items()}
+        case list():
+            return [_without_tokens(inner) for inner in cast("list[object]", value)]
+        case _:
+            return value
 
 
 def _retry_after(answer: Answer, clock: ServerClock) -> float | None:

@@ -40,6 +40,7 @@ _ENDINGS = {
     "wait": Ending.NOTHING_DONE,
     "resign": Ending.EXPIRED,
     "gone": Ending.GONE,
+    "register": Ending.GONE,  # no such agent: what UnregisterAgent wants, and what nothing else gets further with
     "done": Ending.GONE,
     "closing": Ending.GONE,
     "exists": Ending.TAKEN,

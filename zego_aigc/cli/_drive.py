@@ -70,7 +70,6 @@ async def drive(operation: Operation, options: argparse.Namespace, *, title: str
                         display.event(event)
                 finally:
                     watching.cancel()
-                display.progress(operation.progress)
             report = operation.report
     finally:
         display.end(report)
@@ -80,8 +79,8 @@ async def drive(operation: Operation, options: argparse.Namespace, *, title: str
 
 async def _watch(operation: Operation, display: Display) -> None:
     while True:
-        display.progress(operation.progress)
         await anyio.sleep(display.interval)
+        display.progress(operation.progress)
 
 
 def _display(options: argparse.Namespace, title: str, where: str) -> Display:

@@ -224,12 +224,13 @@ def _entry(place: str, raw: Mapping[str, Any], problems: list[Problem]) -> Locat
         problems.append(Problem("Action", "unknown", f"{name!r} is not an Action{_like(name, actions)}"))
     elif (trouble := problems_of_action(cls)) is not None:
         problems.append(trouble)
-    key, after = raw.get("Key"), raw.get("After") or ()
+    key, after, body = raw.get("Key"), raw.get("After"), raw.get("Body")
+    after = () if after is None else after
+    body = {} if body is None else body
     if key is not None and (not isinstance(key, str) or not key):
         problems.append(Problem("Key", "type", "must be a string that is not empty"))
     if not isinstance(after, list | tuple) or not all(isinstance(item, str) for item in after):
         problems.append(Problem("After", "type", "must be a list of keys"))
-    body = raw.get("Body") or {}
     advice: list[str] = []
     if not isinstance(body, Mapping):
         problems.append(Problem("Body", "type", "must be an object"))

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -20,10 +21,12 @@ import msgspec
 
 from zego_aigc.provisioning._lock import Lock, is_locked
 from zego_aigc.provisioning._store import Store
+from zego_aigc.provisioning.afterglow import Ended, tag
 from zego_aigc.provisioning.errors import JournalError
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
+    from zego_aigc.limiter import Limiter
 
 __all__ = ["Journal", "Row", "Target", "read_journal"]
 
@@ -110,6 +113,8 @@ class Facts(NamedTuple):
     target: Target | None
     runs: int
     created: float | None
+    ended: Ended | None = None
+    """How the last run ended; None if it was killed, or is going on."""
 
 
 class Journal:
@@ -123,6 +128,8 @@ class Journal:
         self.path = path
         self.facts = facts
         self.run = facts.runs
+        self.opened = time.time()
+        """Unix time."""
         self._lock = lock
         self._store = store
         self._begun = False
@@ -180,6 +187,7 @@ class Journal:
                     _put(connection, "target", msgspec.json.encode(target).decode())
                     _put(connection, "created", str(time.time()))
                 _put(connection, "runs", str(self.facts.runs + 1))
+                connection.execute("DELETE FROM journal.meta WHERE name = 'ended'")
             return self.facts.runs + 1
 
         self.run = await self.ask_alone(begin)
@@ -258,10 +266,13 @@ class Journal:
 
         return await self.ask(settle)
 
-    async def close(self) -> None:
-        """Close the journal and let others write it. Closing twice does nothing."""
+    async def close(self, limiter: Limiter) -> None:
+        """Close the journal and let others write it, who learn when and by which limiter it was last in use."""
         if self._begun:
             self._begun = False
+            ended = msgspec.json.encode(Ended(time.time(), tag(limiter))).decode()
+            with suppress(JournalError):
+                await self.ask(partial(_put, name="ended", value=ended))
             # One plain file is left, which can be copied and read from a read-only place. A reader may keep it from being so.
             with suppress(JournalError):
                 await self.ask_alone(lambda connection: connection.execute("PRAGMA journal.journal_mode=DELETE").fetchall())
@@ -339,7 +350,8 @@ def _facts(connection: sqlite3.Connection, path: Path) -> Facts:
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     try:
         target = msgspec.json.decode(meta["target"], type=Target)
-        return Facts(version, target, int(meta["runs"]), float(meta["created"]))
+        ended = msgspec.json.decode(meta["ended"], type=Ended) if "ended" in meta else None
+        return Facts(version, target, int(meta["runs"]), float(meta["created"]), ended)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         raise JournalError(f"the journal {path} is damaged (its target cannot be read): it was left as it is") from error
 

@@ -17,7 +17,8 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from zego_aigc.provisioning.crew import Crew
+from zego_aigc.provisioning.afterglow import pause
+from zego_aigc.provisioning.crew import Crew, Lane
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
 from zego_aigc.provisioning.journal import Journal, Target
 
@@ -80,7 +81,7 @@ class Operation:
             await self._prepare()
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._journal.close()
+                await self._journal.close(self._client.pool.limiter)
             raise
         self._began = time.monotonic()
         self._send, self._events = anyio.create_memory_object_stream[Event](256)
@@ -99,13 +100,27 @@ class Operation:
         try:
             with anyio.move_on_after(GRACE if error is not None else None):
                 await self._worked.wait()
-            self._crew.abandon()
+            self._abandon()
             await self._over.wait()
             if error is not None and self._crew.error is None:
                 await self._undo()
             await self._group.__aexit__(None, None, None)
         finally:
-            await self._journal.close()
+            await self._journal.close(self._client.pool.limiter)
+
+    def _pause(self) -> float:
+        """Seconds until the last run's calls have left the service's window."""
+        journal = self._journal
+        if journal.is_new:
+            return 0.0
+        _, window, guard = pace(self._client)
+        limiter = self._client.pool.limiter
+        return pause(journal.facts.ended, limiter, opened=journal.opened, now=time.time(), window=window, guard=guard)
+
+    async def _let_window_pass(self) -> None:
+        """Wait until then, unless it is stopped."""
+        with self._crew.stoppable():
+            await anyio.sleep(self._pause())
 
     async def _main(self) -> None:
         with anyio.CancelScope(shield=True):  # stop() and abandon() alone end it
@@ -128,6 +143,14 @@ class Operation:
         if not self._crew.stopping and self._crew.open:
             self.report.stopped = why
             self._crew.stop()
+
+    def _abandon(self) -> None:
+        """Do not wait for what has left any longer."""
+        self._crew.abandon()
+
+    def _lane(self, action: str) -> Lane | None:
+        """Where the entries of an Action are on their way."""
+        return self._crew.lanes.get(action)
 
     # --- telling
 
@@ -185,7 +208,7 @@ class Operation:
 
     def _lane_progress(self, action: str, counter: Counter[str]) -> LaneProgress:
         limit, window, guard = pace(self._client)
-        lane = self._crew.lanes.get(action)
+        lane = self._lane(action)
         return LaneProgress(
             action=action, total=counter.total(), done=counter["done"], failed=counter["failed"], unknown=counter["unknown"],
             pending=counter["pending"], in_flight=lane.in_flight if lane else 0, rate=lane.meter.rate() if lane else 0.0,

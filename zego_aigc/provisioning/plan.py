@@ -174,6 +174,12 @@ def _execute(connection: sqlite3.Connection, script: str) -> None:
             connection.execute(statement)
 
 
+def has_work(connection: sqlite3.Connection) -> bool:
+    """Whether anybody is to be called."""
+    (work,) = connection.execute("SELECT EXISTS (SELECT 1 FROM plan WHERE state IN (0, 1))").fetchone()
+    return bool(work)
+
+
 # --- feeding a run -----------------------------------------------------------------------------------------------
 
 

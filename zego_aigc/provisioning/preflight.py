@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import anyio
 import anyio.lowlevel
 
 from zego_aigc import _checking
@@ -90,7 +91,9 @@ class _Advice:
             yield f"{place}{f' and {count - 1} more' if count > 1 else ''}: {text}"
 
 
-async def check(client: Client, entries: Entries, journal: Journal, *, extend: bool, update: bool) -> Totals:
+async def check(
+    client: Client, entries: Entries, journal: Journal, *, extend: bool, update: bool, pause: Callable[[], float]
+) -> Totals:
     """Put the checked entries into the journal's scratch plan.
 
     Args:
@@ -99,6 +102,7 @@ async def check(client: Client, entries: Entries, journal: Journal, *, extend: b
         journal: opened, not begun.
         extend: whether a fleet may join a journal that knows none of its entries.
         update: whether agents that exist are to be updated, so that RegisterAgent must be sound as an UpdateAgent too.
+        pause: seconds until the service may be called.
 
     Raises:
         InvalidFleet: with all that is wrong.
@@ -120,7 +124,7 @@ async def check(client: Client, entries: Entries, journal: Journal, *, extend: b
             f"the journal {journal.path} belongs to another fleet: it knows none of these entries. It was left as it is. "
             "Use another file, or say that this fleet extends it"
         )
-    await _ask_for_agents(client, journal, findings)
+    await _ask_for_agents(client, journal, findings, pause)
     findings.raise_if_any()
     actions = await journal.ask_alone(
         lambda connection: dict(connection.execute("SELECT action, count(*) FROM plan GROUP BY action ORDER BY min(seq)"))
@@ -360,7 +364,7 @@ GROUP BY plan.agent_id
 """
 
 
-async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings) -> None:
+async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings, pause: Callable[[], float]) -> None:
     """Agents that entries refer to and that the fleet does not register must exist."""
     from zego_aigc.aiagent import QueryAgents
 
@@ -368,6 +372,7 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings)
     at = 0
     while rows := await journal.ask(partial(_foreign_agents, at=at)):
         at += len(rows)
+        await anyio.sleep(pause())
         answer = await client.call(QueryAgents(agent_ids=[row[0] for row in rows]), deadline_from="grant")
         there = {agent.agent_id for agent in answer.agents}
         for agent_id, seq, place, users in rows:

@@ -148,7 +148,12 @@ class Provisioning(Operation):
     async def _prepare(self) -> None:
         options = self._options
         totals = await preflight.check(
-            self._client, self._entries, self._journal, extend=options.extend, update=options.if_exists == "update"
+            self._client,
+            self._entries,
+            self._journal,
+            extend=options.extend,
+            update=options.if_exists == "update",
+            pause=self._pause,
         )
         await self._journal.begin(self._target)
         await self._journal.ask(plan.adopt)
@@ -166,6 +171,8 @@ class Provisioning(Operation):
         await self._tell(Started({action: counter.total() for action, counter in self.report.counts.items()}))
         for warning in self.report.warnings:
             await self._tell(Warned(warning))
+        if await self._journal.ask(plan.has_work):
+            await self._let_window_pass()
         crew = self._crew
         for action in self.report.counts:
             fetch = partial(self._fetch, partial(plan.take_ready, action=action))

@@ -27,6 +27,9 @@ __all__ = ["Removal", "Teardown", "teardown"]
 PHASES = ((*INSTANCES, "CreateDigitalHumanStreamTask"), ("RegisterAgent",))
 """What is removed together, in this order."""
 
+_LANES = {**dict.fromkeys(INSTANCES, "instances"), "CreateDigitalHumanStreamTask": "tasks", "RegisterAgent": "agents"}
+"""Instances of every kind are ended by the same call, so they share a lane as they share its limit."""
+
 _OURS = "origin = 'made' AND made_id IS NOT NULL AND status <> 'removed' AND (? IS NULL OR run = ?)"
 _LOST = "status IN ('sent', 'unknown') AND (? IS NULL OR run = ?)"
 
@@ -100,11 +103,9 @@ class Removal:
         )
         todo = {action: count for action, count in counts if action in actions}
         crew = self.crew = Crew(sum(todo.values()))
-        # Instances of every kind are ended by the same call, so they share a lane as they share its limit.
-        for name, members in (("instances", INSTANCES), ("tasks", PHASES[0][-1:]), ("agents", PHASES[1])):
-            mine = tuple(action for action in members if action in todo)
-            if mine:
-                crew.lanes[name] = Lane(crew, name, _Feed(self._journal, mine, self._only), partial(self._remove, tell))
+        for name in {_LANES[action] for action in todo}:
+            mine = tuple(action for action in todo if _LANES[action] == name)
+            crew.lanes[name] = Lane(crew, name, _Feed(self._journal, mine, self._only), partial(self._remove, tell))
         await crew.run()
         if crew.error is not None:
             raise crew.error
@@ -199,6 +200,8 @@ class Teardown(Operation):
 
     async def _work(self) -> None:
         await self._tell(Started({action: counter.total() for action, counter in self.report.counts.items()}))
+        if self.report.total:
+            await self._let_window_pass()
         await self._removal.run(self._tell_outcome)
 
     async def _tell_outcome(self, outcome: Outcome) -> None:
@@ -209,7 +212,14 @@ class Teardown(Operation):
         """Remove nothing more, wait for what has left, and end. The same call goes on from there."""
         if not self._over.is_set():
             self.report.stopped = why
+            self._crew.stop()
             self._removal.stop()
+
+    def _abandon(self) -> None:
+        self._removal.crew.abandon()
+
+    def _lane(self, action: str) -> Lane | None:
+        return self._removal.crew.lanes.get(_LANES.get(action, ""))
 
 
 class _Feed:

@@ -1,0 +1,327 @@
+"""The command line: what it prints, and with which status it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from zego_aigc.cli import main
+
+ROOT = Path(__file__).parent.parent
+FLEET = ROOT / "examples" / "fleet.toml"
+VARIABLES = ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_REGION", "ZEGO_AIAGENT_URL", "ZEGO_DIGITALHUMAN_URL")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No account in the environment, and a directory of one's own."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A sandbox in a process of its own, which the environment leads to."""
+    process = subprocess.Popen([*PROGRAM, "sandbox", "--quota", "100"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        ready, _, url = process.stdout.readline().strip().partition(" ")
+        assert ready == "READY"
+        for _ in range(4):
+            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
+            monkeypatch.setenv(name, value)
+        yield url
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+PROGRAM = [sys.executable, "-m", "zego_aigc"]
+
+
+def state(url: str) -> dict[str, list[Any]]:
+    with urlopen(f"{url}/_sandbox/state") as answer:
+        found: dict[str, list[Any]] = json.load(answer)
+        return found
+
+
+def write(path: Path, *entries: dict[str, Any]) -> Path:
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    return path
+
+
+def task(name: str, **fields: Any) -> dict[str, Any]:
+    body = {"DigitalHumanConfig": {"DigitalHumanId": "h"}, "RTCConfig": {"RoomId": f"r-{name}", "StreamId": name}}
+    return {"Action": "CreateDigitalHumanStreamTask", "Body": body | fields}
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_main_job_against_a_sandbox_in_another_process(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    provision = ["provision", str(FLEET), "--journal", "f.journal"]
+
+    assert main(provision) == 0
+    assert "48 of 48 done in" in capsys.readouterr().out
+    made = state(sandbox)
+    assert [len(made[what]) for what in ("agents", "instances", "tasks", "refused")] == [16, 16, 16, 0]
+
+    assert main(provision) == 0
+    assert "48 of 48 done (48 of them earlier)" in capsys.readouterr().out
+    assert len(state(sandbox)["calls"]) == len(made["calls"])
+
+    assert main(["status", "f.journal"]) == 0
+    assert "16 done" in capsys.readouterr().out
+    assert main(["status", "f.journal", "--live"]) == 0
+    assert "16 live" in capsys.readouterr().out
+
+    assert main(["teardown", "f.journal"]) == 0
+    left = state(sandbox)
+    assert not left["agents"]
+    assert not left["instances"]
+    assert not left["tasks"]
+    assert main(["teardown", "f.journal"]) == 0
+    capsys.readouterr()
+    assert main(["status", "f.journal", "--json"]) == 0
+    assert lines(capsys.readouterr().out)[-1]["total"] == {"removed": 48}
+
+
+def test_run_it_with_a_sandbox_inside_and_say_so_once_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    provision = ["provision", str(FLEET), "--journal", "f.journal", "--sandbox", "--quota", "100"]
+    assert main([*provision, "--json"]) == 0
+    events = lines(capsys.readouterr().out)
+    assert events[0] == {"event": "started", "actions": events[0]["actions"]}
+    assert events[-1]["event"] == "finished"
+    assert events[-1]["done"] == 48
+    assert sum(event["event"] == "outcome" and event["status"] == "done" for event in events) == 48
+
+    before = Path("f.journal").read_bytes()
+    for again in (provision, ["teardown", "f.journal"], ["status", "f.journal", "--live"]):
+        assert main(again) == 2
+        assert "sandbox has ended" in capsys.readouterr().err
+    assert Path("f.journal").read_bytes() == before
+    assert main(["status", "f.journal"]) == 0
+    assert "sandbox has ended" in capsys.readouterr().out
+
+
+def test_the_sandbox_keeps_the_vendors_quota_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(12)))
+    arguments = ["provision", str(fleet), "--journal", "f.journal", "--sandbox", "--quota-wait", "1"]
+    assert main(arguments) == 3
+    out = capsys.readouterr().out
+    assert "10 of 12 done, 2 pending" in out
+    assert main(["status", "f.journal"]) == 3
+
+
+def test_every_problem_of_a_fleet_is_a_line_and_nothing_is_sent(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = write(
+        Path("bad.jsonl"),
+        task("a"),
+        task("a"),
+        task("b", TTL=5),
+        task("c", Nonsense=1),
+        {"Action": "Nope"},
+        {"Action": "RegisterAgent", "Body": {"AgentId": "x" * 200}},
+    )
+    with fleet.open("a") as file:
+        file.write("{broken\n")
+    assert main(["provision", str(fleet), "--journal", "f.journal"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in err[:-1]] == [f"bad.jsonl:{n}" for n in (2, 3, 4, 5, 6, 7)]
+    assert err[-1] == "zego-aigc: 6 problems; nothing was sent"
+    assert not Path("f.journal").exists()
+    assert not state(sandbox)["calls"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["provision", "none.jsonl", "--journal", "j", "--sandbox"], "cannot read none.jsonl"),
+        (["provision", "empty.jsonl", "--journal", "j", "--sandbox"], "empty.jsonl holds no entries"),
+        (["provision", "one.jsonl", "--journal", "no/such/j", "--sandbox"], "no directory"),
+        (["provision", "one.jsonl", "--journal", "one.jsonl", "--sandbox"], "one.jsonl is not a journal of zego-aigc"),
+        (["provision", "one.jsonl", "--journal", "j"], "set ZEGO_APP_ID and ZEGO_SERVER_SECRET"),
+        (["teardown", "none.journal"], "there is no journal none.journal"),
+        (["status", "none.journal"], "there is no journal none.journal"),
+        (["call", "QueryAgents", "{}"], "set ZEGO_APP_ID and ZEGO_SERVER_SECRET"),
+        (["call", "QueryAgents", "[1"], "BODY is not JSON"),
+        (["call", "QueryAgents", "[1]"], "BODY must be a JSON object"),
+        (["describe", "QueryAgnets"], "did you mean QueryAgents"),
+        (["token", "user"], "set ZEGO_APP_ID and ZEGO_SERVER_SECRET"),
+    ],
+)
+def test_wrong_usage_is_said_clearly_and_ends_with_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    Path("empty.jsonl").write_text("\n")
+    write(Path("one.jsonl"), task("a"))
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+    assert Path("one.jsonl").read_text().startswith('{"Action"')
+
+
+def test_options_that_are_wrong_end_with_2() -> None:
+    for arguments in (
+        [],
+        ["provision"],
+        ["nope"],
+        ["sandbox", "--quota", "-1"],
+        ["provision", "x", "--journal", "j", "--quota-wait", "0"],
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+
+
+def test_a_server_that_is_not_there_is_named_and_the_journal_stays_good(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in zip(VARIABLES, ("1", "secret", "", "http://127.0.0.1:9", "http://127.0.0.1:9"), strict=True):
+        monkeypatch.setenv(name, value)
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(3)))
+    assert main(["provision", str(fleet), "--journal", "f.journal"]) == 1
+    assert "127.0.0.1:9" in capsys.readouterr().out
+    assert main(["status", "f.journal"]) in {1, 3}
+    assert main(["call", "QueryAgents", '{"AgentIds": ["a"]}', "--timeout", "1"]) == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_call_prints_data_and_hides_secrets(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    del sandbox
+    body = {"AgentId": "a", "LLM": {"Url": "https://x.example", "Model": "m", "ApiKey": "sk-hidden"}}
+    Path("body.json").write_text(json.dumps(body))
+    assert main(["call", "RegisterAgent", "@body.json"]) == 0
+    assert main(["call", "QueryAgents", '{"AgentIds": ["a"]}']) == 0
+    out = capsys.readouterr().out
+    assert '"AgentId": "a"' in out
+    assert "sk-hidden" not in out
+    assert main(["call", "QueryAgents", '{"AgentIds": ["a"]}', "--secrets"]) == 0
+    assert "sk-hidden" in capsys.readouterr().out
+    assert main(["call", "RegisterAgent", "@body.json"]) == 1
+    assert "410001008" in capsys.readouterr().err
+    assert main(["call", "RegisterAgent", '{"Name": "x"}']) == 2
+    assert "AgentId: is required" in capsys.readouterr().err
+
+
+def test_describe_prints_fields_and_lists_actions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 32
+    assert main(["describe", "CreateDigitalHumanStreamTask"]) == 0
+    assert "RTCConfig" in capsys.readouterr().out
+
+
+def test_token_prints_a_token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cryptography")
+    monkeypatch.setenv("ZEGO_APP_ID", "1")
+    monkeypatch.setenv("ZEGO_SERVER_SECRET", "0123456789abcdef0123456789abcdef")
+    assert main(["token", "user", "--room", "r", "--no-publish"]) == 0
+    assert capsys.readouterr().out.startswith("04")
+
+
+def begun(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen([*PROGRAM, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def wait_for_outcomes(process: subprocess.Popen[str], count: int) -> None:
+    assert process.stdout is not None
+    while count:
+        count -= json.loads(process.stdout.readline())["event"] == "outcome"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) -> None:
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(40)))
+    arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
+    process = begun(arguments)
+    wait_for_outcomes(process, 12)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    finished = lines(out)[-1]
+    assert (process.returncode, err) == (3, "")
+    assert finished["stopped"] == "it was interrupted"
+    assert finished["unknown"] == 0
+    assert finished["done"] == len(state(sandbox)["tasks"]) < 40
+    assert main(arguments) == 0
+    assert len(state(sandbox)["tasks"]) == 40
+    assert not state(sandbox)["refused"], "a run that follows at once keeps the limit with the one before"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    faults = f"{sandbox}/_sandbox/faults"
+    urlopen(Request(faults, b'{"Fault": "stall_after_work", "After": 10}')).close()
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
+    arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
+    process = begun(arguments)
+    wait_for_outcomes(process, 10)
+    while len(state(sandbox)["tasks"]) < 12:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None, "it waits for answers"
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, err = process.communicate(timeout=20)
+    assert time.monotonic() - began < 2
+    assert (process.returncode, err.count("\n")) == (3, 1)
+    assert main(["status", "f.journal"]) == 3
+    assert "unknown: CreateDigitalHumanStreamTask:s1" in capsys.readouterr().out
+    urlopen(Request(faults, method="DELETE")).close()
+    assert main(arguments) == 0
+    assert len(state(sandbox)["tasks"]) == 30
+
+
+def test_two_runs_at_a_time_do_not_share_a_journal(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    del sandbox
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
+    arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
+    process = begun(arguments)
+    wait_for_outcomes(process, 5)
+    assert main(arguments) == 2
+    assert f"written by another process ({process.pid})" in capsys.readouterr().err
+    assert main(["status", "f.journal"]) == 3
+    assert "A run is going on." in capsys.readouterr().out
+    assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 0
+    assert [path.name for path in Path().glob("f.journal*")] == ["f.journal"], "a clean end leaves one file"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals")
+def test_on_a_terminal_the_progress_is_drawn_and_a_summary_stays() -> None:
+    pytest.importorskip("rich")
+    ours, theirs = pty.openpty()
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(15)), {"Action": "RegisterAgent", "Body": {"AgentId": "a"}})
+    process = subprocess.Popen(
+        [*PROGRAM, "provision", str(fleet), "--journal", "f.journal", "--sandbox", "--quota-wait", "1"],
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "110", "LINES": "40"},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:
+        pass  # the terminal's other end was closed
+    os.close(ours)
+    text = shown.decode()
+    assert process.wait(10) == 3
+    for word in ("/s of 10", "the account is full of streams", "11 of 16 done, 5 pending"):
+        assert word in text

@@ -96,7 +96,6 @@ async def test_the_pace_comes_close_to_the_limit(make: Callable[..., RedisLimite
 PROCESS = """
     import asyncio, json, sys, time
     from zego_aigc.redis import RedisLimiter
-from zego_aigc.sandbox import Sandbox
 
     async def main(url, app_id, count, ending):
         limiter = RedisLimiter(url, limit=4, window=0.2, guard=0.02, lease=1)

@@ -21,6 +21,7 @@ from zego_aigc._decoding import dec_hook, enc_hook
 from zego_aigc._envelope import read
 from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import (
+    CDN,
     LLM,
     TTS,
     AddAgentInstanceMsg,
@@ -239,6 +240,21 @@ def test_secrets_are_in_no_repr() -> None:
     assert "hunter2" not in text
     assert "doubao-1-5-lite-32k-250115" in text
     assert "hunter2" not in repr(WsDrive(drive_id="d", wss_address="wss://host/?token=hunter2"))
+    assert "hunter2" not in repr(CDN(url="rtmp://host/live/hunter2"))
+
+
+TELLTALE_KEYS = (
+    "key", "api_key", "apiKey", "X-Api-Key", "appkey", "subscriptionKey", "Ocp-Apim-Subscription-Key", "AccessKeyId", "ak_id",
+    "privateKey", "SecretId", "client_secret", "X-Auth-Token", "access_token", "Authorization", "password", "pwd", "Cookie",
+)  # fmt: skip
+INNOCENT_KEYS = ("monkey", "hotkey", "max_tokens", "keywords", "model", "voice_id", "group_id", "apple", "language")
+
+
+def test_free_form_maps_hide_what_their_keys_give_away() -> None:
+    headers = {key: f"hunter2-{number}" for number, key in enumerate(TELLTALE_KEYS)}
+    text = repr(LLM(url="u", model="m", params={"headers": [headers], **dict.fromkeys(INNOCENT_KEYS, "shown")}))
+    assert "hunter2" not in text
+    assert text.count("'shown'") == len(INNOCENT_KEYS)
 
 
 # --- results -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ __all__ = ["MASK", "mask_map", "masked_fields", "masked_repr", "masked_wire", "s
 MASK = "***"
 
 _TELLTALE = re.compile(
-    r"(^|_|api|access|secret)key$|secret|token$|passw|credential|authorization|signature|^(ak_?id|app)$", re.IGNORECASE
+    r"(^|[_.-]|api|app|access|(?-i:[a-z0-9](?=K)))key(_?id)?$|secret|token$|passw|pwd$|credential|authorization|signature"
+    r"|cookie|^(ak_?id|app)$",
+    re.IGNORECASE,
 )
 """Keys of free-form maps whose values are taken for credentials."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from zego_aigc._constraints import RTC_CHARS, Text
+from zego_aigc._constraints import RTC_CHARS, Secret, Text
 from zego_aigc.actions import Wire
 
 __all__ = ["CDN", "RTC", "LiveRTC", "UpdateRTC"]
@@ -56,5 +56,5 @@ class UpdateRTC(Wire, frozen=True, kw_only=True):
 class CDN(Wire, frozen=True, kw_only=True):
     """Where a live digital human is pushed to instead of an RTC room."""
 
-    url: Annotated[str, Text(min_chars=1)]
-    """The RTMP address to push to, with whatever key the platform asks for."""
+    url: Annotated[str, Text(min_chars=1), Secret()]
+    """The RTMP address to push to. It holds the key of the platform's stream: treat it as a credential."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -117,14 +118,26 @@ PROCESS = """
 """
 
 
-def process(server: RedisServer, app_id: int, count: int, ending: str = "departs") -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", textwrap.dedent(PROCESS), server.url, str(app_id), str(count), ending]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+Start = Callable[..., subprocess.Popen[str]]
 
 
-def test_processes_of_one_host_keep_the_limit_together(server: RedisServer, app_id: int) -> None:
-    processes = [process(server, app_id, 8) for _ in range(3)]
-    times = [json.loads(one.communicate(timeout=20)[0]) for one in processes]
+@pytest.fixture
+def start(server: RedisServer, app_id: int) -> Iterator[Start]:
+    """Starts processes, and ends them with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def process(count: int, ending: str = "departs") -> subprocess.Popen[str]:
+            arguments = [sys.executable, "-c", textwrap.dedent(PROCESS), server.url, str(app_id), str(count), ending]
+            one = stack.enter_context(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
+            stack.callback(one.kill)
+            return one
+
+        yield process
+
+
+def test_processes_of_one_host_keep_the_limit_together(start: Start) -> None:
+    processes = [start(8) for _ in range(3)]
+    times = [json.loads(one.communicate(timeout=30)[0]) for one in processes]
     assert keeps_the_promise([moment for each in times for moment in each])
 
 
@@ -259,9 +272,9 @@ async def test_a_complaint_of_the_service_slows_all_processes_down_for_a_while(
 
 
 async def test_tokens_of_a_living_process_are_kept_beyond_the_lease_and_those_of_a_dead_one_come_back(
-    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+    make: Callable[..., RedisLimiter], start: Start, app_id: int
 ) -> None:
-    holder = process(server, app_id, 4, "holds")
+    holder = start(4, "holds")
     assert holder.stdout
     assert await asyncio.to_thread(holder.stdout.readline) == "holding\n"
     limiter = make()

@@ -50,7 +50,7 @@ class Outgoing(BytesPayload):
         super().__init__(body, content_type="application/json")
         self._permit = permit
         self._unproven: Any = None  # the connection, if nothing was heard on it before
-        self.begun = False
+        self.begun: bool = False
         """Whether any byte of the request may have left."""
         self.withheld = False
         """Set to let nothing leave any more."""

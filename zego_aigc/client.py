@@ -122,7 +122,7 @@ class Client:
             Service.DIGITAL_HUMAN: _base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL),
         }
         self._owns_pool = pool is None
-        self.pool = pool if pool is not None else SessionPool(limiter=limiter, proxy=proxy, session=session)
+        self.pool: SessionPool = pool if pool is not None else SessionPool(limiter=limiter, proxy=proxy, session=session)
         """Connections, limiter and retry budget."""
         try:
             self._signer = self.pool.signer(app_id, server_secret)

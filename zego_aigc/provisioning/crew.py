@@ -35,8 +35,8 @@ class Sending:
     def __init__(self, lane: Lane, scope: anyio.CancelScope) -> None:
         self._lane = lane
         self._busy = False
-        self.scope = scope
-        self.sent = False
+        self.scope: anyio.CancelScope = scope
+        self.sent: bool = False
 
     def leaves(self) -> None:
         """A request is about to leave."""
@@ -83,7 +83,7 @@ class Lane:
         work: Callable[[Any, Sending], Awaitable[None]],
     ) -> None:
         self.name = name
-        self.meter = Meter()
+        self.meter: Meter = Meter()
         self.in_flight = 0
         """Requests that have left and are not answered."""
         self.busy = 0
@@ -163,13 +163,13 @@ class Crew:
     """
 
     def __init__(self, todo: int) -> None:
-        self.open = todo
-        self.stopping = False
+        self.open: int = todo
+        self.stopping: bool = False
         self.error: Exception | None = None
         """What no entry can be blamed for: the disk is full, or a mistake of ours."""
         self.lanes: dict[str, Lane] = {}
         self.sendings: set[Sending] = set()
-        self.began = time.monotonic()
+        self.began: float = time.monotonic()
         self._scopes: set[anyio.CancelScope] = set()
 
     async def run(self) -> None:

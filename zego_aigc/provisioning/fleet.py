@@ -56,7 +56,7 @@ class Fleet:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._environ = os.environ if environ is None else environ
 
     def __iter__(self) -> Iterator[Located]:

@@ -127,8 +127,8 @@ class Journal:
     def __init__(self, path: Path, lock: Lock, store: Store, facts: Facts) -> None:
         self.path = path
         self.facts = facts
-        self.run = facts.runs
-        self.opened = time.time()
+        self.run: int = facts.runs
+        self.opened: float = time.time()
         """Unix time."""
         self._lock = lock
         self._store = store

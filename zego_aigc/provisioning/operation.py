@@ -43,7 +43,7 @@ class Operation:
         self._path = journal
         self._must_exist = must_exist
         self._target = Target.of(client, sandbox)
-        self.report = Report(counts={})
+        self.report: Report = Report(counts={})
         """How it stands; complete once it is over."""
         self.note: str | None = None
         """What it waits for, where that is not the limits."""

@@ -66,8 +66,8 @@ class Removal:
         self._client = client
         self._journal = journal
         self._only = (made_in, made_in)
-        self.removed = 0
-        self.crew = Crew(0)
+        self.removed: int = 0
+        self.crew: Crew = Crew(0)
         """Of the phase under way."""
         self._stopped = False
 

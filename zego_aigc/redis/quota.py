@@ -314,11 +314,11 @@ class _Kind:
     def __init__(self, kind: Kind, limit: int | None, base: str) -> None:
         self.kind: Kind = kind
         self.limit = limit
-        self.keys = [f"{base}:{name}" for name in KEYS]
-        self.turn = asyncio.Lock()
+        self.keys: list[str] = [f"{base}:{name}" for name in KEYS]
+        self.turn: asyncio.Lock = asyncio.Lock()
         self.waiting = 0
         self.queued = False  # whether this process may have a place in the common queue
-        self.usage = Usage(limit, 0, 0, 0, full=False)
+        self.usage: Usage = Usage(limit, 0, 0, 0, full=False)
 
     def refusal(self, *, redis_gone: bool) -> ApiError:
         """What a caller sees who does not want to wait: the error that the service would have answered with."""
@@ -346,9 +346,9 @@ class RedisHold(Hold):
 
     def __init__(self, quota: RedisQuota, books: _Kind, place: str) -> None:
         self._quota = quota
-        self.books = books
-        self.place = place
-        self.renewed_at = time.monotonic()
+        self.books: _Kind = books
+        self.place: str = place
+        self.renewed_at: float = time.monotonic()
         self._standing: Literal["making", "live", "unknown", "gone"] = "making"
         self._instance_id: str | None = None
         self._lapses_at = math.inf

@@ -135,23 +135,23 @@ class App:
         self.outbox = outbox
         self.app_id = app_id
         self.server_secret = server_secret
-        self.quotas = _quotas(settings.get("quota", 10))
-        self.rate_limit = settings.get("rate_limit", 10)
-        self.rate_window = settings.get("rate_window", 1.0)
+        self.quotas: Quotas = _quotas(settings.get("quota", 10))
+        self.rate_limit: int | None = settings.get("rate_limit", 10)
+        self.rate_window: float = settings.get("rate_window", 1.0)
         self.rate_limits: dict[str, int | None] = {}
         """Limits of single Actions that differ, by Action name."""
         self.agent_rate_status = 429
         """The HTTP status of an AI Agent call over the limit; its code, 410001029, is the only one that is printed."""
         self.agent_rate_code = 410001029
-        self.callback_url = settings.get("callback_url")
-        self.callback_urls = dict(settings.get("callback_urls", {}))
-        self.callback_secret = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
-        self.pace = settings.get("pace") or Pace()
-        self.catalogue = settings.get("catalogue") or Catalogue()
-        self.reply = settings.get("reply") or _answer
+        self.callback_url: str | None = settings.get("callback_url")
+        self.callback_urls: dict[str, str] = dict(settings.get("callback_urls", {}))
+        self.callback_secret: str = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
+        self.pace: Pace = settings.get("pace") or Pace()
+        self.catalogue: Catalogue = settings.get("catalogue") or Catalogue()
+        self.reply: Callable[[Question], str] = settings.get("reply") or _answer
         self.configured = True
         """False has every call refused with 100000011, as by a gateway that cannot find the app's configuration."""
-        self.services = set(Service)
+        self.services: set[Service] = set(Service)
         """The services that are enabled for the account."""
         self.standing: dict[str, int] = {}
         """Codes that every call of an Action is refused with, by Action name or ``"*"``: an account without permission
@@ -163,7 +163,7 @@ class App:
 
         self.ws_url = ""
         """The origin of WebSocket addresses."""
-        self.rooms = Rooms(self._presence_changed)
+        self.rooms: Rooms = Rooms(self._presence_changed)
         """Who is where; ``sandbox.app.rooms.join(room_id, user_id)``."""
         self.agents: dict[str, Agent] = {}
         self.instances: dict[str, Instance] = {}

@@ -21,7 +21,7 @@ class Timer:
     __slots__ = ("_what", "when")
 
     def __init__(self, when: float, what: Callable[[float], None]) -> None:
-        self.when = when
+        self.when: float = when
         self._what: Callable[[float], None] | None = what
 
     def cancel(self) -> None:

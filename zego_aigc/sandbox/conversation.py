@@ -125,8 +125,8 @@ class Conversation:
     ) -> None:
         self.traits = traits
         self.messages: list[Mapping[str, str]] = []
-        self.status = "IDLE"
-        self.round = 0
+        self.status: str = "IDLE"
+        self.round: int = 0
         """The latest round given out."""
         self.listening_round: int | None = None
         """The round of the user's turn, between StartListening and StopListening or while the user speaks."""

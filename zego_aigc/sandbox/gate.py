@@ -89,7 +89,7 @@ class RateWindow:
 
     def __init__(self, limit: int, seconds: float = 1.0) -> None:
         self._arrivals: deque[float] = deque(maxlen=limit)
-        self.seconds = seconds
+        self.seconds: float = seconds
 
     def admits(self, now: float) -> bool:
         """Count a call that arrives at `now` and say whether it is within the limit."""

@@ -61,21 +61,21 @@ class Sandbox:
         **settings: Unpack[Settings],
     ) -> None:
         self._scope = Scope()
-        self.clock = Clock(self.settled)
+        self.clock: Clock = Clock(self.settled)
         """The sandbox's time: ``await sandbox.clock.advance(120)``."""
-        self.outbox = Outbox(self.clock, self._scope)
+        self.outbox: Outbox = Outbox(self.clock, self._scope)
         """The callbacks: ``sandbox.outbox.deliveries``."""
         self.apps: dict[int, App] = {}
         """The accounts by AppId."""
-        self.faults = Faults(seed)
+        self.faults: Faults = Faults(seed)
         """What goes wrong on purpose."""
-        self.recording = Recording(history)
+        self.recording: Recording = Recording(history)
         """Every request and its answer."""
         self._host = host
         self._port = port
         self._running = AsyncExitStack()
         self._url = ""
-        self.app = self.add_app(app_id, server_secret, **settings)
+        self.app: App = self.add_app(app_id, server_secret, **settings)
 
     @property
     def url(self) -> str:

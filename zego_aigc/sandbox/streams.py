@@ -30,15 +30,15 @@ class StreamTask:
 
     def __init__(self, app: App, action: CreateDigitalHumanStreamTask, at: float) -> None:
         self.app = app
-        self.task_id = app.uuid()
-        self.digital_human_id = action.digital_human_config.digital_human_id
-        self.room_id = action.rtc_config.room_id
-        self.stream_id = action.rtc_config.stream_id
-        self.ttl = action.ttl or 86400
-        self.max_idle_time = action.max_idle_time or 900
+        self.task_id: str = app.uuid()
+        self.digital_human_id: str = action.digital_human_config.digital_human_id
+        self.room_id: str = action.rtc_config.room_id
+        self.stream_id: str = action.rtc_config.stream_id
+        self.ttl: int = action.ttl or 86400
+        self.max_idle_time: int = action.max_idle_time or 900
         self.created_at = at
-        self.status = TaskStatus.INITIALIZING
-        self.fail_reason = ""
+        self.status: TaskStatus = TaskStatus.INITIALIZING
+        self.fail_reason: str = ""
         self.current: Drive | None = None
         self.queue: deque[Drive] = deque()
         self.gestures: list[str] = []

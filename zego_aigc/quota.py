@@ -240,15 +240,18 @@ class _Budget:
         return len(self.line.waiters) if self.line else 0
 
     def take(self) -> Hold | None:
+        """A place, if one may be given out now."""
         place = self.places.take(self.clock())
         return None if place is None else Hold(self, place)
 
     def ended(self, instance_id: str) -> bool:
+        """An instance is gone; True if it held a place here."""
         known = self.places.ended(instance_id, self.clock())
         self.serve()
         return known
 
     def serve(self) -> None:
+        """Places may have come free: give them to those who wait."""
         if self.line is not None and self.line.waiters:
             self.line.serve()
 
@@ -272,6 +275,8 @@ class _Budget:
 
 
 class _KindLine(Line[Hold]):
+    """Those who wait for a place of one kind."""
+
     __slots__ = ("budget",)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, budget: _Budget) -> None:
@@ -279,9 +284,11 @@ class _KindLine(Line[Hold]):
         self.budget: _Budget = budget
 
     def take(self) -> Hold | None:
+        """A place for whoever is first, if one may be given out now."""
         return self.budget.take()
 
     def delay(self) -> float | None:
+        """Seconds until it is worth trying again; None if only an event can tell."""
         now = self.budget.clock()
         when = self.budget.places.next_time(now)
         return None if when is None else max(0.0, when - now)

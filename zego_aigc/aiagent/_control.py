@@ -166,6 +166,7 @@ class StartListening(Action[Round], frozen=True, kw_only=True):
     A number that is not above the last is dropped; without one, the order of arrival counts."""
 
     def repeatable(self) -> Repeat:
+        """Numbered requests may be sent again: the service drops what is outdated."""
         return self.repeat if self.sequence is None else Repeat.OVERWRITES
 
 
@@ -188,4 +189,5 @@ class StopListening(Action[Round], frozen=True, kw_only=True):
     """The same counter as for StartListening."""
 
     def repeatable(self) -> Repeat:
+        """Numbered requests may be sent again: the service drops what is outdated."""
         return self.repeat if self.sequence is None else Repeat.OVERWRITES

@@ -153,7 +153,7 @@ def _turn_is_over(instance: Instance, user_id: str, text: str, at: float, second
     return instance.conversation.heard(text, at)
 
 
-SILENCE = {"SampleRate": 16000, "Format": "pcm", "Audio": "A" * 1280}
+SILENCE: dict[str, str | int] = {"SampleRate": 16000, "Format": "pcm", "Audio": "A" * 1280}
 """The beginning of what a user said, as UserAudioData carries it: 30 ms of 16-bit silence in base64."""
 
 

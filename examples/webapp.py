@@ -133,7 +133,7 @@ def create_app(client: Client, callback_secret: str) -> web.Application:
                 )
             yield
             for identity in live:
-                await client.end(identity, DeleteAgentInstance(agent_instance_id=identity), within=5)
+                await client.end(identity, DeleteAgentInstance(agent_instance_id=identity))
 
     app.cleanup_ctx.append(service)
     return app

@@ -34,6 +34,8 @@ GONE           no             RAISE   RAISE       RAISE   RAISE    RAISE
 GONE           yes            RAISE   RAISE       DONE    LOOK_UP  RAISE
 TAKEN          no             RAISE   RAISE       RAISE   RAISE    RAISE
 TAKEN          yes            RAISE   RAISE       RAISE   LOOK_UP  RAISE
+OUTDATED       no             RAISE   RAISE       RAISE   RAISE    RAISE
+OUTDATED       yes            UNKNOWN UNKNOWN     UNKNOWN UNKNOWN  UNKNOWN
 REFUSED        no             RAISE   RAISE       RAISE   RAISE    RAISE
 REFUSED        yes            RAISE   RAISE       RAISE   LOOK_UP  RAISE
 """

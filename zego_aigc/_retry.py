@@ -28,6 +28,8 @@ class Ending(enum.Enum):
     """What the Action ends is not there any more."""
     TAKEN = enum.auto()
     """What the Action creates is there already."""
+    OUTDATED = enum.auto()
+    """A number as high as the Action's has been taken: the Action's own, if an earlier attempt of it arrived."""
     REFUSED = enum.auto()
     """A clear no."""
 
@@ -45,6 +47,7 @@ _ENDINGS = {
     "closing": Ending.GONE,
     "exists": Ending.TAKEN,
     "duplicate": Ending.TAKEN,
+    "stale": Ending.OUTDATED,
 }
 
 
@@ -90,6 +93,8 @@ def next_step(ending: Ending, repeat: Repeat, *, may_have_run: bool) -> Step:
             return Step.DONE
         case ((Ending.TAKEN | Ending.GONE | Ending.REFUSED), Repeat.CREATES) if may_have_run:
             return Step.LOOK_UP  # this attempt did nothing, but the one before may have been carried out late
+        case Ending.OUTDATED, _ if may_have_run:
+            return Step.UNKNOWN  # it was carried out, or something newer was: either way its result is lost
         case _:
             return Step.RAISE
 

@@ -149,7 +149,8 @@ class StartListening(Action[Round], frozen=True, kw_only=True):
     """Walkie-talkie: the user has pressed the button, and the agent listens.
 
     For instances made with CommunicationMode 2; others answer 410001042. The user must be publishing (410001046).
-    With a Sequence a lost call may be repeated, since the service drops one that is outdated (410001043).
+    With a Sequence a lost call is repeated, since the service drops what is outdated (410001043). If it drops the repeat,
+    the earlier attempt has arrived or a newer call has: OutcomeUnknown.
     """
 
     service: ClassVar[Service] = Service.AI_AGENT
@@ -173,7 +174,8 @@ class StartListening(Action[Round], frozen=True, kw_only=True):
 class StopListening(Action[Round], frozen=True, kw_only=True):
     """Walkie-talkie: the user has let go of the button, and the agent answers.
 
-    With a Sequence a lost call may be repeated, since the service drops one that is outdated (410001043).
+    With a Sequence a lost call is repeated, since the service drops what is outdated (410001043). If it drops the repeat,
+    the earlier attempt has arrived or a newer call has: OutcomeUnknown.
     """
 
     service: ClassVar[Service] = Service.AI_AGENT

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
+from zego_aigc._alarm import Alarm
 from zego_aigc._judging import Request, Verdict, judge
 from zego_aigc._retry import Backoff, Ending, Patience, Step, next_step
 from zego_aigc._telling import Hooks, logger
@@ -223,20 +224,19 @@ class Call:
         self.granted = None
         answer: Answer | None = None
         failure: BaseException | None = None
-        timer = asyncio.timeout(None if self.deadline is None else self.remaining())
+        alarm = Alarm(None if self.deadline is None else self.remaining())
         try:
-            async with timer:
-                answer = await self._exchange(timer)
+            answer = await self._exchange(alarm)
             return answer
         except TransportError as error:
             failure = error
             if isinstance(error, TimedOut):
                 self._give_up(error)  # waiting for the limiter alone would take too long
             return error
-        except TimeoutError as error:
-            if not timer.expired():
-                failure = error
-                raise  # it is before_send's
+        except asyncio.CancelledError as error:
+            failure = error
+            if not alarm.stop():
+                raise
             failure = late = self._timed_out()
             if not self._is_capped():
                 self._give_up(late)
@@ -245,11 +245,12 @@ class Call:
             failure = error
             raise
         finally:
+            alarm.stop()
             if self.granted is not None and (self.route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG)):
                 seconds = time.monotonic() - self.granted
                 self.route.hooks.attempt_over(self.request.name, self.attempts, self.route.host, seconds, answer, failure)
 
-    async def _exchange(self, timer: asyncio.Timeout) -> Answer:
+    async def _exchange(self, alarm: Alarm) -> Answer:
         """Wait for the limiter's permit, and use it."""
         route, request, pool = self.route, self.request, self.route.pool
         if pool.closed:
@@ -260,9 +261,9 @@ class Call:
             self.granted = time.monotonic()
             if self.deadline is None:
                 self.deadline = self.granted + self.timeout
-                timer.reschedule(asyncio.get_running_loop().time() + self.timeout)
+                alarm.reset(self.timeout)
             if self._is_capped():
-                timer.reschedule(asyncio.get_running_loop().time() + self.route.patience.attempt)
+                alarm.reset(route.patience.attempt)
             if self.before_send is not None:
                 await self.before_send(self.attempts)
             query = route.signer.query(request.name, timestamp=route.clock.timestamp())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zego_aigc._calling import Call, Response
-from zego_aigc._outlasting import join, outlast
+from zego_aigc._outlasting import outlast
 from zego_aigc.errors import ConfigurationError, OutcomeUnknown, ZegoError
 
 if TYPE_CHECKING:
@@ -36,9 +36,19 @@ async def run_create(call: Call, pool: SessionPool, on_orphan: Callable[[Orphan]
     Raises:
         ZegoError: what the call ended in.
     """
-    task: asyncio.Task[Response[Any]] = pool.spawn(call.run())
+    over = asyncio.get_running_loop().create_future()
+
+    async def run() -> Response[Any]:
+        try:
+            return await call.run()
+        finally:
+            # Wakes the caller one turn of the loop earlier than the end of the task would.
+            if not over.done():
+                over.set_result(None)
+
+    task: asyncio.Task[Response[Any]] = pool.spawn(run())
     try:
-        await join(task)
+        await over
     except asyncio.CancelledError:
         # aiohttp writes in a task of its own: without this, a request might leave after it was seen not to have left.
         call.withhold()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import msgspec
@@ -226,8 +226,7 @@ class Client:
             OutcomeUnknown: the work may have been done, and a repeat could do it twice.
             ConfigurationError: the client is closed, or used from another event loop.
         """
-        response = await self.call_with_response(action, timeout=timeout, before_send=before_send, deadline_from=deadline_from)
-        return response.result
+        return (await self._begin(action, timeout, before_send, deadline_from, self.tell_orphan)).result
 
     async def call_with_response(
         self,
@@ -238,16 +237,16 @@ class Client:
         deadline_from: Literal["call", "grant"] = "call",
     ) -> Response[T]:
         """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
-        return await self._start(action, timeout, before_send, deadline_from, self.tell_orphan)
+        return await self._begin(action, timeout, before_send, deadline_from, self.tell_orphan)
 
-    async def _start(
+    def _begin(
         self,
         action: Action[T],
         timeout: float | None,
         before_send: Callable[[int], Awaitable[None]] | None,
         deadline_from: Literal["call", "grant"],
         on_orphan: Callable[[Orphan], object],
-    ) -> Response[T]:
+    ) -> Coroutine[Any, Any, Response[T]]:
         self.pool.bind()
         repeat = action.repeatable()
         creates = repeat is Repeat.CREATES
@@ -259,7 +258,7 @@ class Client:
             from_grant=deadline_from == "grant",
             look_up=self._reconciler.look_up_for(action) if creates else None,
         )
-        return await (run_create(call, self.pool, on_orphan) if creates else call.run())
+        return run_create(call, self.pool, on_orphan) if creates else call.run()
 
     async def call_raw(
         self,
@@ -399,7 +398,7 @@ class Client:
 
     async def create(self, action: Action[T], *, on_orphan: Callable[[Orphan], object]) -> T:
         """As :meth:`call`, for a create whose caller takes care of what a cancellation leaves behind."""
-        return (await self._start(action, None, None, "call", on_orphan)).result
+        return (await self._begin(action, None, None, "call", on_orphan)).result
 
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.

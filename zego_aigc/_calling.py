@@ -248,7 +248,7 @@ class Call:
             alarm.stop()
             if self.granted is not None and (self.route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG)):
                 seconds = time.monotonic() - self.granted
-                self.route.hooks.attempt_over(self.request.name, self.attempts, self.route.host, seconds, answer, failure)
+                self.route.hooks.attempt_over(self.request.name, self.attempts, self.route.url, seconds, answer, failure)
 
     async def _exchange(self, alarm: Alarm) -> Answer:
         """Wait for the limiter's permit, and use it."""

@@ -10,6 +10,8 @@ from zego_aigc._envelope import Unreadable, read
 from zego_aigc.errors import ZegoError
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from zego_aigc._transport import Answer
 
 __all__ = ["Attempt", "Hooks", "Outcome", "logger", "notify"]
@@ -26,6 +28,8 @@ class Attempt(NamedTuple):
     """From 1."""
     host: str
     """The host that it was sent to."""
+    url: str
+    """The service's base URL: what it was sent to, without the query, which holds the signature."""
     seconds: float
     """From the limiter's grant to the end of the attempt."""
     status: int | None
@@ -60,7 +64,7 @@ class Hooks(NamedTuple):
     on_result: Callable[[Outcome], object] | None
 
     def attempt_over(
-        self, action: str, attempt: int, host: str, seconds: float, answer: Answer | None, error: BaseException | None
+        self, action: str, attempt: int, url: URL, seconds: float, answer: Answer | None, error: BaseException | None
     ) -> None:
         """Tell of an attempt: to the hook, and to the log at DEBUG."""
         status = code = request_id = None
@@ -73,11 +77,12 @@ class Hooks(NamedTuple):
             else:
                 code, request_id = envelope.code, envelope.request_id
         what = type(error).__name__ if error is not None else f"HTTP {status}, code {code}"
+        host = url.host or ""
         facts = {"action": action, "attempt": attempt, "host": host, "seconds": seconds, "code": code, "request_id": request_id}
         logger.debug(
             "%s attempt %d: %s in %.3f s [RequestId %s]", action, attempt, what, seconds, request_id, extra={"zego": facts}
         )
-        notify(self.on_attempt, Attempt(action, attempt, host, seconds, status, code, request_id, error))
+        notify(self.on_attempt, Attempt(action, attempt, host, str(url), seconds, status, code, request_id, error))
 
     def call_over(self, action: str, attempts: int, host: str, seconds: float, error: BaseException | None) -> None:
         """Tell of a call: to the hook, and of a failure to the log at WARNING."""

@@ -1,0 +1,115 @@
+"""OpenTelemetry for a client (extra ``otel``): a span for each attempt, and metrics, by the HTTP client conventions.
+
+::
+
+    telemetry = Telemetry()
+    client = Client.from_env(on_attempt=telemetry.on_attempt, on_result=telemetry.on_result)
+
+A span's parent is whatever span is current where the call is made. Queries, headers and bodies are never recorded: they
+hold signatures and credentials.
+
+Conventions: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import get_meter
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
+from yarl import URL
+
+from zego_aigc._codes import RETURN_CODES
+from zego_aigc._version import __version__
+from zego_aigc.errors import ApiError
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+    from zego_aigc._telling import Attempt, Outcome
+
+__all__ = ["Telemetry"]
+
+
+class Telemetry:
+    """Turns what a client's hooks are told into spans and metrics. One serves any number of clients.
+
+    Spans are called ``POST <Action>``, of kind client, with ``http.request.method``, ``url.full`` (without the query),
+    ``server.address``, ``server.port``, ``http.response.status_code``, ``http.request.resend_count``, ``error.type``,
+    and ``zego.action``, ``zego.code``, ``zego.request_id``.
+
+    Metrics, in seconds: ``http.client.request.duration`` for each attempt, from the limiter's grant to the end of its
+    answer, and ``zego.client.call.duration`` for each call, waiting and retries included.
+
+    Args:
+        tracer_provider: the global one unless given.
+        meter_provider: the global one unless given.
+    """
+
+    def __init__(self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None) -> None:
+        self._tracer = get_tracer("zego_aigc", __version__, tracer_provider)
+        meter = get_meter("zego_aigc", __version__, meter_provider)
+        self._attempts = meter.create_histogram(
+            "http.client.request.duration", unit="s", description="Duration of HTTP client requests."
+        )
+        self._calls = meter.create_histogram(
+            "zego.client.call.duration",
+            unit="s",
+            description="Duration of calls, waiting for the limiter and retries included.",
+        )
+
+    def on_attempt(self, attempt: Attempt) -> None:
+        """For the client's hook of that name."""
+        url = URL(attempt.url)
+        attributes: dict[str, str | int] = {
+            "http.request.method": "POST",
+            "server.address": attempt.host,
+            "server.port": url.port or 0,
+            "zego.action": attempt.action,
+        }
+        if attempt.status is not None:
+            attributes["http.response.status_code"] = attempt.status
+        if (kind := _error_type(attempt)) is not None:
+            attributes["error.type"] = kind
+        self._attempts.record(attempt.seconds, attributes)
+        end = time.time_ns()
+        span = self._tracer.start_span(
+            f"POST {attempt.action}",
+            kind=SpanKind.CLIENT,
+            attributes={**attributes, "url.full": attempt.url},
+            start_time=end - int(attempt.seconds * 1e9),
+        )
+        if attempt.attempt > 1:
+            span.set_attribute("http.request.resend_count", attempt.attempt - 1)
+        if attempt.code is not None:
+            span.set_attribute("zego.code", attempt.code)
+        if attempt.request_id:
+            span.set_attribute("zego.request_id", attempt.request_id)
+        if kind is not None:
+            span.set_status(Status(StatusCode.ERROR, kind))
+        span.end(end)
+
+    def on_result(self, outcome: Outcome) -> None:
+        """For the client's hook of that name."""
+        attributes: dict[str, str | int] = {"zego.action": outcome.action, "server.address": outcome.host}
+        if outcome.error is not None:
+            attributes["error.type"] = outcome.error.name if isinstance(outcome.error, ApiError) else _name_of(outcome.error)
+        self._calls.record(outcome.seconds, attributes)
+
+
+def _error_type(attempt: Attempt) -> str | None:
+    """What went wrong, as one of few words: the name of the vendor's code, the HTTP status, or the error's class."""
+    if attempt.error is not None:
+        return _name_of(attempt.error)
+    if attempt.code:
+        known = RETURN_CODES.get(attempt.code)
+        return known.name if known else str(attempt.code)
+    if attempt.code is None or (attempt.status is not None and attempt.status >= 400):
+        return str(attempt.status)
+    return None
+
+
+def _name_of(error: BaseException) -> str:
+    return type(error).__qualname__

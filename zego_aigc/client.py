@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from zego_aigc.limiter import Limiter
     from zego_aigc.quota import Hold, Quota
 
-__all__ = ["Client"]
+__all__ = ["Attempt", "Client", "Orphan", "Outcome", "Patience", "Response"]
 
 T = TypeVar("T")
 

@@ -60,7 +60,7 @@ async def removed(client: Client, journal: Path) -> tuple[dict[str, Outcome], Re
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something holds, for ten seconds at most."""
     with anyio.fail_after(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - it happens in a server
             await anyio.sleep(0.01)
 
 

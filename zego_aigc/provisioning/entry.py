@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from zego_aigc._secrets import masked_wire
+from zego_aigc._schema import FieldSpec, Kind, fields_of
+from zego_aigc._secrets import MASK, mask_map
 from zego_aigc.actions import Action
 
-__all__ = ["DEFAULT_IDLE", "Entry", "Names", "default_key", "digest", "idle_time", "names"]
+__all__ = ["DEFAULT_IDLE", "Entry", "Names", "default_key", "digest", "idle_time", "mask", "names"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -64,9 +66,43 @@ def default_key(action: Action[Any], spec: str) -> str:
 
 def digest(action: Action[Any]) -> str:
     """32 hex digits that change when the request does, its secrets apart: a rotated ApiKey is the same spec."""
-    shown = masked_wire(type(action), action.to_wire())
-    text = msgspec.json.encode([type(action).__name__, shown], order="deterministic")
+    cls = type(action)
+    try:
+        shown = msgspec.to_builtins(action)
+    except TypeError:  # a map of a kind that msgspec does not know
+        shown = action.to_wire()
+    mask(cls, shown)
+    text = msgspec.json.encode([cls.__name__, shown], order="deterministic")
     return hashlib.sha256(text).hexdigest()[:32]
+
+
+def mask(cls: type[msgspec.Struct], body: dict[str, Any]) -> None:
+    """Mask secrets in a body that is ours to change; a request that can hold none costs nothing."""
+    if extra := body.pop("__extra__", None):
+        body.update(mask_map(extra))
+    for spec in _sensitive(cls):
+        value = body.get(spec.wire)
+        if not value:
+            continue
+        if spec.kind is Kind.OBJECT:
+            mask(spec.struct, value)
+        elif spec.kind is Kind.LIST and spec.item is not None and spec.item.kind is Kind.OBJECT:
+            for item in value:
+                mask(spec.item.struct, item)
+        elif spec.secret is not None and not spec.secret.keys:
+            body[spec.wire] = MASK
+        else:
+            body[spec.wire] = mask_map(value, spec.secret.keys if spec.secret else ())
+
+
+@functools.cache
+def _sensitive(cls: type[msgspec.Struct]) -> tuple[FieldSpec, ...]:
+    """The fields that may hold a secret, or something that is newer than this library."""
+    return tuple(
+        spec
+        for spec in fields_of(cls)
+        if spec.secret is not None or {spec.kind, spec.item.kind if spec.item else None} & {Kind.OBJECT, Kind.MAP, Kind.ANY}
+    )
 
 
 DEFAULT_IDLE = {

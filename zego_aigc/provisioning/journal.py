@@ -224,13 +224,11 @@ class Journal:
             substitute: columns that differ because another Action is sent in its place.
             now: Unix time.
         """
-        run = self.run
-        changes = "".join(f", {column} = ?" for column in substitute or ())
-        sql = (
-            "UPDATE journal.entries SET first_sent = CASE WHEN status IN ('sent', 'unknown') THEN first_sent ELSE ? END,"
-            f" status = 'sent', last_sent = ?, run = ?, attempts = attempts + 1{changes} WHERE key = ?"
-        )
-        values = (now, now, run, *(substitute or {}).values(), key)
+        values: tuple[Any, ...] = (now, now, self.run, key)
+        sql = _INTEND
+        if substitute:
+            sql = _INTEND.replace(" WHERE", "".join(f", {column} = ?" for column in substitute) + " WHERE")
+            values = (now, now, self.run, *substitute.values(), key)
         await self.ask(lambda connection: connection.execute(sql, values) and None)
 
     async def settle(
@@ -280,6 +278,10 @@ class Journal:
         self._lock.release()
 
 
+_INTEND = (
+    "UPDATE journal.entries SET first_sent = CASE WHEN status IN ('sent', 'unknown') THEN first_sent ELSE ? END,"
+    " status = 'sent', last_sent = ?, run = ?, attempts = attempts + 1 WHERE key = ?"
+)
 _SETTLE = """
     UPDATE journal.entries
     SET status = ?, origin = ?, made_id = COALESCE(?, made_id), result = ?, error = ?, settled = ? WHERE key = ?

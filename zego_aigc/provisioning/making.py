@@ -13,7 +13,6 @@ import anyio
 import msgspec
 
 from zego_aigc._decoding import enc_hook
-from zego_aigc._secrets import masked_wire
 from zego_aigc.actions import Action
 from zego_aigc.errors import (
     AlreadyExists,
@@ -24,7 +23,7 @@ from zego_aigc.errors import (
     ZegoError,
 )
 from zego_aigc.provisioning.crew import Sending
-from zego_aigc.provisioning.entry import Entry, idle_time, names
+from zego_aigc.provisioning.entry import Entry, idle_time, mask, names
 from zego_aigc.provisioning.errors import NotTried
 from zego_aigc.provisioning.events import Status, error_facts
 from zego_aigc.provisioning.journal import Journal
@@ -172,7 +171,7 @@ class Maker:
                     return _failed(action, error)
                 case _:
                     raise
-        made = made_of(action, response.result, data=response.data, request_id=response.request_id, attempts=response.attempts)
+        made = made_of(action, response.result, request_id=response.request_id, attempts=response.attempts)
         if hold is not None and made.made_id is not None:
             self._placing.made(hold, made.made_id, getattr(action, "ttl", None))
         return made
@@ -247,13 +246,12 @@ class Maker:
         return _failed(action, error) if substitute is None else substitute
 
 
-def made_of(action: Action[Any], result: Any, *, data: Any = None, request_id: str | None = None, attempts: int = 0) -> Made:
+def made_of(action: Action[Any], result: Any, *, request_id: str | None = None, attempts: int = 0) -> Made:
     """What a successful answer, or a look-up, says was made."""
-    wire = None
+    wire: Any = None
     if result is not None:
-        wire = masked_wire(
-            type(result), data if isinstance(data, dict) and data else msgspec.to_builtins(result, enc_hook=enc_hook)
-        )
+        wire = msgspec.to_builtins(result, enc_hook=enc_hook)
+        mask(type(result), wire)
     made_id = getattr(result, "agent_instance_id", None) or getattr(result, "task_id", None)
     if made_id is None and type(action).__name__ == "RegisterAgent":
         made_id = names(action).agent_id

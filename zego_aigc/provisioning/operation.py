@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from zego_aigc.provisioning.afterglow import pause
-from zego_aigc.provisioning.crew import Crew, Lane
+from zego_aigc.provisioning.crew import Crew, Lane, send
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
 from zego_aigc.provisioning.journal import Journal, Target
 
@@ -176,7 +176,10 @@ class Operation:
 
     async def _next(self) -> Event | None:
         try:
-            return await self._events.receive()
+            try:
+                return self._events.receive_nowait()
+            except anyio.WouldBlock:
+                return await self._events.receive()
         except anyio.EndOfStream:
             if self._crew.error is not None:
                 raise self._crew.error from None
@@ -184,7 +187,7 @@ class Operation:
 
     async def _tell(self, event: Event) -> None:
         with suppress(anyio.BrokenResourceError):  # the block was left, and nobody listens
-            await self._send.send(event)
+            await send(self._send, event)
 
     async def _outcome(self, outcome: Outcome) -> None:
         """Count an outcome and tell it."""

@@ -40,17 +40,20 @@ class Placing:
     when an instance ends by itself, so the oldest are asked about from time to time.
 
     Args:
+        quota: None for as many as the service takes.
         patience: seconds without any progress after which nobody waits any longer.
         note: told what is waited for.
     """
 
-    def __init__(self, client: Client, quota: Quota, patience: float, note: Callable[[str | None], None]) -> None:
+    def __init__(self, client: Client, quota: Quota | None, patience: float, note: Callable[[str | None], None]) -> None:
         self._client = client
-        self._quota = quota
+        self._quota = Quota(None, None, None) if quota is None else quota
+        self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
         self._patience = patience
         self._note = note
         self._progress: dict[Kind, float] = {}
         self._held: dict[Kind, dict[str, None]] = {"agents": {}, "digital_humans": {}, "streams": {}}
+        self._has_been_full: set[Kind] = set()
         self._sweeping = anyio.Lock()
 
     async def now_or_never(self, kind: Kind) -> Hold:
@@ -67,6 +70,8 @@ class Placing:
         Raises:
             QuotaClosed: there was none for too long.
         """
+        if self._forgetful and kind not in self._has_been_full:
+            return await self._quota.acquire(kind)  # at once
         began = time.monotonic()
         while True:
             left = max(began, self._progress.get(kind, 0.0)) + self._patience - time.monotonic()
@@ -79,19 +84,25 @@ class Placing:
 
     def waits_for(self, kind: Kind) -> None:
         """Say that the account is full."""
+        self._has_been_full.add(kind)
         self._note(f"the account is full of {kind}: waiting for some to end, at most {self._patience:g} s without progress")
 
     def made(self, hold: Hold, instance_id: str, ttl: int | None) -> None:
         """An instance lives in a place that was handed out."""
         hold.live(instance_id, expires_in=ttl or math.inf)
-        self._note(None)
-        self._progress[hold.kind] = time.monotonic()
-        self._remember(hold.kind, instance_id)
+        if hold.kind in self._has_been_full:
+            self._note(None)
+            self._progress[hold.kind] = time.monotonic()
+        if not self._forgetful:
+            self._remember(hold.kind, instance_id)
+        elif not self._quota.usage(hold.kind).full:
+            hold.release()
 
     def adopt(self, kind: Kind, instance_id: str) -> None:
         """An instance that an earlier run made counts, too."""
-        self._quota.adopt(kind, instance_id)
-        self._remember(kind, instance_id)
+        if not self._forgetful:
+            self._quota.adopt(kind, instance_id)
+            self._remember(kind, instance_id)
 
     def ended(self, kind: Kind, instance_id: str) -> None:
         """An instance has ended."""

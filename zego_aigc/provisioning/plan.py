@@ -221,13 +221,12 @@ def _take(connection: sqlite3.Connection, where: str, values: Sequence[Any], ord
 
 def release_heirs(connection: sqlite3.Connection, seq: int) -> set[str]:
     """An entry is done: those that waited for it wait for one less. Returns the Actions of those that wait no more."""
-    ready: set[str] = set()
-    for (child,) in connection.execute("SELECT child FROM edges WHERE parent = ?", (seq,)).fetchall():
-        rows = connection.execute(
-            "UPDATE plan SET waiting = waiting - 1 WHERE seq = ? RETURNING action, waiting, state", (child,)
-        ).fetchall()
-        ready.update(action for action, waiting, state in rows if waiting == 0 and state == State.TO_DO)
-    return ready
+    connection.execute("UPDATE plan SET waiting = waiting - 1 WHERE seq IN (SELECT child FROM edges WHERE parent = ?)", (seq,))
+    rows = connection.execute(
+        "SELECT DISTINCT action FROM plan WHERE waiting = 0 AND state = 0 AND seq IN (SELECT child FROM edges WHERE parent = ?)",
+        (seq,),
+    )
+    return {action for (action,) in rows}
 
 
 def block_heirs(connection: sqlite3.Connection, seq: int, why: str) -> int:
@@ -277,7 +276,10 @@ _decoders: dict[str, msgspec.msgpack.Decoder[Action[Any]]] = {}
 
 def pack(action: Action[Any]) -> bytes:
     """A request as the plan keeps it."""
-    return _encoder.encode(action)
+    try:
+        return _encoder.encode(action)
+    except TypeError:  # a map of a kind that msgspec does not know: its plain form is the same request
+        return _encoder.encode(type(action).from_wire(action.to_wire()))
 
 
 def _decoder(name: str) -> msgspec.msgpack.Decoder[Action[Any]]:

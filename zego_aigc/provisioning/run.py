@@ -139,8 +139,7 @@ class Provisioning(Operation):
         super().__init__(client, journal, must_exist=False, sandbox=sandbox)
         self._entries = entries
         self._options = options
-        quota = options.quota or client.quota or Quota(None, None, None)
-        self._placing = Placing(client, quota, options.quota_wait, self._take_note)
+        self._placing = Placing(client, options.quota or client.quota, options.quota_wait, self._take_note)
         self._streams = Streams(client) if options.until == "streaming" else None
         self._undone = False
         self._maker: Maker

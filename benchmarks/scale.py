@@ -1,0 +1,156 @@
+"""Fleets of any size: memory and CPU of a huge one, and the pace of one under the limits on a network that delays.
+
+``python -m benchmarks.scale [--entries N] [--each N]``. The network of the first part is left out: answers come from memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import yarl
+
+from benchmarks.sandboxed import serving
+from zego_aigc._transport import Answer, Outgoing
+from zego_aigc.client import Client
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
+from zego_aigc.limiter import LocalLimiter
+from zego_aigc.pool import SessionPool
+from zego_aigc.provisioning import Fleet, provision
+
+KINDS = 3
+
+
+def entries(each: int) -> Iterator[dict[str, Any]]:
+    """Agents, an instance of each that waits for it, and stream tasks."""
+    for n in range(each):
+        yield {"Action": "RegisterAgent", "Body": {"AgentId": f"agent-{n}", "Name": f"Agent {n}", "LLM": llm(n)}}
+    for n in range(each):
+        rtc = {"RoomId": f"r-{n}", "AgentStreamId": f"s-{n}", "AgentUserId": f"b-{n}", "UserStreamId": f"u-{n}"}
+        body = {
+            "AgentId": f"agent-{n}",
+            "UserId": f"user-{n}",
+            "RTC": rtc,
+            "DigitalHuman": {"DigitalHumanId": "h", "ConfigId": "web"},
+        }
+        yield {"Action": "CreateDigitalHumanAgentInstance", "Body": body | {"AdvancedConfig": {"MaxIdleTime": 1800}}}
+    for n in range(each):
+        body = {"DigitalHumanConfig": {"DigitalHumanId": "h"}, "RTCConfig": {"RoomId": f"hall-{n}", "StreamId": f"screen-{n}"}}
+        yield {"Action": "CreateDigitalHumanStreamTask", "Body": body}
+
+
+def llm(n: int) -> dict[str, Any]:
+    """An LLM with a prompt of its own."""
+    return {
+        "Url": "https://llm.example/v1/chat/completions",
+        "ApiKey": "key",
+        "Model": "m",
+        "SystemPrompt": f"You are guide {n}. " * 10,
+    }
+
+
+def write(file: Path, each: int) -> int:
+    """Write a fleet; how many entries it has."""
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(f"{json.dumps(entry)}\n" for entry in entries(each))
+    return KINDS * each
+
+
+# --- a huge fleet, without a network -----------------------------------------------------------------------------
+
+
+class Unplugged(SessionPool):
+    """Answers every request at once."""
+
+    _numbers = itertools.count(1)
+
+    async def post(self, url: yarl.URL, outgoing: Outgoing, *, careful: bool) -> Answer:  # noqa: ARG002
+        outgoing.begun = True
+        outgoing._permit.departed()
+        await asyncio.sleep(0)
+        n = next(self._numbers)
+        data = {"AgentInstanceId": str(n), "TaskId": str(n), "DigitalHumanConfig": "e30="}
+        return Answer(200, {}, json.dumps({"Code": 0, "Message": "", "RequestId": str(n), "Data": data}).encode())
+
+
+async def huge(file: Path, count: int) -> None:
+    """Provision without a network, in a process of its own."""
+    pool = Unplugged(limiter=LocalLimiter(2000, window=0.02, guard=0.0))
+    async with pool, Client(1, "secret", pool=pool) as client:
+        task = CreateDigitalHumanStreamTask.from_wire(next(itertools.islice(entries(1), 2, None))["Body"])
+        cpu = time.process_time()
+        for _ in range(5000):
+            await client.call(task)
+        alone = (time.process_time() - cpu) / 5000
+        cpu, began, done = time.process_time(), time.perf_counter(), 0
+        async with provision(client, Fleet(file), journal=file.with_suffix(".journal")) as run:
+            async for outcome in run:
+                done += outcome.status == "done"
+        used = (time.process_time() - cpu) / count
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        assert done == count, f"{done} of {count}"
+        print(f"{count:,} entries, a third of them waiting for another third, in {time.perf_counter() - began:.0f} s:")
+        print(f"  CPU: {used * 1e6:.0f} us an entry, of which a call without a network is {alone * 1e6:.0f} us")
+        print(f"  memory: {peak:.0f} MiB resident at most, the interpreter included")
+
+
+# --- under the limits --------------------------------------------------------------------------------------------
+
+
+async def paced(folder: Path, each: int) -> None:
+    """Provision at 10 calls a second for each Action, on a network that delays each by 0 to 50 ms."""
+    file = folder / "paced.jsonl"
+    write(file, each)
+    with serving(10) as served:
+        fault = {"Fault": "latency", "With": {"seconds": 0.0, "jitter": 0.05}}
+        urlopen(Request(f"{served.url}/_sandbox/faults", json.dumps(fault).encode())).close()
+        async with served.client() as client:
+            async with provision(client, Fleet(file), journal=folder / "paced.journal") as run:
+                async for outcome in run:
+                    outcome.unwrap()
+        with urlopen(f"{served.url}/_sandbox/state") as answer:
+            state = json.load(answer)
+    calls = [call for call in state["calls"] if call["Action"] in run.report.counts]
+    makespan = max(call["Time"] for call in calls) - min(call["Time"] for call in calls)
+    bound = (each - 10) / 10
+    print(f"{each} entries of each of {KINDS} Actions, delayed by 0 to 50 ms on the way:")
+    print(
+        f"  makespan: {makespan:.2f} s, {makespan / bound:.3f} times the bound of {bound:.1f} s ({run.report.seconds:.2f} s in all)"
+    )
+    print(f"  refused: {len(state['refused'])}")
+
+
+def main() -> int:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--entries", type=int, default=200_000, help="of the huge fleet")
+    parser.add_argument("--each", type=int, default=300, help="of each Action, under the limits")
+    parser.add_argument("--huge", metavar="FILE", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.huge:
+        asyncio.run(huge(Path(options.huge), options.entries))
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.entries:
+            file = folder / "huge.jsonl"
+            count = write(file, options.entries // KINDS)
+            subprocess.run([sys.executable, "-m", "benchmarks.scale", "--huge", file, "--entries", str(count)], check=True)
+        if options.each:
+            asyncio.run(paced(folder, options.each))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+"""The journal: durable before anything is sent, whatever is cut off it, and never used for what it does not belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from provision_fixtures import content
+
+from zego_aigc import LocalLimiter
+from zego_aigc.provisioning import JournalBusy, JournalError
+from zego_aigc.provisioning._lock import Lock, is_locked
+from zego_aigc.provisioning.afterglow import Ended, pause, tag
+from zego_aigc.provisioning.journal import APPLICATION_ID, SCHEMA, Journal, Target, read_journal
+
+pytestmark = pytest.mark.anyio
+
+HERE = Target(1, {"aiagent": "http://here", "digitalhuman": "http://here"})
+LIMITER = LocalLimiter()
+KEYS = [f"k{n}" for n in range(4)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "j.journal"
+
+
+async def begun(path: Path, target: Target = HERE) -> Journal:
+    journal = await Journal.open(path)
+    journal.require(target)
+    await journal.begin(target)
+    return journal
+
+
+async def with_entries(path: Path) -> Journal:
+    journal = await begun(path)
+    await journal.ask(
+        lambda connection: (
+            connection.executemany(
+                "INSERT OR IGNORE INTO journal.entries (key, digest, action) VALUES (?, 'd', 'RegisterAgent')",
+                [(key,) for key in KEYS],
+            )
+            and None
+        )
+    )
+    return journal
+
+
+def files(path: Path) -> list[str]:
+    return sorted(found.name for found in path.parent.iterdir())
+
+
+def statuses(path: Path) -> dict[str, str]:
+    with read_journal(path) as reading:
+        return {row.key: row.status for row in reading.rows()}
+
+
+async def test_an_intent_and_an_outcome_are_there_once_they_are_awaited(path: Path) -> None:
+    journal = await with_entries(path)
+    await journal.intend("k0", now=1.0)
+    await journal.intend("k0", now=2.0)
+    await journal.intend("k1", now=3.0)
+    await journal.settle("k1", "done", made_id="id", result={"TaskId": "id"}, now=4.0)
+    with read_journal(path) as reading:
+        first, second, *_ = reading.rows()
+    assert (first.status, first.attempts, first.first_sent, first.last_sent) == ("sent", 2, 1.0, 2.0)
+    assert (second.status, second.made_id, second.result, second.settled) == ("done", "id", '{"TaskId":"id"}', 4.0)
+    await journal.close(LIMITER)
+
+
+async def test_it_is_one_plain_file_once_closed_and_cannot_be_read_by_others(path: Path) -> None:
+    journal = await with_entries(path)
+    await journal.close(LIMITER)
+    await journal.close(LIMITER)
+    assert files(path) == [path.name]
+
+
+async def test_commits_are_shared_by_those_who_ask_at_a_time(path: Path) -> None:
+    journal = await with_entries(path)
+    commits = 0
+
+    def count(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    await journal.ask_alone(lambda connection: connection.set_trace_callback(count))
+    await asyncio.gather(*(journal.intend(KEYS[n % 4], now=float(n)) for n in range(400)))
+    assert commits < 40
+    await journal.close(LIMITER)
+
+
+async def test_an_error_in_a_group_reaches_all_who_asked_and_leaves_the_journal_usable(path: Path) -> None:
+    journal = await with_entries(path)
+    good = journal.ask(lambda connection: connection.execute("UPDATE journal.entries SET status = 'done'") and None)
+    bad = journal.ask(lambda connection: connection.execute("UPDATE journal.nothing SET x = 1") and None)
+    found = await asyncio.gather(good, bad, return_exceptions=True)
+    assert isinstance(found[1], JournalError)
+    await journal.intend("k0", now=1.0)
+    assert statuses(path)["k0"] == "sent"
+    await journal.close(LIMITER)
+
+
+async def test_a_journal_of_another_target_is_refused_and_left_as_it_is(path: Path) -> None:
+    await (await with_entries(path)).close(LIMITER)
+    before = content(path)
+    for other in (
+        Target(2, HERE.hosts),
+        Target(1, {**HERE.hosts, "aiagent": "http://there"}),
+        Target(1, HERE.hosts, "sandbox"),
+    ):
+        journal = await Journal.open(path)
+        with pytest.raises(JournalError, match="belongs to AppId 1 at http://here"):
+            journal.require(other)
+        await journal.close(LIMITER)
+    assert content(path) == before
+
+
+async def test_a_journal_of_a_sandbox_that_has_ended_says_so(path: Path) -> None:
+    await (await begun(path, Target(1, HERE.hosts, "first"))).close(LIMITER)
+    journal = await Journal.open(path)
+    for other in (Target(1, HERE.hosts, "second"), HERE):
+        with pytest.raises(JournalError, match="sandbox has ended"):
+            journal.require(other)
+    await journal.close(LIMITER)
+
+
+def spoiled(path: Path) -> Iterator[tuple[str, str]]:
+    """Ways to spoil a journal, and what is said about each."""
+    good = path.read_bytes()
+    for name, data in (
+        ("text", b"not a journal\n" * 100),
+        ("a cut page", good[:1500]),
+        ("zeros in the middle", good[:4096] + bytes(8192) + good[12288:]),
+        ("a spoiled header", b"X" + good[1:]),
+    ):
+        path.write_bytes(data)
+        yield name, "not a journal|damaged"
+    path.write_bytes(good)
+    for statement, said in (
+        (f"PRAGMA user_version = {len(SCHEMA) + 1}", "update zego_aigc"),
+        ("PRAGMA application_id = 7", "not a journal of zego-aigc"),
+        ("DELETE FROM meta WHERE name = 'target'", "damaged"),
+        ("UPDATE meta SET value = '{' WHERE name = 'target'", "damaged"),
+    ):
+        path.write_bytes(good)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(statement)
+        yield statement, said
+
+
+async def test_what_is_damaged_newer_or_no_journal_is_refused_and_left_as_it_is(path: Path) -> None:
+    await (await with_entries(path)).close(LIMITER)
+    for name, said in spoiled(path):
+        before = content(path)
+        with pytest.raises(JournalError, match=said):
+            await Journal.open(path)
+        with pytest.raises(JournalError, match=said):
+            read_journal(path)
+        assert content(path) == before, name
+
+
+async def test_a_directory_and_a_place_that_is_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="is not a file"):
+        await Journal.open(tmp_path)
+    with pytest.raises(JournalError, match="there is no directory"):
+        await Journal.open(tmp_path / "none" / "j")
+    with pytest.raises(JournalError, match="there is no journal"):
+        await Journal.open(tmp_path / "j", must_exist=True)
+
+
+@pytest.mark.parametrize("begin", [b"", None])
+async def test_an_empty_file_and_one_that_was_killed_at_its_birth_are_begun_anew(path: Path, begin: bytes | None) -> None:
+    if begin is None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    else:
+        path.write_bytes(begin)
+    await (await with_entries(path)).close(LIMITER)
+    assert len(statuses(path)) == 4
+
+
+HOLD = """
+import pathlib, sys, time
+from zego_aigc.provisioning._lock import Lock
+lock = Lock(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that writes the journal."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+async def test_one_process_writes_at_a_time_and_a_killed_one_holds_nothing(path: Path, holder: subprocess.Popen[bytes]) -> None:
+    assert is_locked(path)
+    with pytest.raises(JournalBusy, match=rf"another process \({holder.pid}\)"):
+        await Journal.open(path)
+    holder.kill()
+    holder.wait()
+    assert not is_locked(path)
+    lock = Lock(path)
+    assert is_locked(path)
+    lock.release()
+    assert not files(path)
+
+
+async def test_a_journal_is_read_while_it_is_written(path: Path) -> None:
+    journal = await with_entries(path)
+    with read_journal(path) as reading:
+        assert reading.in_use
+        assert reading.counts() == {("RegisterAgent", "pending"): 4}
+        await journal.intend("k0", now=1.0)
+        assert reading.counts() == {("RegisterAgent", "pending"): 4}, "a reading does not change under its reader"
+    assert statuses(path)["k0"] == "sent"
+    await journal.close(LIMITER)
+
+
+async def test_older_versions_are_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await (await with_entries(path)).close(LIMITER)
+    newer = (
+        *SCHEMA,
+        "ALTER TABLE {db}.entries ADD COLUMN colour TEXT DEFAULT 'blue';\nINSERT INTO {db}.meta VALUES ('new', '1');\n",
+    )
+    monkeypatch.setattr("zego_aigc.provisioning.journal.SCHEMA", newer)
+    journal = await begun(path)
+    colours = await journal.ask(lambda connection: connection.execute("SELECT DISTINCT colour FROM journal.entries").fetchall())
+    assert colours == [("blue",)]
+    await journal.close(LIMITER)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+
+Step = Callable[[Journal], Awaitable[object]]
+
+
+def step(draw: tuple[str, str]) -> Step:
+    kind, key = draw
+    if kind == "intend":
+        return lambda journal: journal.intend(key, now=1.0)
+    return lambda journal: journal.settle(key, kind, made_id=f"id-{key}", now=2.0)
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["intend", "done", "failed", "unknown"]), st.sampled_from(KEYS)), min_size=1, max_size=8
+)
+
+
+@given(steps, st.tuples(st.sampled_from(["intend", "done"]), st.sampled_from(KEYS)), st.floats(0, 1))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_cut_at_any_byte_it_holds_all_that_was_durable_and_the_last_write_wholly_or_not_at_all(
+    tmp_path: Path, done: list[tuple[str, str]], last: tuple[str, str], cut: float
+) -> None:
+    """As when the power goes: what was awaited is there, and what was being written is there or not."""
+    shutil.rmtree(tmp_path / "w", ignore_errors=True)
+    (tmp_path / "w").mkdir()
+    path, log = tmp_path / "w" / "j", tmp_path / "w" / "j-wal"
+    journal = await with_entries(path)
+    for one in done:
+        await step(one)(journal)
+    durable, before = log.read_bytes(), statuses(path)
+    await step(last)(journal)
+    whole, after = log.read_bytes(), statuses(path)
+    assert whole.startswith(durable)
+
+    torn = tmp_path / "w" / "torn"
+    shutil.copy(path, torn)
+    length = len(durable) + round(cut * (len(whole) - len(durable)))
+    torn.with_name("torn-wal").write_bytes(whole[:length])
+    await journal.close(LIMITER)
+
+    resumed = await begun(torn)
+    assert statuses(torn) == (after if length == len(whole) else before)
+    await resumed.close(LIMITER)
+    assert statuses(torn) == (after if length == len(whole) else before)
+
+
+def test_a_run_waits_until_the_calls_of_the_last_have_left_the_window() -> None:
+    mine, other = LocalLimiter(), LocalLimiter()
+    facts: dict[str, Any] = {"opened": 100.0, "now": 100.2, "window": 1.0, "guard": 0.05}
+    assert pause(None, mine, **facts) == pytest.approx(0.95), "killed, perhaps a moment before the journal was opened"
+    assert pause(Ended(99.5, tag(other)), mine, **facts) == pytest.approx(0.45)
+    assert pause(Ended(50.0, tag(other)), mine, **facts) == 0.0
+    assert pause(Ended(99.5, tag(mine)), mine, **facts) == 0.0, "the limiter knows what was sent"
+    assert pause(Ended(5000.0, tag(other)), mine, **facts) == pytest.approx(0.95), "the clock was set back"

@@ -177,7 +177,9 @@ async def run(*, quick: bool) -> list[Table]:
         async with contextlib.AsyncExitStack() as stack:
             url = stack.enter_context(running(delay))
             calls = {name: crowd(await stack.enter_async_context(make(url)), in_flight) for name, make in found.items()}
-            costs = await side_by_side(calls, count=count, rounds=rounds, baseline=PREPARED)
+            costs = await side_by_side(
+                calls, count=count, rounds=rounds, baseline=PREPARED, least=8 if in_flight == 1 else in_flight
+            )
         against = costs[OURS].ratio
         targets = [Target("zego_aigc, relative to aiohttp posting prepared bytes", against, 1.35)]
         if not delay:

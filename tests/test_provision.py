@@ -17,10 +17,19 @@ from provision_fixtures import content, ids, removed, rows, run, until
 from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, Quota
-from zego_aigc.aiagent import CreateAgentInstance, CreateDigitalHumanAgentInstance, RegisterAgent, UpdateAgent
+from zego_aigc.aiagent import (
+    CreateAgentInstance,
+    CreateDigitalHumanAgentInstance,
+    RegisterAgent,
+    UnregisterAgent,
+    UpdateAgent,
+)
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
 from zego_aigc.errors import AlreadyExists, ConnectFailed, InvalidRequest, OutcomeUnknown, QuotaExceeded, ZegoError
-from zego_aigc.provisioning import Entry, Finished, InvalidFleet, JournalError, Outcome, Started, provision
+from zego_aigc.provisioning import Entry, Finished, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
+from zego_aigc.provisioning.endings import ending_of
+from zego_aigc.provisioning.journal import read_journal
+from zego_aigc.provisioning.live import look
 from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -482,6 +491,51 @@ async def test_a_stream_task_may_count_as_done_only_when_it_streams(sandbox: San
     assert {sandbox.app.tasks[task_id].status.name for task_id in ids(outcomes.values())} == {"STREAMING"}
 
 
+async def test_a_stream_task_that_fails_to_stream_fails_with_the_reason_and_is_made_anew(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.app.pace.stream_start = 0.05
+    sandbox.app.failing_streams.append("no camera")
+    outcomes, report = await run(client, [stream("a")], journal, until="streaming")
+    (outcome,) = outcomes.values()
+    assert report.exit_status == 1
+    with pytest.raises(StreamFailed, match="INIT_FAILED and does not stream: no camera") as caught:
+        outcome.unwrap()
+    assert caught.value.reason == "no camera"
+    assert (await run(client, [stream("a")], journal, until="streaming"))[1].exit_status == 0
+    assert live_tasks(sandbox) == ["stream-a"]
+
+
+async def test_a_task_that_was_made_when_the_run_was_killed_is_watched_by_the_next(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.app.pace.stream_start = 0.5
+    async with provision(client, [stream("a")], journal=journal, until="streaming") as running:
+        await until(lambda: rows(journal)["CreateDigitalHumanStreamTask:stream-a"]["status"] == "made")
+    assert running.report.pending == 1
+    outcomes, report = await run(client, [stream("a")], journal, until="streaming")
+    assert (report.done, len(sandbox.received(CreateDigitalHumanStreamTask))) == (1, 1)
+    assert ids(outcomes.values()) == set(sandbox.app.tasks)
+
+
+async def test_looking_at_what_is_live_tells_what_has_gone(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    outcomes, _ = await run(client, small_fleet(), journal)
+    gone = {
+        "RegisterAgent:agent-1",
+        "CreateDigitalHumanAgentInstance:agent-d1",
+        "CreateDigitalHumanStreamTask:stream-s1",
+    }
+    for key in gone - {"RegisterAgent:agent-1"}:
+        ending = ending_of(type(outcomes[key].action).__name__, ids([outcomes[key]]).pop())
+        assert ending is not None
+        await client.call(ending)
+    await client.call(UnregisterAgent(agent_id="agent-1"))
+    with read_journal(journal) as reading:
+        seen = {row.key: presence async for row, presence in look(client, reading)}
+    assert {key for key, presence in seen.items() if presence.there is False} == gone
+    assert all(presence.there for key, presence in seen.items() if key not in gone)
+
+
 async def test_a_budget_that_is_used_up_notices_when_instances_end(
     sandbox: Sandbox, client: Client, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,15 +550,15 @@ async def test_a_budget_that_is_used_up_notices_when_instances_end(
     assert running.report.done == 7
 
 
-async def test_an_unknown_voice_instance_is_waited_out_and_made_afresh_when_asked(
-    sandbox: Sandbox, client: Client, journal: Path
+@pytest.mark.parametrize("action", [voice(), talking()])
+async def test_an_unknown_instance_is_waited_out_and_made_afresh_when_asked(
+    sandbox: Sandbox, client: Client, journal: Path, action: Action[Any]
 ) -> None:
-    """A short one: the wait is MaxIdleTime, the call's timeout and a margin after the last attempt left."""
     await client.call(register())
-    sandbox.faults.on(CreateAgentInstance).times(1).cut_after_work()
-    assert (await run(client, [voice()], journal))[1].unknown == 1
+    sandbox.faults.on(type(action)).times(1).cut_after_work()
+    assert (await run(client, [action], journal))[1].unknown == 1
     shift_into_the_past(journal, 300)
     await sandbox.clock.advance(300)
-    outcomes, report = await run(client, [voice()], journal, on_unknown="wait")
+    outcomes, report = await run(client, [action], journal, on_unknown="wait")
     assert report.exit_status == 0
     assert ids(outcomes.values()) == set(sandbox.app.instances)

@@ -121,17 +121,17 @@ def _foot(progress: Progress) -> Text:
 
 
 def _errors(outcomes: deque[Outcome]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="ellipsis", no_wrap=True)
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(width=7)
+    table.add_column(no_wrap=True, max_width=44)
+    table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
     for outcome in outcomes:
         table.add_row(_status(outcome.status), Text(outcome.key), Text(error_text(outcome), style="dim"))
     return table
 
 
 def _status(status: str) -> Text:
-    return Text(status, style={"failed": "red", "unknown": "magenta", "done": "green"}.get(status, "yellow"))
+    return Text(f"{status:<7}", style={"failed": "red", "unknown": "magenta", "done": "green"}.get(status, "yellow"))
 
 
 # --- the end -----------------------------------------------------------------------------------------------------
@@ -163,16 +163,12 @@ def _style(status: str) -> str:
 
 def _trouble(report: Report) -> RenderableType:
     outcomes = [*report.failures, *report.unknowns]
-    table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
-    table.add_column("")
-    table.add_column("Key", overflow="fold")
-    table.add_column("Why", ratio=1)
-    table.add_column("RequestId", overflow="fold")
+    parts: list[RenderableType] = []
     for outcome in outcomes[:MOST_FAILURES]:
-        table.add_row(
-            _status(outcome.status), Text(outcome.key), Text(error_text(outcome)), Text(outcome.request_id or "-", style="dim")
-        )
-    hidden = report.failed + report.unknown - min(len(outcomes), MOST_FAILURES)
-    if hidden <= 0:
-        return table
-    return Group(table, Text(f"and {hidden} more: zego-aigc status JOURNAL lists them", style="dim"))
+        request = (f"  RequestId {outcome.request_id}", "dim") if outcome.request_id else ""
+        parts.append(Text.assemble("  ", _status(outcome.status), "  ", (outcome.key, "bold"), request))
+        parts.append(Padding(Text(error_text(outcome)), (0, 0, 0, 11)))
+    hidden = report.failed + report.unknown - len(outcomes[:MOST_FAILURES])
+    if hidden > 0:
+        parts.append(Text(f"  and {hidden} more, which zego-aigc status lists", style="dim"))
+    return Group(*parts)

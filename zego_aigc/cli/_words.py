@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zego_aigc.errors import ZegoError
+from zego_aigc.errors import ApiError
 from zego_aigc.provisioning.events import Outcome, Report
 
 __all__ = ["duration", "error_text", "verdict"]
@@ -34,10 +34,13 @@ def verdict(report: Report) -> str:
 
 
 def error_text(outcome: Outcome) -> str:
-    """Why an entry is not done; the RequestId is left to a place of its own."""
-    return "" if outcome.error is None else message(outcome.error).partition(" [RequestId ")[0]
-
-
-def message(error: ZegoError) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split())
+    """Why an entry is not done, on one line. Its Action and its RequestId are left to places of their own."""
+    error = outcome.error
+    if isinstance(error, ApiError):
+        said = error.message.removeprefix(f"{error.name}: ").rstrip(".")
+        text = (
+            f"{error.name} ({error.code}): {said}. {error.advice}" if said else f"{error.name} ({error.code}). {error.advice}"
+        )
+    else:
+        text = "" if error is None else str(error)
+    return " ".join(text.split())

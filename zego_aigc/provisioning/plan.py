@@ -223,7 +223,8 @@ def release_heirs(connection: sqlite3.Connection, seq: int) -> set[str]:
     """An entry is done: those that waited for it wait for one less. Returns the Actions of those that wait no more."""
     connection.execute("UPDATE plan SET waiting = waiting - 1 WHERE seq IN (SELECT child FROM edges WHERE parent = ?)", (seq,))
     rows = connection.execute(
-        "SELECT DISTINCT action FROM plan WHERE waiting = 0 AND state = 0 AND seq IN (SELECT child FROM edges WHERE parent = ?)",
+        "SELECT DISTINCT action FROM plan WHERE waiting = 0 AND state = 0"
+        " AND seq IN (SELECT child FROM edges WHERE parent = ?)",
         (seq,),
     )
     return {action for (action,) in rows}

@@ -87,6 +87,19 @@ async def test_every_request_and_answer_is_recorded_with_its_secrets_masked(
     assert "very-secret" not in repr(sandbox.recording.calls)
 
 
+async def test_secrets_of_a_get_are_masked_too(sandbox: Sandbox, vendor: VendorClient) -> None:
+    fields = {"AgentId": "agent", "LLM": json.dumps(SECRET_LLM), "Signature": "again"}
+    for action in ("RegisterAgent", "NoSuchAction"):
+        query = [*vendor.query(action).items(), *fields.items()]
+        async with vendor.session.get(f"{vendor.url}/", params=query) as got:
+            await got.read()
+    registered, unknown = (call.to_full_json() for call in sandbox.recording.calls)
+    assert registered["Code"] == 0
+    assert registered["Fields"] == {"AgentId": "agent", "LLM": {**SECRET_LLM, "ApiKey": "***"}, "Signature": "***"}
+    assert unknown["Fields"] == dict.fromkeys(fields, "***")
+    assert registered["Query"] == {**vendor.query("RegisterAgent"), **registered["Query"], "Signature": "***"}
+
+
 async def test_the_recording_can_be_filtered(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     await vendor.call("RegisterAgent", {"AgentId": "agent"})
@@ -103,10 +116,12 @@ async def test_the_recording_can_be_filtered(sandbox: Sandbox, vendor: VendorCli
         ("code=410001008", 1),
         (f"app_id={sandbox.app_id}", 3),
         ("limit=1", 1),
+        ("limit=0", 0),
         ("refused=0", 2),
     ):
         assert len((await get(vendor, f"/_sandbox/calls?{query}"))["calls"]) == count
-    assert (await order(vendor, "/_sandbox/calls?code=x", None, "GET"))[0] == 400
+    for malformed in ("code=x", "limit=-1"):
+        assert (await order(vendor, f"/_sandbox/calls?{malformed}", None, "GET"))[0] == 400
 
 
 async def test_only_so_many_calls_are_remembered_and_all_are_counted() -> None:

@@ -17,7 +17,7 @@ from vendor_client import VendorClient
 from zego_aigc.aiagent import RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.sandbox import Sandbox
-from zego_aigc.sandbox.gate import RateWindow
+from zego_aigc.sandbox.gate import RateWindow, split_query
 
 __all__ = ["sandbox", "vendor"]
 
@@ -42,6 +42,28 @@ async def test_a_client_of_the_standard_library_can_use_it(sandbox: Sandbox, ven
     assert answer["Code"] == 0
     assert isinstance(answer["RequestId"], str)
     assert sandbox.received(RegisterAgent) == [RegisterAgent(agent_id="a")]
+
+
+async def test_a_head_is_not_a_call_and_leaves_the_connection_open(sandbox: Sandbox) -> None:
+    def look_then_call() -> list[tuple[int, bytes]]:
+        address = urllib.parse.urlsplit(sandbox.url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port)
+        try:
+            answers: list[tuple[int, bytes]] = []
+            for method in ("HEAD", "GET"):
+                connection.request(method, "/")
+                answer = connection.getresponse()
+                answers.append((answer.status, answer.read()))
+                assert not answer.will_close
+            return answers
+        finally:
+            connection.close()
+
+    head, get = await asyncio.to_thread(look_then_call)
+    assert head == (200, b"")
+    assert json.loads(get[1])["Code"] == 100000006
+    assert [call.method for call in sandbox.recording.calls] == ["GET"]
+    assert sandbox.recording.refused == 1
 
 
 async def test_the_printed_signature_is_accepted() -> None:
@@ -191,9 +213,8 @@ async def test_the_date_header_follows_the_sandboxs_clock(sandbox: Sandbox, vend
 
 @given(st.text("ab=&%+2B", max_size=30))
 def test_a_query_means_the_same_whether_or_not_it_is_quoted(raw_query: str) -> None:
-    from zego_aigc.sandbox.server import _pairs
-
-    assert list(_pairs(raw_query)) == urllib.parse.parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")
+    pairs = urllib.parse.parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")
+    assert split_query(raw_query) == ({}, pairs)
 
 
 # --- rate windows ----------------------------------------------------------------------------------------------------

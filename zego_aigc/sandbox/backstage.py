@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -136,7 +136,8 @@ def _calls(sandbox: Sandbox, query: Mapping[str, str]) -> dict[str, Any]:
         code=int(query["code"]) if "code" in query else None,
         refused=query["refused"] in {"1", "true"} if "refused" in query else None,
     )
-    return {"calls": [call.to_full_json() for call in found][-int(query.get("limit", "1000")) :]}
+    latest = deque(found, maxlen=int(query.get("limit", "1000")))
+    return {"calls": [call.to_full_json() for call in latest]}
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from zego_aigc._secrets import MASK, masked_wire
 from zego_aigc.actions import ACTIONS
+from zego_aigc.sandbox.bodies import fields_in_query
+from zego_aigc.sandbox.gate import split_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,13 +65,13 @@ class Call(msgspec.Struct, kw_only=True):
         """With the request and the answer, secrets masked."""
         cls = ACTIONS.get(self.action)
         result = None if cls is None else cls.result
+        common, fields = split_query(self.query)
         return {
             **self.to_json(),
             "Elapsed": self.elapsed,
             "Method": self.method,
-            "Query": {
-                key: MASK if key == "Signature" else value for key, value in parse_qsl(self.query, keep_blank_values=True)
-            },
+            "Query": {key: MASK if key == "Signature" else value for key, value in common.items()},
+            "Fields": {key: MASK for key, _ in fields} if cls is None else masked_wire(cls, fields_in_query(cls, fields)),
             "Body": _masked(cls, self.content),
             "Answer": _masked_answer(result, self.answer),
         }

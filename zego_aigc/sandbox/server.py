@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -19,7 +18,7 @@ from zego_aigc.sandbox import agents, assets, control, driving, instances, strea
 from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.bodies import fields_in_query, read_action, read_json
 from zego_aigc.sandbox.faults import Effect, Faults, Verb
-from zego_aigc.sandbox.gate import COMMON, read_claims, verify
+from zego_aigc.sandbox.gate import read_claims, split_query, verify
 from zego_aigc.sandbox.recording import Call, Recording
 from zego_aigc.sandbox.refusal import Refusal
 
@@ -84,8 +83,10 @@ class Front:
         """The handler of :class:`aiohttp.web.Server`."""
         if request.rel_url.raw_path != "/":
             return await self._others(request)
+        if request.method == "HEAD":
+            return web.Response()  # a client that opens its connections ahead of its first call
         raw_query = request.rel_url.raw_query_string
-        query, fields = _split(raw_query)
+        query, fields = split_query(raw_query)
         call = Call(
             time=self._clock.now(),
             method=request.method,
@@ -224,28 +225,6 @@ class Front:
         if self._date[0] != second:
             self._date = (second, formatdate(second, usegmt=True))
         return self._date[1]
-
-
-def _pairs(raw_query: str) -> Iterable[tuple[str, str]]:
-    if "%" in raw_query or "+" in raw_query:
-        return parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")
-    # Most queries need no unquoting, which costs a tenth of a call.
-    return [(key, value) for key, _, value in (pair.partition("=") for pair in raw_query.split("&") if pair)]
-
-
-def _split(raw_query: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The common parameters of a query, and what else stands in it: the fields of a GET.
-
-    A name is common where it comes first. DoAction has a field Action too, which a GET can only give after that.
-    """
-    query: dict[str, str] = {}
-    fields: list[tuple[str, str]] = []
-    for key, value in _pairs(raw_query):
-        if key in COMMON and key not in query:
-            query[key] = value
-        else:
-            fields.append((key, value))
-    return query, fields
 
 
 async def _content(request: web.BaseRequest) -> bytes | None:

@@ -45,7 +45,6 @@ T = TypeVar("T")
 _LAST_ATTEMPT = 1.0
 """Seconds that must be left for another attempt, or a quarter of the whole deadline."""
 
-_NEVER_BLINDLY = frozenset({Repeat.CREATES, Repeat.ONCE})
 _CLEAR = frozenset({Ending.REFUSED, Ending.GONE})
 """Endings after which another attempt would be answered the same."""
 
@@ -224,7 +223,7 @@ class Call:
         self.granted = None
         answer: Answer | None = None
         failure: BaseException | None = None
-        alarm = Alarm(None if self.deadline is None else self.remaining())
+        alarm = Alarm(self.route.pool.alarms, None if self.deadline is None else self.remaining())
         try:
             answer = await self._exchange(alarm)
             return answer
@@ -270,7 +269,7 @@ class Call:
             outgoing = self.outgoing = Outgoing(request.body, permit)
             if self.first_sent is None:
                 self.first_sent = time.monotonic()
-            return await pool.post(route.url.with_query(query), outgoing, careful=request.repeat in _NEVER_BLINDLY)
+            return await pool.post(route.url.with_query(query), outgoing, careful=request.never_blindly)
         finally:
             permit.release()  # does nothing for a request that departed
 
@@ -280,7 +279,7 @@ class Call:
         return (
             self.granted is not None
             and self.deadline - self.granted > self.route.patience.attempt
-            and (self.look_up is not None or self.request.repeat not in _NEVER_BLINDLY)
+            and (self.look_up is not None or not self.request.never_blindly)
         )
 
     def _refuse_long_queue(self) -> None:
@@ -355,7 +354,7 @@ class Call:
 
     def _give_up(self, failure: ZegoError) -> NoReturn:
         """Raise what the call ends in, which is never a plain error where the work may have been done and must not be twice."""
-        if self.may_exist and self.request.repeat in _NEVER_BLINDLY:
+        if self.may_exist and self.request.never_blindly:
             self.raise_unknown(failure)
         if isinstance(failure, TransportError):
             failure.__dict__.update(action=self.request.name, attempts=self.attempts)

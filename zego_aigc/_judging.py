@@ -30,6 +30,8 @@ class Request(NamedTuple):
     """The type of Data."""
     action: Any
     """The struct, or the :class:`RawAction`."""
+    never_blindly: bool
+    """Whether a request that may have been carried out must not be sent again as if nothing were."""
 
 
 class RawAction:

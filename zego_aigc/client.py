@@ -117,10 +117,6 @@ class Client:
         if region is not None and aiagent_url is not None:
             raise ConfigurationError("give either region or aiagent_url, not both: each names the host of AI Agent")
         self._timeout = _checked_timeout(timeout)
-        urls = {
-            Service.AI_AGENT: _base_url("aiagent_url", aiagent_url or _regional_url(region)),
-            Service.DIGITAL_HUMAN: _base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL),
-        }
         self._owns_pool = pool is None
         self.pool: SessionPool = pool if pool is not None else SessionPool(limiter=limiter, proxy=proxy, session=session)
         """Connections, limiter and retry budget."""
@@ -143,19 +139,13 @@ class Client:
 
         hooks = Hooks(on_attempt, on_result)
         self._patience = patience = patience or Patience()
-        self._routes = {
-            service: Route(
-                self.pool,
-                self._signer,
-                self.pool.clock(str(url.origin())),
-                url,
-                url.host or "",
-                scrubbed,
-                hooks,
-                patience,
-            )
-            for service, url in urls.items()
-        }
+
+        def route(url: yarl.URL) -> Route:
+            clock = self.pool.clock(str(url.origin()))
+            return Route(self.pool, self._signer, clock, url, url.host or "", scrubbed, hooks, patience)
+
+        self._to_agents = route(_base_url("aiagent_url", aiagent_url or _regional_url(region)))
+        self._to_humans = route(_base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL))
 
     @classmethod
     def from_env(cls, **options: Any) -> Client:
@@ -194,7 +184,10 @@ class Client:
     @property
     def hosts(self) -> dict[str, str]:
         """The base URL of each service, by the service's name."""
-        return {service.value: str(route.url) for service, route in self._routes.items()}
+        return {service.value: str(self._route_to(service).url) for service in Service}
+
+    def _route_to(self, service: Service) -> Route:
+        return self._to_agents if service is Service.AI_AGENT else self._to_humans
 
     # --- calls
 
@@ -250,9 +243,10 @@ class Client:
         self.pool.bind()
         repeat = action.repeatable()
         creates = repeat is Repeat.CREATES
+        body = _checking.encode(action)
         call = Call(
-            self._routes[action.service],
-            Request(type(action).__name__, repeat, _checking.encode(action), action.result, action),
+            self._route_to(action.service),
+            Request(type(action).__name__, repeat, body, action.result, action, creates or repeat is Repeat.ONCE),
             self._timeout if timeout is None else _checked_timeout(timeout),
             before_send=before_send,
             from_grant=deadline_from == "grant",
@@ -297,8 +291,8 @@ class Client:
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest([Problem("", "encoding", f"cannot be written as JSON: {error}")], action=name) from error
         call = Call(
-            self._routes[service],
-            Request(name, repeat, encoded, Any, RawAction(name, dict(body))),
+            self._route_to(service),
+            Request(name, repeat, encoded, Any, RawAction(name, dict(body)), repeat in {Repeat.CREATES, Repeat.ONCE}),
             self._timeout if timeout is None else _checked_timeout(timeout),
         )
         creates = repeat is Repeat.CREATES
@@ -345,7 +339,7 @@ class Client:
             ConnectFailed: a host cannot be reached.
             TimedOut: it takes longer than `timeout`.
         """
-        await self.pool.warmup({service.value: route.url for service, route in self._routes.items()}, connections, timeout)
+        await self.pool.warmup({self._to_agents.url, self._to_humans.url}, connections, timeout)
 
     # --- lifetimes
 

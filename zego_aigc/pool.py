@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
@@ -12,6 +12,7 @@ import anyio
 import yarl
 
 from zego_aigc import _transport
+from zego_aigc._alarm import Alarms
 from zego_aigc._clock import ServerClock
 from zego_aigc._retry import RetryBudget
 from zego_aigc._version import __version__
@@ -84,6 +85,7 @@ class SessionPool:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.alarms: Alarms  # once it is bound
         self._closed = False
 
     @property
@@ -126,6 +128,7 @@ class SessionPool:
         if self._borrowed is not None and self._borrowed.closed:
             raise ConfigurationError("the aiohttp session that was given is closed")
         self._loop = loop
+        self.alarms = Alarms(loop)
         for careful, keepalive in self._keepalive.items():
             if self._borrowed is not None:
                 self._sessions[careful] = self._borrowed
@@ -151,7 +154,7 @@ class SessionPool:
         self.bind()
         return await self._sessions[False].ws_connect(address, heartbeat=20.0, proxy=self._options.get("proxy"))
 
-    async def warmup(self, urls: Mapping[str, yarl.URL], connections: int, within: float) -> None:
+    async def warmup(self, urls: Iterable[yarl.URL], connections: int, within: float) -> None:
         """Open connections to each host, so that the first calls find them.
 
         Raises:
@@ -161,7 +164,7 @@ class SessionPool:
         self.bind()
         touches = [
             self.spawn(_transport.touch(session, url, self._options))
-            for url in {*urls.values()}
+            for url in urls
             for session in {*self._sessions.values()}
             for _ in range(connections)
         ]

@@ -11,7 +11,7 @@ import pytest
 from sandbox_fixtures import sandbox, vendor
 from vendor_client import LLM, TTS, VendorClient, digital_human
 
-from zego_aigc.aiagent import RegisterAgent
+from zego_aigc.aiagent import RegisterAgent, UnregisterAgent
 from zego_aigc.sandbox import Sandbox
 
 __all__ = ["sandbox", "vendor"]
@@ -85,6 +85,17 @@ async def test_every_request_and_answer_is_recorded_with_its_secrets_masked(
     for secret in ("very-secret", sandbox.server_secret, address, sandbox.recording.calls[0].query):
         assert secret not in text
     assert "very-secret" not in repr(sandbox.recording.calls)
+
+
+async def test_requests_count_as_received_wherever_they_were_refused(sandbox: Sandbox, vendor: VendorClient) -> None:
+    sandbox.app.rate_limits["UnregisterAgent"] = 0
+    sandbox.faults.on("UnregisterAgent").after(3).answer(502)
+    unregister = UnregisterAgent(agent_id="a")
+    for body, changes in ((unregister.to_wire(), {}), (unregister.to_wire(), {"Signature": "x"}), ({}, {})):
+        assert await vendor.code("UnregisterAgent", body, **changes) != 0
+    async with vendor.session.post(f"{vendor.url}/", params=vendor.query("UnregisterAgent"), data=b'{"AgentId": "a"}') as got:
+        assert got.status == 502
+    assert sandbox.received(UnregisterAgent) == [unregister] * 3  # one was malformed
 
 
 async def test_secrets_of_a_get_are_masked_too(sandbox: Sandbox, vendor: VendorClient) -> None:

@@ -6,14 +6,16 @@ import asyncio
 import http.client
 import json
 import urllib.parse
+from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_fixtures import sandbox, vendor
+from sandbox_fixtures import eventually, sandbox, vendor
 from vendor_client import VendorClient
 
+from zego_aigc.actions import Service
 from zego_aigc.aiagent import RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.sandbox import Sandbox
@@ -235,9 +237,34 @@ async def test_the_eleventh_call_of_an_action_in_a_second_is_refused_and_other_a
             assert (await got.json())["Code"] == 410001029
         await sandbox.clock.advance(1)
         assert await vendor.code("QueryDigitalHumanStreamTasks") == 0
-        sandbox.app.agent_rate_status, sandbox.app.agent_rate_code = 200, 410000001
-        sandbox.app.rate_limits["ListAgents"] = 0
-        assert await vendor.code("ListAgents") == 410000001
+
+
+async def test_how_calls_over_the_limit_are_refused_can_be_chosen(sandbox: Sandbox, vendor: VendorClient) -> None:
+    sandbox.app.rate_refusals[Service.AI_AGENT].code = 410000001
+    sandbox.app.rate_refusals[Service.DIGITAL_HUMAN].status = 429
+    sandbox.app.rate_limits["ListAgents"] = 0
+    sandbox.faults.on("GetTimbreList").too_fast()
+    assert await vendor.code("ListAgents") == 410000001
+    async with vendor.session.post(f"{vendor.url}/", params=vendor.query("GetTimbreList")) as got:
+        assert (got.status, (await got.json())["Code"]) == (429, 400010009)
+
+
+async def test_a_call_whose_body_takes_its_time_counts_when_it_is_there(sandbox: Sandbox, vendor: VendorClient) -> None:
+    sandbox.app.rate_limit = 1
+    more = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await more.wait()
+        yield b"}"
+
+    late = asyncio.create_task(vendor.session.post(f"{vendor.url}/", params=vendor.query("ListAgents"), data=body()))
+    await eventually(lambda: sandbox.recording.calls)
+    await sandbox.clock.advance(10)
+    assert await vendor.code("ListAgents") == 0
+    more.set()
+    async with await late as got:
+        assert (await got.json())["Code"] == 410001029
 
 
 async def test_refused_calls_count_against_the_window_too() -> None:

@@ -56,6 +56,15 @@ async def test_a_gateway_answers_in_the_services_place(sandbox: Sandbox, vendor:
     status, body, headers = await register(vendor)
     assert (status, body, headers["Retry-After"]) == (502, b"<html>Bad Gateway</html>", "3")
     assert not sandbox.app.agents
+    (call,) = sandbox.recording.calls
+    assert (call.status, call.answer) == (502, body)
+
+
+async def test_a_gateways_answer_has_the_sandboxs_date(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await sandbox.clock.advance(86400)
+    sandbox.faults.everywhere().answer(503)
+    _, _, headers = await register(vendor)
+    assert abs(parsedate_to_datetime(headers["Date"]).timestamp() - sandbox.clock.now()) <= 2
 
 
 async def test_a_redirect_names_another_address(sandbox: Sandbox, vendor: VendorClient) -> None:

@@ -98,6 +98,12 @@ def test_an_app_id_has_32_bits(app_id: int) -> None:
         Sandbox(app_id=app_id)
 
 
+def test_a_setting_that_there_is_not_is_named() -> None:
+    settings: dict[str, Any] = {"qouta": 3}
+    with pytest.raises(TypeError, match=r"no setting is called qouta; there are callback_secret, .*quota"):
+        Sandbox(**settings)
+
+
 async def test_the_command_line_serves_until_it_is_cancelled() -> None:
     ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(ready=ready.set_result, port=0, quota=300))

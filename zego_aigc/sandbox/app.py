@@ -63,6 +63,14 @@ class Pace(msgspec.Struct, kw_only=True):
     """Playing an audio file, whose length the sandbox cannot know."""
 
 
+class RateRefusal(msgspec.Struct):
+    """How a service refuses a call that is over the rate limit."""
+
+    code: int
+    status: int = 200
+    """The HTTP status."""
+
+
 class Settings(TypedDict, total=False):
     """What may be said about an account when it is opened; each is an attribute of :class:`App` afterwards."""
 
@@ -119,6 +127,10 @@ class App:
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
         settings: see :class:`Settings`.
+
+    Raises:
+        TypeError: for a setting that there is not.
+        ValueError: for an `app_id` out of range.
     """
 
     def __init__(
@@ -131,6 +143,9 @@ class App:
     ) -> None:
         if not 0 < app_id < 2**32:
             raise ValueError(f"app_id must be 1 to {2**32 - 1}, not {app_id}")
+        if unknown := settings.keys() - Settings.__optional_keys__:
+            known = ", ".join(sorted(Settings.__optional_keys__))
+            raise TypeError(f"no setting is called {', '.join(sorted(unknown))}; there are {known}")
         self.clock = clock
         self.outbox = outbox
         self.app_id = app_id
@@ -140,9 +155,11 @@ class App:
         self.rate_window: float = settings.get("rate_window", 1.0)
         self.rate_limits: dict[str, int | None] = {}
         """Limits of single Actions that differ, by Action name."""
-        self.agent_rate_status = 429
-        """The HTTP status of an AI Agent call over the limit; its code, 410001029, is the only one that is printed."""
-        self.agent_rate_code = 410001029
+        self.rate_refusals: dict[Service, RateRefusal] = {
+            Service.AI_AGENT: RateRefusal(410001029, status=429),  # the only code that is printed, so the status says it too
+            Service.DIGITAL_HUMAN: RateRefusal(400010009),
+        }
+        """How calls over the limit are refused."""
         self.callback_url: str | None = settings.get("callback_url")
         self.callback_urls: dict[str, str] = dict(settings.get("callback_urls", {}))
         self.callback_secret: str = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
@@ -188,6 +205,11 @@ class App:
         if window is None or not window.has(limit, self.rate_window):
             window = self._windows[action] = RateWindow(limit, self.rate_window)
         return window.admits(now)
+
+    def too_fast(self, service: Service, message: str) -> Refusal:
+        """What a call over the limit is refused with."""
+        refusal = self.rate_refusals[service]
+        return Refusal(refusal.code, message, status=refusal.status)
 
     def limit_of(self, action: str) -> int | None:
         """The calls of an Action that its window takes."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.actions import ACTIONS, Service
+from zego_aigc.actions import ACTIONS
 from zego_aigc.sandbox.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -67,17 +67,10 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
 
     def refusal(self, action: str) -> Refusal:
-        """What a call of `action` is refused with."""
-        service = ACTIONS[action].service if action in ACTIONS else Service.AI_AGENT
-        match self.verb:
-            case Verb.QUOTA_FULL:
-                return Refusal(QUOTA_CODES[action], "the account holds as many as it may")
-            case Verb.TOO_FAST if service is Service.DIGITAL_HUMAN:
-                return Refusal(400010009, "too many calls")
-            case Verb.TOO_FAST:
-                return Refusal(410001029, "too many calls", status=429)
-            case _:
-                return Refusal(self.code, self.message, status=self.status)
+        """What ``refuse`` and ``quota_full`` refuse a call of `action` with."""
+        if self.verb is Verb.QUOTA_FULL:
+            return Refusal(QUOTA_CODES[action], "the account holds as many as it may")
+        return Refusal(self.code, self.message, status=self.status)
 
 
 class Fault:
@@ -178,7 +171,7 @@ class Situation:
         return self._then(Effect(verb=Verb.QUOTA_FULL))
 
     def too_fast(self) -> Fault:
-        """The call is refused as one over the rate limit."""
+        """The call is refused as one over the rate limit, in the way of its service: see ``app.rate_refusals``."""
         return self._then(Effect(verb=Verb.TOO_FAST))
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> Fault:

@@ -35,7 +35,7 @@ class Call(msgspec.Struct, kw_only=True):
     content: bytes | None = b""
     """The raw body; secrets may be in it. None if it could not be read."""
     request: Action[Any] | None = None
-    """The decoded request, if it got as far as that."""
+    """The decoded request, if it is well formed."""
     answer: bytes = b""
     """The raw answer, as it was meant to leave; secrets may be in it."""
     status: int | None = None

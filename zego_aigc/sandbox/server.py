@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from zego_aigc._codes import RETURN_CODES
-from zego_aigc.actions import ACTIONS, Service
+from zego_aigc.actions import ACTIONS
 from zego_aigc.sandbox import agents, assets, control, driving, instances, streams
 from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.bodies import fields_in_query, read_action, read_json
@@ -103,6 +103,8 @@ class Front:
             if request.transport is not None:
                 request.transport.abort()
             response = web.Response()
+        if call.request is None:  # refused on the way in, or answered by a gateway
+            call.request = _decoded(call, fields)
         call.elapsed = self._clock.now() - began
         return response
 
@@ -112,7 +114,10 @@ class Front:
         call.content = await _content(request)
         skew, ending = await self._befall(call, fields)
         if ending is not None and ending.verb is Verb.ANSWER:
-            return web.Response(body=ending.body, status=ending.status, headers=ending.headers)
+            call.answer = ending.body
+            return web.Response(
+                body=ending.body, status=ending.status, headers={"Date": self._http_date(skew), **ending.headers}
+            )
         answer: dict[str, Any] = {"Code": 0, "Message": "success", "RequestId": call.request_id}
         status = 200
         try:
@@ -166,11 +171,9 @@ class Front:
             raise Refusal(100000007, f"Action {claims.action!r} is not known")
         if action.service not in app.services:
             raise Refusal(100000017, "the service is not enabled for this AppId")
-        if not app.admits(claims.action, call.time):
-            limit = f"more than {app.limit_of(claims.action)} calls in {app.rate_window:g} s"
-            if action.service is Service.DIGITAL_HUMAN:
-                raise Refusal(400010009, limit)
-            raise Refusal(app.agent_rate_code, limit, status=app.agent_rate_status)
+        # Counted now and not as of its first byte: a body may take its time, and a window takes calls in order.
+        if not app.admits(claims.action, self._clock.now()):
+            raise app.too_fast(action.service, f"more than {app.limit_of(claims.action)} calls in {app.rate_window:g} s")
         return app
 
     async def _carry_out(
@@ -180,9 +183,11 @@ class Front:
             raise Refusal(code)
         call.request = action = _read(call, fields)
         match ending.verb if ending else None:
-            case Verb.REFUSE | Verb.QUOTA_FULL | Verb.TOO_FAST:
+            case Verb.REFUSE | Verb.QUOTA_FULL:
                 assert ending is not None
                 raise ending.refusal(call.action)
+            case Verb.TOO_FAST:
+                raise app.too_fast(action.service, "too many calls")
             case Verb.CUT_BEFORE_WORK:
                 raise _Cut
             case Verb.STALL:

@@ -73,6 +73,9 @@ async def test_sound_between_start_and_stop_drives_the_task(
         (["stop"], "Stop came before Start"),
         ([{"Action": "Sing", "Payload": {"DriveId": "mine"}}], "Action must be"),
         ([{"Action": "Start", "Payload": {"DriveId": "mine", "SampleRate": "16k"}}], "SampleRate"),
+        ([{"Action": "Start", "Payload": {"DriveId": "mine", "SampleRate": 8000}}], "SampleRate must be 16000 or 24000"),
+        ([{"Action": "Start", "Payload": {"DriveId": "mine", "Channel": True}}], "Channel must be 1 or 2"),
+        (["start", bytes((1 << 20) + 1)], "a frame of 1048577 bytes is too large"),
         ([{"Action": "Start", "Payload": {"DriveId": "mine", "Channel": 3}}], "Channel"),
         ([{"Action": "Start", "Payload": {"DriveId": "mine", "Channel": 2, "VoiceChannel": 3}}], "VoiceChannel"),
         ([{"Action": "Start", "Payload": {"DriveId": "mine", "VoiceChannel": 1}}], "Channel must be 2"),
@@ -114,6 +117,26 @@ async def test_a_connection_that_ends_without_stop_fails_the_drive(
     await eventually(lambda: recorded.over)
     assert statuses(sandbox) == [1, 2, 3]
     assert recorded.close_reason == "the connection was closed before Stop"
+
+
+async def test_a_task_idles_until_sound_comes(sandbox: Sandbox, vendor: VendorClient) -> None:
+    async def begin() -> dict[str, str]:
+        task = await vendor.task(MaxIdleTime=30)
+        await sandbox.clock.advance(1)
+        return {"TaskId": task, **await vendor.do("DriveByWsStream", {"TaskId": task})}
+
+    drive = await begin()
+    async with vendor.session.ws_connect(drive["WssAddress"]) as socket:
+        await socket.send_json(start(drive))
+        await socket.send_bytes(b"\x00\x00")
+        await eventually(lambda: sandbox.drives[drive["DriveId"]].pcm)
+        await sandbox.clock.advance(60)
+        assert sandbox.app.tasks[drive["TaskId"]].running
+        await vendor.do("StopDigitalHumanStreamTask", {"TaskId": drive["TaskId"]})
+    await sandbox.clock.advance(1)
+    unheard = await begin()
+    await sandbox.clock.advance(31)
+    assert not sandbox.app.tasks[unheard["TaskId"]].running
 
 
 async def test_a_wrong_token_opens_nothing(vendor: VendorClient, drive: dict[str, str]) -> None:

@@ -124,6 +124,7 @@ class StreamTask:
     def speaks(self, drive: Drive, at: float) -> None:
         """The first sound of a drive has come."""
         if drive is self.current and drive.status is DriveStatus.QUEUED:
+            self._forget("idle")
             self._tell(drive, DriveStatus.DRIVING, at)
 
     def finish(self, drive: Drive, at: float, *, failed: bool = False) -> None:
@@ -140,13 +141,13 @@ class StreamTask:
 
     def _begin(self, drive: Drive, at: float) -> None:
         self.current = drive
+        if drive.waits_for_sound:  # the task idles on until it comes
+            self._tell(drive, DriveStatus.QUEUED, at)
+            return
         self._forget("idle")
         if drive.seconds is not None:
             self._later("drive", at + drive.seconds, lambda due: self.finish(drive, due))
-        if drive.waits_for_sound:
-            self._tell(drive, DriveStatus.QUEUED, at)
-        else:
-            self._tell(drive, DriveStatus.DRIVING, at)
+        self._tell(drive, DriveStatus.DRIVING, at)
 
     def _rest(self, at: float) -> None:
         if self.running:

@@ -26,13 +26,20 @@ CLOSE_CODES = {
 """How the sandbox closes the connection. The vendor documents no codes."""
 
 
+FORMATS = {"SampleRate": (16000, 24000), "Channel": (1, 2), "VoiceChannel": (0, 1, 2)}
+"""What Start may say about the sound, as far as the vendor's page prints it."""
+
+LARGEST_FRAME = 1 << 20
+"""Bytes of sound in one message: more than ten seconds."""
+
+
 class _Misuse(Exception):
     """What the sender did that it must not do."""
 
 
 async def feed(request: web.BaseRequest, apps: Mapping[int, App]) -> web.StreamResponse:
     """Take a connection for a drive and hold it until Stop, misuse, or the end of the drive."""
-    socket = web.WebSocketResponse(max_msg_size=1 << 20)
+    socket = web.WebSocketResponse(max_msg_size=4 * LARGEST_FRAME)  # large ones are told why, huge ones are not read
     await socket.prepare(request)
     query = request.rel_url.query
     drive = _find(apps, query.get("task", ""), query.get("token", ""))
@@ -81,6 +88,8 @@ async def _receive(socket: web.WebSocketResponse, drive: Drive) -> tuple[int, st
 def _take_sound(drive: Drive, data: bytes) -> None:
     if drive.start is None:
         raise _Misuse("audio came before Start")
+    if len(data) > LARGEST_FRAME:
+        raise _Misuse(f"a frame of {len(data)} bytes is too large; send up to {LARGEST_FRAME} at once")
     drive.pcm += data
     drive.frames += 1
     if drive.frames == 1:
@@ -112,13 +121,10 @@ def _obey(drive: Drive, text: str) -> bool:
 
 
 def _format(payload: dict[str, Any]) -> dict[str, Any]:
-    rate, channel, voice = payload.get("SampleRate"), payload.get("Channel"), payload.get("VoiceChannel")
-    if rate is not None and not (isinstance(rate, int) and 8000 <= rate <= 48000):
-        raise _Misuse("SampleRate must be a number of Hz, such as 16000 or 24000")
-    if channel not in {None, 1, 2}:
-        raise _Misuse("Channel must be 1 or 2")
-    if voice not in {None, 0, 1, 2}:
-        raise _Misuse("VoiceChannel must be 0, 1 or 2")
-    if voice and channel != 2:
+    for name, known in FORMATS.items():
+        value = payload.get(name)
+        if value is not None and (type(value) is not int or value not in known):
+            raise _Misuse(f"{name} must be {' or '.join(map(str, known))}")
+    if payload.get("VoiceChannel") and payload.get("Channel") != 2:
         raise _Misuse("VoiceChannel chooses between two channels: Channel must be 2")
     return payload

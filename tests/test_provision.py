@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -16,7 +17,7 @@ from provision_fixtures import *  # noqa: F403 - fixtures
 from provision_fixtures import content, ids, removed, rows, run, until
 from requests_made import llm, register, stream, talking, voice
 
-from zego_aigc import Action, Client, LocalLimiter, Quota
+from zego_aigc import Action, Client, LocalLimiter, Quota, VendorAdvice
 from zego_aigc.aiagent import (
     CreateAgentInstance,
     CreateDigitalHumanAgentInstance,
@@ -26,7 +27,7 @@ from zego_aigc.aiagent import (
 )
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
 from zego_aigc.errors import AlreadyExists, ConnectFailed, InvalidRequest, OutcomeUnknown, QuotaExceeded, ZegoError
-from zego_aigc.provisioning import Entry, Finished, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
+from zego_aigc.provisioning import Entry, Finished, Fleet, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
 from zego_aigc.provisioning.endings import ending_of
 from zego_aigc.provisioning.journal import read_journal
 from zego_aigc.provisioning.live import look
@@ -562,3 +563,16 @@ async def test_an_unknown_instance_is_waited_out_and_made_afresh_when_asked(
     outcomes, report = await run(client, [action], journal, on_unknown="wait")
     assert report.exit_status == 0
     assert ids(outcomes.values()) == set(sandbox.app.instances)
+
+
+async def test_the_vendors_advice_on_a_fleet_file_is_a_warning_with_its_place(
+    client: Client, journal: Path, tmp_path: Path
+) -> None:
+    body = voice("v").to_wire() | {"VAD": {"VoiceDetectConfig": {"SensitiveConfig": {"Level": 1, "MinSpeechDur": 5}}}}
+    entries = [{"Action": "RegisterAgent", "Body": {"AgentId": "guide"}}, {"Action": "CreateAgentInstance", "Body": body}]
+    file = tmp_path / "fleet.jsonl"
+    file.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    with pytest.warns(VendorAdvice, match=r"fleet.jsonl:2: .*Level is not 3"):
+        _, report = await run(client, Fleet(file), journal)
+    assert report.exit_status == 0
+    assert len(report.warnings) == 1

@@ -9,6 +9,7 @@ Every entry by itself, the entries among themselves, and the fleet against its j
 from __future__ import annotations
 
 import sqlite3
+import warnings
 from array import array
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ import anyio.lowlevel
 
 from zego_aigc import _checking
 from zego_aigc.actions import Action
-from zego_aigc.errors import InvalidRequest, Problem
+from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
 from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time, names
 from zego_aigc.provisioning.errors import MOST_PROBLEMS, InvalidFleet, JournalError
@@ -129,8 +130,10 @@ async def check(
     actions = await journal.ask_alone(
         lambda connection: dict(connection.execute("SELECT action, count(*) FROM plan GROUP BY action ORDER BY min(seq)"))
     )
-    warnings = [*advice, *await journal.ask_alone(lambda connection: list(_concerns(connection)))]
-    return Totals(actions, tuple(warnings))
+    for text in advice:
+        warnings.warn(text, VendorAdvice, stacklevel=1)
+    concerns = [*advice, *await journal.ask_alone(lambda connection: list(_concerns(connection)))]
+    return Totals(actions, tuple(concerns))
 
 
 # --- each entry --------------------------------------------------------------------------------------------------

@@ -185,6 +185,7 @@ async def test_data_of_ones_own_and_events_of_the_future_can_be_raised(sandbox: 
     assert bodies[0]["Data"] == {"UserId": "", "Round": 2**62, "Text": "hi"}
     assert bodies[1]["EventType"] == 9
     assert bodies[2]["Data"] == {"Mood": "glad"}
+    assert sandbox.emit("task", "task-1").body["Detail"] == {"Status": 3, "RoomId": "room", "StreamId": "stream"}
     with pytest.raises(ValueError, match="no instance is running"):
         sandbox.emit("ASRResult")
     with pytest.raises(ValueError, match="no stream task"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -74,6 +75,21 @@ async def test_a_question_is_thought_about_and_then_answered(sandbox: Sandbox, v
     ]
 
 
+async def test_each_round_tells_its_own_statuses(sandbox: Sandbox, vendor: VendorClient, identity: str) -> None:
+    first = await say(vendor, identity, "one")
+    second = await say(vendor, identity, "two", SamePriorityOption="Enqueue")
+    await sandbox.clock.advance(10)
+    assert events(sandbox, "AgentInstanceStatus", "AgentSpeakAction") == [
+        ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": first}),
+        ("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}),
+        ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": second}),
+        ("AgentSpeakAction", {"Action": "SPEAK_END"}),
+        ("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}),
+        ("AgentInstanceStatus", {"Status": "IDLE"}),
+        ("AgentSpeakAction", {"Action": "SPEAK_END"}),
+    ]
+
+
 async def test_callbacks_that_are_not_switched_on_do_not_come(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice()
@@ -104,6 +120,7 @@ async def test_a_user_who_speaks_is_heard_answered_and_cuts_the_agent(
     ]
     ((_, audio),) = events(sandbox, "UserAudioData")
     assert audio["SampleRate"] == 16000
+    assert len(base64.b64decode(audio["Audio"])) == 2 * 16000  # of 16 bits, and a second of them
     assert await messages(vendor, identity) == [("assistant", "a lon"), ("user", "stop it"), ("assistant", "Aha.")]
 
 

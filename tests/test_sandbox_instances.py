@@ -11,6 +11,7 @@ from sandbox_fixtures import sandbox, vendor
 from vendor_client import LLM, RTC, TTS, VendorClient, digital_human
 
 from zego_aigc.sandbox import Catalogue, Human, Sandbox
+from zego_aigc.sandbox.rooms import Presence
 
 __all__ = ["sandbox", "vendor"]
 
@@ -171,6 +172,18 @@ async def test_an_agent_user_id_in_use_kicks_the_earlier_instance(sandbox: Sandb
     assert await vendor.code("QueryAgentInstanceStatus", {"AgentInstanceId": first}) == 410001002
     await sandbox.clock.advance(1)
     assert list(sandbox.app.instances) == [second]
+
+
+async def test_an_agent_and_a_real_user_of_one_id_kick_each_other(sandbox: Sandbox, vendor: VendorClient) -> None:
+    rooms = sandbox.app.rooms
+    await vendor.agent()
+    rooms.join("elsewhere", "agent-1")
+    first = await vendor.voice()
+    assert rooms.presence("elsewhere", "agent-1") is Presence.ABSENT
+    rooms.leave("elsewhere", "agent-1")
+    assert list(sandbox.app.instances) == [first]
+    rooms.join("elsewhere", "agent-1", publishing=False)
+    assert ended(sandbox) == [(first, 1203)]
 
 
 # --- updates ---------------------------------------------------------------------------------------------------------

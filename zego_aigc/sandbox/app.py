@@ -14,7 +14,7 @@ from zego_aigc.actions import Service
 from zego_aigc.sandbox.assets import Catalogue
 from zego_aigc.sandbox.gate import RateWindow
 from zego_aigc.sandbox.refusal import Refusal
-from zego_aigc.sandbox.rooms import Rooms
+from zego_aigc.sandbox.rooms import Presence, Rooms
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.agents import Agent
@@ -268,6 +268,9 @@ class App:
 
     def _presence_changed(self, room_id: str, user_id: str) -> None:
         now = self.clock.now()
+        namesake = self.agent_user_ids.holder(user_id)
+        if namesake is not None and self.rooms.presence(room_id, user_id) is not Presence.ABSENT:
+            namesake.kick(now)
         for instance in self.instances.values():
             if instance.room_id == room_id and instance.user_id == user_id:
                 instance.watch(now)

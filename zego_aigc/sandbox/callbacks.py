@@ -60,14 +60,13 @@ class Delivery(msgspec.Struct, kw_only=True):
     attempts: list[Attempt] = msgspec.field(default_factory=list[Attempt])
 
     def to_json(self) -> dict[str, Any]:
-        """For the sandbox's page."""
+        """For the sandbox's page, which has no use for bodies."""
         return {
             "Event": self.event,
             "Url": self.url,
             "State": self.state,
             "About": self.lane,
             "Attempts": [{"Time": tried.time, "Status": tried.status, "Error": tried.error} for tried in self.attempts],
-            "Body": self.body,
         }
 
 

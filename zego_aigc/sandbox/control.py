@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc.aiagent import (
@@ -153,8 +154,8 @@ def _turn_is_over(instance: Instance, user_id: str, text: str, at: float, second
     return instance.conversation.heard(text, at)
 
 
-SILENCE: dict[str, str | int] = {"SampleRate": 16000, "Format": "pcm", "Audio": "A" * 1280}
-"""The beginning of what a user said, as UserAudioData carries it: 30 ms of 16-bit silence in base64."""
+SILENCE: dict[str, str | int] = {"SampleRate": 16000, "Format": "pcm", "Audio": base64.b64encode(bytes(32_000)).decode()}
+"""The beginning of what a user said, as UserAudioData carries it: a second of 16-bit silence."""
 
 
 def _addressed(app: App, instance_id: str) -> Instance:

@@ -126,6 +126,7 @@ class Conversation:
         self.traits = traits
         self.messages: list[Mapping[str, str]] = []
         self.status: str = "IDLE"
+        self._status_round: int | None = None
         self.round: int = 0
         """The latest round given out."""
         self.listening_round: int | None = None
@@ -292,16 +293,17 @@ class Conversation:
             self.messages.append({"Role": "user", "Content": utterance.question})
 
     def _become(self, status: str, round_: int | None, at: float) -> None:
-        before, self.status = self.status, status
-        if before == status:
+        if (status, round_) == (self.status, self._status_round):
             return
+        before, self.status, self._status_round = self.status, status, round_
         data: dict[str, Any] = {"Status": status}
         if round_ is not None:
             data["Round"] = round_
         self._notify("AgentInstanceStatus", data, at)
-        if "SPEAKING" in {before, status}:
-            action = "SPEAK_BEGIN" if status == "SPEAKING" else "SPEAK_END"
-            self._notify("AgentSpeakAction", {"Action": action}, at)
+        if before == "SPEAKING":
+            self._notify("AgentSpeakAction", {"Action": "SPEAK_END"}, at)
+        if status == "SPEAKING":
+            self._notify("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}, at)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

@@ -35,8 +35,9 @@ def _task_event(app: App, event_type: int, about: str | None, detail: Mapping[st
     if task is None and about is None:
         raise ValueError(f"there is no stream task: say which one EventType {event_type} is about")
     defaults: dict[str, Any] = {}
-    if event_type == 3 and task is not None:
-        defaults = {"Status": int(task.status), "RoomId": task.room_id, "StreamId": task.stream_id}
+    if event_type == 3:
+        status, room_id, stream_id = (task.status, task.room_id, task.stream_id) if task else (3, "room", "stream")
+        defaults = {"Status": int(status), "RoomId": room_id, "StreamId": stream_id}
     elif event_type == 4:
         drive = task.current if task else None
         defaults = {"DriveId": drive.drive_id if drive else app.uuid(), "Status": int(drive.status) if drive else 2}
@@ -65,7 +66,8 @@ def _defaults(event: str, user_id: str, round_: int, now: float) -> dict[str, An
         case "AgentInstanceCreated":
             return {"CreatedTimestamp": int(now * 1000)}
         case "AgentInstanceDeleted":
-            return {"Code": 0, "DeletedTimestamp": int(now * 1000)}
+            latencies = {"LLMTTFT": 200, "LLMTPS": 50.0, "TTSAudioFirstFrameTime": 200, "TotalCost": 400}
+            return {"Code": 0, "DeletedTimestamp": int(now * 1000), "LatencyData": latencies}
         case "AgentInstanceMetaInfo":
             return {"Round": round_, "MetaInfo": {}}
         case _:

@@ -111,10 +111,11 @@ class Instance:
     # --- its life ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Enter the account: kick who has the same user id, join the room in a moment, begin to idle."""
+        """Enter the account: kick whoever has the same user id, join the room in a moment, begin to idle."""
         app = self.app
         if (earlier := app.agent_user_ids.holder(self.agent_user_id)) is not None:
-            earlier.end(Ended.KICKED, self.created_at)
+            earlier.kick(self.created_at)
+        app.rooms.kick(self.agent_user_id)
         app.agent_user_ids.take(self.agent_user_id, self)
         # Voice instances are not refused for a stream id in use; the later one just fails to publish.
         publishes = app.stream_ids.take(self.agent_stream_id, self)
@@ -139,6 +140,10 @@ class Instance:
         else:
             self.closing = True
             self._later("closing", timeout, lambda due: self.end(Ended.DELETED, due), since=at)
+
+    def kick(self, at: float) -> None:
+        """Somebody else logs in under its user id."""
+        self.end(Ended.KICKED, at)
 
     def end(self, why: Ended, at: float) -> None:
         """Leave the account, and tell."""

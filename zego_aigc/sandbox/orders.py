@@ -98,7 +98,8 @@ async def _advance(sandbox: Sandbox, order: Advance) -> dict[str, Any]:
 
 
 async def _emit(sandbox: Sandbox, order: Emit) -> dict[str, Any]:
-    return emit(order.app(sandbox), order.event, order.about, order.data).to_json()
+    delivery = emit(order.app(sandbox), order.event, order.about, order.data)
+    return {**delivery.to_json(), "Body": delivery.body}
 
 
 async def _tell_fault(sandbox: Sandbox, order: TellFault) -> dict[str, Any]:

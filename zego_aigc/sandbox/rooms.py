@@ -38,6 +38,12 @@ class Rooms:
         """A real user leaves a room; agents made for that user begin to idle."""
         self._set(room_id, user_id, Presence.ABSENT)
 
+    def kick(self, user_id: str) -> None:
+        """A user has to leave every room: an agent logs in under the same id."""
+        for room_id, known in list(self._presence):
+            if known == user_id:
+                self.leave(room_id, user_id)
+
     def presence(self, room_id: str, user_id: str) -> Presence:
         """What was said last about a user in a room."""
         return self._presence.get((room_id, user_id), Presence.UNTOLD)

@@ -46,7 +46,7 @@ async def run_create(call: Call, pool: SessionPool, on_orphan: Callable[[Orphan]
             if not over.done():
                 over.set_result(None)
 
-    task: asyncio.Task[Response[Any]] = pool.spawn(run())
+    task: asyncio.Task[Response[Any]] = pool.spawn(run(), eager=True)
     try:
         await over
     except asyncio.CancelledError:

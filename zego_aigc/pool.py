@@ -180,11 +180,16 @@ class SessionPool:
                 touch.cancel()
             await asyncio.gather(*touches, return_exceptions=True)
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it."""
+    def spawn(self, work: Coroutine[Any, Any, Any], *, eager: bool = False) -> asyncio.Task[Any]:
+        """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it.
+
+        Args:
+            work: the coroutine.
+            eager: begin it now instead of in the event loop's next turn, where Python can (from 3.12 on).
+        """
         loop = asyncio.get_running_loop()
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(work, loop=loop, eager_start=True)  # begins now, not in the loop's next turn
+        if eager and sys.version_info >= (3, 12):
+            task = asyncio.Task(work, loop=loop, eager_start=True)
         else:
             task = loop.create_task(work)
         if not task.done():

@@ -28,7 +28,7 @@ def credentials() -> tuple[int, str] | None:
     """AppId and ServerSecret from the environment; None when neither is set.
 
     Raises:
-        ConfigurationError: only one of the variables is set, or ZEGO_APP_ID is not a number.
+        ConfigurationError: only one of the variables is set, or ZEGO_APP_ID is not the number of an app.
     """
     app_id = os.environ.get("ZEGO_APP_ID", "").strip()
     secret = os.environ.get("ZEGO_SERVER_SECRET", "").strip()
@@ -36,6 +36,6 @@ def credentials() -> tuple[int, str] | None:
         return None
     if not app_id or not secret:
         raise ConfigurationError(f"set {'ZEGO_SERVER_SECRET' if app_id else 'ZEGO_APP_ID'} as well, or neither of the two")
-    if not app_id.isdecimal():
-        raise ConfigurationError("ZEGO_APP_ID must be a number: the AppId from the ZEGOCLOUD console")
+    if not app_id.isdecimal() or not 0 < int(app_id) < 2**32:
+        raise ConfigurationError("ZEGO_APP_ID must be a number from 1 to 4294967295: the AppId from the ZEGOCLOUD console")
     return int(app_id), secret

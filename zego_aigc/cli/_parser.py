@@ -126,13 +126,16 @@ def _sandbox(commands: Commands) -> None:
         "_sandbox",
         "run a local stand-in of both services",
         "Run a local stand-in of both services until Ctrl-C. The first line is READY and its address. The account is that of "
-        "ZEGO_APP_ID and ZEGO_SERVER_SECRET; without them, one that is printed.",
+        "ZEGO_APP_ID and ZEGO_SERVER_SECRET, and callbacks are signed with ZEGO_CALLBACK_SECRET; what is not set is printed.",
     )
     command.add_argument(
-        "--port", type=int, default=0, metavar="N", help="where to listen on 127.0.0.1; a free one unless given"
+        "--port", type=_port, default=0, metavar="N", help="where to listen on 127.0.0.1; a free one unless given"
     )
     command.add_argument(
         "--quota", type=_count, default=10, metavar="N", help="instances of each kind that may live at once (10)"
+    )
+    command.add_argument(
+        "--callback-url", type=_web_address, metavar="URL", help="where callbacks go; the sandbox's page shows them in any case"
     )
 
 
@@ -180,6 +183,19 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError("must be 0 or more")
     return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError("must be 0 to 65535")
+    return number
+
+
+def _web_address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError("must begin with http:// or https://")
+    return text
 
 
 def _seconds(text: str) -> float:

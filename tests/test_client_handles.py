@@ -305,19 +305,24 @@ async def test_an_unknown_create_holds_its_place_until_it_expires(sandbox: Sandb
         assert quota.usage("agents").used == 0
 
 
+ENVELOPE: dict[str, Any] = {"app_id": 1, "nonce": "n", "signature": "s", "timestamp": 1}
+
+
 def created(instance_id: str, room_id: str, user_id: str | None) -> events.AgentInstanceCreated:
     data = events.AgentInstanceCreatedData(created_timestamp=1)
     return events.AgentInstanceCreated(
-        app_id=1, nonce="n", signature="s", timestamp=1, event="AgentInstanceCreated", agent_instance_id=instance_id, room_id=room_id,
-        agent_user_id=user_id, data=data,
-    )  # fmt: skip
+        event="AgentInstanceCreated",
+        agent_instance_id=instance_id,
+        room_id=room_id,
+        agent_user_id=user_id,
+        data=data,
+        **ENVELOPE,
+    )
 
 
 def deleted(instance_id: str) -> events.AgentInstanceDeleted:
     data = events.AgentInstanceDeletedData(code=1202)
-    return events.AgentInstanceDeleted(
-        app_id=1, nonce="n", signature="s", timestamp=1, event="AgentInstanceDeleted", agent_instance_id=instance_id, data=data
-    )
+    return events.AgentInstanceDeleted(event="AgentInstanceDeleted", agent_instance_id=instance_id, data=data, **ENVELOPE)
 
 
 async def test_a_callback_frees_the_place_of_an_instance_that_ended_by_itself(sandbox: Sandbox, client: Client) -> None:
@@ -350,8 +355,6 @@ async def test_a_callback_of_a_stream_task_frees_its_place_only_when_it_has_ende
     async with client.stream_task(stream()) as task:
         for status, left in ((3, 1), (4, 1), (5, 0)):
             detail = events.StreamTaskDetail(status=events.StreamTaskStatus(status), room_id="r", stream_id="s")
-            event = events.StreamTaskEvent(
-                app_id=1, nonce="n", signature="s", timestamp=1, event_type=3, task_id=task.id, detail=detail
-            )
+            event = events.StreamTaskEvent(event_type=3, task_id=task.id, detail=detail, **ENVELOPE)
             await client.observe(event)
             assert used(client, "streams") == left

@@ -131,9 +131,7 @@ def _sandbox(commands: Commands) -> None:
     command.add_argument(
         "--port", type=_port, default=0, metavar="N", help="where to listen on 127.0.0.1; a free one unless given"
     )
-    command.add_argument(
-        "--quota", type=_count, default=10, metavar="N", help="instances of each kind that may live at once (10)"
-    )
+    command.add_argument("--quota", type=_count, default=10, metavar="N", help="instances of a kind that may live at once (10)")
     command.add_argument(
         "--callback-url", type=_web_address, metavar="URL", help="where callbacks go; the sandbox's page shows them in any case"
     )

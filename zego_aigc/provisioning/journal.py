@@ -32,6 +32,7 @@ __all__ = ["Journal", "Row", "Target", "read_journal"]
 
 T = TypeVar("T")
 
+CACHE = 16_384  # KiB of the scratch database that stay in memory
 APPLICATION_ID = 0x5A474A4C  # "ZGJL" in the file's header
 SCHEMA: tuple[str, ...] = (
     """
@@ -150,6 +151,7 @@ class Journal:
             connection = sqlite3.connect("", check_same_thread=False, isolation_level=None, uri=True)
             try:
                 connection.execute("PRAGMA main.journal_mode=OFF")
+                connection.execute(f"PRAGMA main.cache_size=-{CACHE}")
                 _attach(connection, where, facts)
             except BaseException:
                 connection.close()

@@ -30,6 +30,7 @@ from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.placing import Placing
 from zego_aigc.provisioning.plan import Item
 from zego_aigc.provisioning.preflight import updated
+from zego_aigc.provisioning.reconcile import MARGIN
 from zego_aigc.quota import KIND_OF_ACTION, Hold
 
 if TYPE_CHECKING:
@@ -143,8 +144,6 @@ class Maker:
                 return made
 
     async def _call(self, item: Item, action: Action[Any], sending: Sending, hold: Hold | None, *, probing: bool) -> Made:
-        idle = idle_time(action)
-
         async def before_send(_: int) -> None:
             sending.leaves()
             await self._journal.intend(item.key, substitute=_substitute(item, action), now=time.time())
@@ -157,7 +156,7 @@ class Maker:
             raise
         except OutcomeUnknown as error:
             if hold is not None:
-                hold.unknown(expires_in=(idle or 0) + 60.0)
+                hold.unknown(expires_in=(idle_time(action) or 0) + MARGIN)
             return Made(action, "unknown", error=error, attempts=error.attempts)
         except BaseException as error:
             if hold is not None:

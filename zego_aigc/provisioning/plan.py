@@ -215,7 +215,9 @@ def _take(connection: sqlite3.Connection, where: str, values: Sequence[Any], ord
         f" WHERE {where} ORDER BY {order} LIMIT ?",
         (*values, most),
     ).fetchall()
-    connection.executemany("UPDATE plan SET state = 2 WHERE seq = ?", [(row[0],) for row in rows])
+    connection.execute(
+        "UPDATE plan SET state = 2 WHERE seq IN (SELECT value FROM json_each(?))", (str([row[0] for row in rows]),)
+    )
     return [Item(seq, key, _decoder(action).decode(body), *rest) for seq, key, action, body, *rest in rows]
 
 

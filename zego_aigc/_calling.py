@@ -234,6 +234,7 @@ class Call:
             return error
         except asyncio.CancelledError as error:
             failure = error
+            self.withhold()
             if not alarm.stop():
                 raise
             failure = late = self._timed_out()

@@ -20,7 +20,9 @@ def bars(tables: Sequence[Table]) -> str:
             continue
         ratio = list(table.columns).index("x aiohttp")
         rows = sorted((float(row[ratio] or 0), str(row[0])) for row in table.rows if row[ratio])
-        parts.append(f'<text class="title" x="0" y="{top + 14:.0f}">{escape(table.title)}</text>')
+        parts.append(
+            f'<text class="title" x="0" y="{top + 14:.0f}">{escape(table.title)}: CPU time, aiohttp = 1, logarithmic</text>'
+        )
         top += 28
         scale = (WIDTH - LABEL - 60) / math.log(max(2.0, rows[-1][0]) / 0.5)
         for value, name in rows:

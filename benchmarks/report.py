@@ -49,7 +49,7 @@ def machine() -> dict[str, Any]:
     """Where this was measured, and with what."""
     return {
         "python": platform.python_version(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }

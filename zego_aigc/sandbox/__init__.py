@@ -5,6 +5,16 @@
     async with Sandbox() as sandbox, sandbox.client() as client:
         await client.call(RegisterAgent(agent_id="guide"))
         assert sandbox.received(RegisterAgent)
+
+A call comes in through `server` and passes `gate` (common parameters, signature, rate), `faults` and `bodies` (the Action's
+own declaration). Then the function that `behaviour` has for its Action carries it out on an `app`, the account, or raises a
+`refusal`:
+
+- AI Agent: `agents`, `creating` and `talking` are the Actions; `instances`, `conversation` and `rooms` what lives.
+- Digital Human: `assets`, `streams` and `driving` are the Actions; `streams`, `drives` and `websocket` what lives.
+
+`clock` lets time pass for all that lives, `callbacks` sends what is told of it, and `recording` remembers the calls.
+`backstage` answers under ``/_sandbox/``; `orders` and `emitting` do what tests want done. `sandbox` holds it all together.
 """
 
 from __future__ import annotations

@@ -105,9 +105,7 @@ def _live(sandbox: Sandbox, most: int = 40) -> dict[str, Any]:
         "refused": [{**call.to_json(), "Advice": _advice(call.code)} for call in refused],
         "callbacks": [delivery.to_json() for delivery in list(sandbox.outbox.deliveries)[-most:]],
         "callbacksTotal": sandbox.outbox.total,
-        "faults": [
-            {"On": str(fault.situation), "Fault": fault.effect.verb.value, "Hits": fault.hits} for fault in sandbox.faults
-        ],
+        "faults": [fault.to_json() for fault in sandbox.faults],
     }
 
 

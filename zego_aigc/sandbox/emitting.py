@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zego_aigc.sandbox.control import SILENCE
+from zego_aigc.sandbox.talking import SILENCE
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App

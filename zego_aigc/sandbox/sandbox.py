@@ -13,12 +13,12 @@ from zego_aigc.sandbox.app import App, Settings
 from zego_aigc.sandbox.backstage import Backstage
 from zego_aigc.sandbox.callbacks import Delivery, Outbox
 from zego_aigc.sandbox.clock import Clock
-from zego_aigc.sandbox.control import user_speaks
 from zego_aigc.sandbox.emitting import emit
 from zego_aigc.sandbox.faults import Faults
 from zego_aigc.sandbox.recording import Recording
 from zego_aigc.sandbox.scope import Scope
 from zego_aigc.sandbox.server import Front
+from zego_aigc.sandbox.talking import user_speaks
 
 if TYPE_CHECKING:
     from types import TracebackType

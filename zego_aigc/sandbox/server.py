@@ -14,7 +14,7 @@ from aiohttp import web
 
 from zego_aigc._codes import RETURN_CODES
 from zego_aigc.actions import ACTIONS
-from zego_aigc.sandbox import agents, assets, control, driving, instances, streams
+from zego_aigc.sandbox import agents, assets, creating, driving, streams, talking
 from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.bodies import fields_in_query, read_action, read_json
 from zego_aigc.sandbox.faults import Effect, Faults, Verb
@@ -34,7 +34,7 @@ __all__ = ["Front"]
 LARGEST_BODY = 8 << 20
 """Bytes of a body that the sandbox still reads."""
 
-BEHAVIOUR_MODULES = (agents, assets, control, driving, instances, streams)
+BEHAVIOUR_MODULES = (agents, assets, creating, driving, streams, talking)
 """Importing them registers what carries out the Actions."""
 
 JSON = "application/json; charset=utf-8"

@@ -285,7 +285,7 @@ async def books_agree(schedule: list[tuple[str, int, int, int]], seed: int) -> N
     skipped = 0.0
     quota = Quota(agents=3, digital_humans=3, streams=3)
     pace = Pace(join=0, stream_start=0, stream_stop=0)
-    async with Sandbox(rate_limit=None, quota=3, pace=pace) as sandbox:
+    async with Sandbox(rate_limit=None, quota=None, pace=pace) as sandbox:
         limiter = LocalLimiter(limit=2, window=0.02, guard=0, clock=lambda: time.monotonic() + skipped)
         async with sandbox.client(limiter=limiter, quota=quota, on_orphan=orphans.append) as client:
             await client.call(register())

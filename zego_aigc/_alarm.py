@@ -22,7 +22,7 @@ class Alarms:
     __slots__ = ("_looking", "_set", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._set: set[Alarm] = set()
         self._looking = False
 
@@ -78,7 +78,7 @@ class Alarm:
         self._handle: asyncio.TimerHandle | None = None
         self._rang = False
         self._stopped: bool | None = None
-        self.when = 0.0
+        self.when: float = 0.0
         if seconds is not None:
             self.reset(seconds)
 

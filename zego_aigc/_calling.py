@@ -55,17 +55,17 @@ class Response(Generic[T]):
     __slots__ = ("_body", "attempts", "elapsed", "headers", "request_id", "result", "status")
 
     def __init__(self, result: T, request_id: str | None, answer: Answer | None, attempts: int, elapsed: float) -> None:
-        self.result = result
+        self.result: T = result
         """What ``client.call`` returns."""
-        self.request_id = request_id
+        self.request_id: str | None = request_id
         """The vendor's ``RequestId``; None when the work was found done by a look-up."""
-        self.status = answer.status if answer else 200
+        self.status: int = answer.status if answer else 200
         """The HTTP status."""
         self.headers: Mapping[str, str] = answer.headers if answer else {}
         """The answer's HTTP headers."""
-        self.attempts = attempts
+        self.attempts: int = attempts
         """How many times the request was sent or tried."""
-        self.elapsed = elapsed
+        self.elapsed: float = elapsed
         """Seconds from the call to its result, waiting included."""
         self._body = answer.body if answer else b"{}"
 

@@ -143,6 +143,7 @@ def test_every_problem_of_a_fleet_is_a_line_and_nothing_is_sent(sandbox: str, ca
         file.write("{broken\n")
     assert main(["provision", str(fleet), "--journal", "f.journal"]) == 2
     err = capsys.readouterr().err.splitlines()
+    assert err[0].startswith("bad.jsonl:2: Body.RTCConfig.StreamId: 'a' is taken by bad.jsonl:1")
     assert [line.split(": ")[0] for line in err[:-1]] == [f"bad.jsonl:{n}" for n in (2, 3, 4, 5, 6, 7)]
     assert err[-1] == "zego-aigc: 6 problems; nothing was sent"
     assert not Path("f.journal").exists()

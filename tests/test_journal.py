@@ -56,6 +56,15 @@ async def with_entries(path: Path) -> Journal:
     return journal
 
 
+def born(path: Path, begin: bytes | None) -> None:
+    """A file of these bytes, or one of SQLite without any tables."""
+    if begin is not None:
+        path.write_bytes(begin)
+        return
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
 def files(path: Path) -> list[str]:
     return sorted(found.name for found in path.parent.iterdir())
 
@@ -180,11 +189,7 @@ async def test_a_directory_and_a_place_that_is_not_there_are_named(tmp_path: Pat
 
 @pytest.mark.parametrize("begin", [b"", None])
 async def test_an_empty_file_and_one_that_was_killed_at_its_birth_are_begun_anew(path: Path, begin: bytes | None) -> None:
-    if begin is None:
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-    else:
-        path.write_bytes(begin)
+    born(path, begin)
     await (await with_entries(path)).close(LIMITER)
     assert len(statuses(path)) == 4
 

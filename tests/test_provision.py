@@ -437,12 +437,14 @@ async def test_names_that_must_be_unique_are_and_a_bot_is_no_real_user(client: C
     twin = talking("1", "a")
     clash = CreateAgentInstance.from_wire({**voice("5", "a").to_wire(), "UserId": "bot-1"})
     with pytest.raises(InvalidFleet) as caught:
-        await run(client, [register("a"), twin, twin, clash, stream("x"), Entry(stream("x"), "another")], journal)
+        fleet = [register("a"), twin, twin, clash, stream("x"), Entry(stream("x"), "another"), Entry(register("a"), "b")]
+        await run(client, fleet, journal)
     assert {(p.path, p.rule) for p in caught.value.problems} == {
         ("entry 2: RTC.AgentUserId", "unique"),
         ("entry 3: RTC.AgentStreamId", "unique"),
         ("entry 3: RTC.AgentUserId", "unique"),
         ("entry 6: RTCConfig.StreamId", "unique"),
+        ("entry 7: AgentId", "unique"),
     }
 
 

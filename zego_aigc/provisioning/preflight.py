@@ -8,6 +8,7 @@ Every entry by itself, the entries among themselves, and the fleet against its j
 # (entries are what callers give us, until they have been checked)
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import warnings
 from array import array
@@ -117,7 +118,7 @@ async def check(
         raise InvalidFleet([Problem("", "empty", f"{_name(entries)} holds no entries")])
     sound = not findings.count
     await journal.ask_alone(plan.close_intake)
-    for seq, place, problem in await journal.ask_alone(lambda connection: list(_relations(connection, sound=sound))):
+    for seq, place, problem in await journal.ask_alone(partial(_some_relations, sound=sound)):
         findings.add(seq, place, problem)
     findings.raise_if_any()
     if not extend and await journal.ask_alone(_is_another_fleet):
@@ -179,12 +180,17 @@ def _located(given: object, seq: int) -> Located:
         case Located():
             return given
         case Entry():
-            return Located(f"entry {seq}", given)
+            return Located(_place(seq), given)
         case Action():
-            return Located(f"entry {seq}", Entry(given))
+            return Located(_place(seq), Entry(given))
         case _:
             problem = Problem("", "type", f"must be an Action or an Entry, not a {type(given).__name__}")
-            return Located(f"entry {seq}", None, (problem,))
+            return Located(_place(seq), None, (problem,))
+
+
+def _place(seq: int) -> str:
+    """The place of an entry that comes from no file."""
+    return f"entry {seq}"
 
 
 def _planned(
@@ -237,6 +243,10 @@ def _name(entries: object) -> str:
 _LIVE = "('sent', 'made', 'done', 'unknown')"
 
 
+def _some_relations(connection: sqlite3.Connection, *, sound: bool) -> list[tuple[int, str, Problem]]:
+    return list(itertools.islice(_relations(connection, sound=sound), 2 * MOST_PROBLEMS))
+
+
 def _relations(connection: sqlite3.Connection, *, sound: bool) -> Iterator[tuple[int, str, Problem]]:
     yield from _duplicates(connection)
     yield from _real_users(connection)
@@ -246,49 +256,62 @@ def _relations(connection: sqlite3.Connection, *, sound: bool) -> Iterator[tuple
         yield from _circles(connection)
 
 
-_PATHS = {
-    ("stream_id", "CreateDigitalHumanStreamTask"): "RTCConfig.StreamId",
-    ("stream_id", ""): "RTC.AgentStreamId",
-    ("agent_user_id", ""): "RTC.AgentUserId",
-    ("key", "RegisterAgent"): "AgentId",
-    ("key", ""): "Key",
-}
+class _Column(NamedTuple):
+    """A name that must be unique."""
+
+    name: str
+    where: str = "{table}.{name} IS NOT NULL"
+
+    def of(self, table: str) -> str:
+        """The condition under which a row has such a name."""
+        return self.where.format(table=table, name=self.name)
 
 
-def _path(column: str, action: str) -> str:
-    return _PATHS.get((column, action)) or _PATHS[column, ""]
+_UNIQUE = (
+    _Column("stream_id"),
+    _Column("agent_user_id"),
+    _Column("agent_id", "{table}.action = 'RegisterAgent'"),
+    _Column("key"),
+)
+
+
+def _path(column: str, action: str, seq: int, place: str) -> str:
+    """Where a name stands in an entry; in a file, the request is the entry's Body."""
+    if column == "key":
+        return "Key"
+    path = {"stream_id": "RTC.AgentStreamId", "agent_user_id": "RTC.AgentUserId", "agent_id": "AgentId"}[column]
+    if action == "CreateDigitalHumanStreamTask":
+        path = "RTCConfig.StreamId"
+    return path if place == _place(seq) else f"Body.{path}"
 
 
 def _duplicates(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
     told: set[int] = set()
-    for column in ("stream_id", "agent_user_id", "key"):
+    for column in _UNIQUE:
+        name = column.name
         rows = connection.execute(
-            f"SELECT plan.seq, plan.place, plan.action, plan.{column}, first.place FROM"
-            f" (SELECT {column} AS value, min(seq) AS seq FROM plan WHERE {column} IS NOT NULL"
-            f"  GROUP BY {column} HAVING count(*) > 1) AS twice"
-            f" JOIN plan ON plan.{column} = twice.value AND plan.seq > twice.seq"
+            f"SELECT plan.seq, plan.place, plan.action, plan.{name}, first.place FROM"
+            f" (SELECT {name} AS value, min(seq) AS seq FROM plan WHERE {column.of('plan')}"
+            f"  GROUP BY {name} HAVING count(*) > 1) AS twice"
+            f" JOIN plan ON plan.{name} = twice.value AND plan.seq > twice.seq AND {column.of('plan')}"
             " JOIN plan AS first ON first.seq = twice.seq ORDER BY plan.seq"
         )
         for seq, place, action, value, first in rows:
-            if column == "key" and seq in told:
+            if name == "key" and seq in told:
                 continue  # the default key is made of the name that was just told
             told.add(seq)
-            yield seq, place, Problem(_path(column, action), "unique", f"{value!r} is taken by {first}: each must have its own")
+            path = _path(name, action, seq, place)
+            yield seq, place, Problem(path, "unique", f"{value!r} is taken by {first}: each must have its own")
 
 
 def _real_users(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
     rows = connection.execute(
-        "SELECT seq, place, agent_user_id FROM plan WHERE agent_user_id IN (SELECT user_id FROM plan WHERE user_id IS NOT NULL)"
-        " ORDER BY seq"
+        "SELECT seq, place, action, agent_user_id FROM plan"
+        " WHERE agent_user_id IN (SELECT user_id FROM plan WHERE user_id IS NOT NULL) ORDER BY seq"
     )
-    for seq, place, value in rows:
-        yield (
-            seq,
-            place,
-            Problem(
-                "RTC.AgentUserId", "unique", f"{value!r} is the UserId of a real user, who would be thrown out of the room"
-            ),
-        )
+    for seq, place, action, value in rows:
+        message = f"{value!r} is the UserId of a real user, who would be thrown out of the room"
+        yield seq, place, Problem(_path("agent_user_id", action, seq, place), "unique", message)
 
 
 def _against_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
@@ -299,23 +322,19 @@ def _against_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, str,
     )
     for seq, place, key, status in rows:
         done = "was done" if status == "done" else "may have been done"
-        yield (
-            seq,
-            place,
-            Problem(
-                "",
-                "changed",
-                f"{key!r} {done} with another spec, as the journal says: give the new one a Key of its own, or tear down first",
-            ),
-        )
-    for column in ("stream_id", "agent_user_id"):
+        message = f"{key!r} {done} with another spec, as the journal says: give the new one its own Key, or tear down first"
+        yield seq, place, Problem("", "changed", message)
+    for column in _UNIQUE[:-1]:
+        name = column.name
         rows = connection.execute(
-            f"SELECT plan.seq, plan.place, plan.action, plan.{column}, entries.key FROM journal.entries AS entries"
-            f" JOIN plan ON plan.{column} = entries.{column} AND plan.key <> entries.key"
+            f"SELECT plan.seq, plan.place, plan.action, plan.{name}, entries.key FROM journal.entries AS entries"
+            f" JOIN plan ON plan.{name} = entries.{name} AND plan.key <> entries.key"
+            f" AND {column.of('plan')} AND {column.of('entries')}"
             f" WHERE entries.status IN {_LIVE} ORDER BY plan.seq"
         )
         for seq, place, action, value, key in rows:
-            yield seq, place, Problem(_path(column, action), "unique", f"{value!r} is taken by {key!r}, as the journal says")
+            path = _path(name, action, seq, place)
+            yield seq, place, Problem(path, "unique", f"{value!r} is taken by {key!r}, as the journal says")
 
 
 def _missing_keys(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
@@ -382,7 +401,8 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings,
             if agent_id not in there:
                 more = f" ({users - 1} more entries do, too)" if users > 1 else ""
                 message = f"refers to the agent {agent_id!r}, which neither this fleet registers nor the service has{more}"
-                findings.add(seq, place, Problem("AgentId", "agent", message))
+                path = "AgentId" if place == _place(seq) else "Body.AgentId"
+                findings.add(seq, place, Problem(path, "agent", message))
 
 
 def _foreign_agents(connection: sqlite3.Connection, at: int) -> list[tuple[str, int, str, int]]:

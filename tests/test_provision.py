@@ -436,8 +436,8 @@ async def test_agents_that_nobody_registered_are_found_before_anything_is_made(
 async def test_names_that_must_be_unique_are_and_a_bot_is_no_real_user(client: Client, journal: Path) -> None:
     twin = talking("1", "a")
     clash = CreateAgentInstance.from_wire({**voice("5", "a").to_wire(), "UserId": "bot-1"})
+    fleet = [register("a"), twin, twin, clash, stream("x"), Entry(stream("x"), "another"), Entry(register("a"), "b")]
     with pytest.raises(InvalidFleet) as caught:
-        fleet = [register("a"), twin, twin, clash, stream("x"), Entry(stream("x"), "another"), Entry(register("a"), "b")]
         await run(client, fleet, journal)
     assert {(p.path, p.rule) for p in caught.value.problems} == {
         ("entry 2: RTC.AgentUserId", "unique"),

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _teardown(options: argparse.Namespace) -> int:
-    from zego_aigc.provisioning.teardown import Teardown
+    from zego_aigc.provisioning.removal import Teardown
 
     async with client_from_environment() as client:
         operation = Teardown(client, options.journal)

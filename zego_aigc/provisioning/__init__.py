@@ -6,8 +6,8 @@ from zego_aigc.provisioning.entry import Entry
 from zego_aigc.provisioning.errors import InvalidFleet, JournalBusy, JournalError, NotTried, StreamFailed
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report, Started, Warned
 from zego_aigc.provisioning.fleet import Fleet, FleetUnreadable
+from zego_aigc.provisioning.removal import Teardown, teardown
 from zego_aigc.provisioning.run import Provisioning, provision
-from zego_aigc.provisioning.teardown import Teardown, teardown
 
 __all__ = [
     "Entry",

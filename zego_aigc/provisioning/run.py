@@ -26,8 +26,8 @@ from zego_aigc.provisioning.placing import Placing, QuotaClosed
 from zego_aigc.provisioning.plan import Item
 from zego_aigc.provisioning.preflight import Entries
 from zego_aigc.provisioning.reconcile import Remedy, due, remedy
+from zego_aigc.provisioning.removal import Removal
 from zego_aigc.provisioning.streaming import Streams, could_not_ask
-from zego_aigc.provisioning.teardown import Removal
 from zego_aigc.quota import KIND_OF_ACTION, Quota
 
 if TYPE_CHECKING:

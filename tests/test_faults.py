@@ -103,8 +103,8 @@ FAULTS: dict[str, Callable[[Situation], object]] = {
     "oversize": lambda calls: calls.oversize(16 << 20),
 }
 
-PATIENCE = Patience(tries=3, first_pause=0.005, longest_pause=0.05, attempt=0.25, settle=0.02)
-DEADLINE = 1.2
+PATIENCE = Patience(tries=3, first_pause=0.005, longest_pause=0.05, attempt=0.35, settle=0.02)
+DEADLINE = 1.6
 """Seconds: above what three attempts without an answer take."""
 
 

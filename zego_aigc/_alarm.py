@@ -1,12 +1,13 @@
 """Deadlines for the path that every call takes: :func:`asyncio.timeout` at a fraction of its cost.
 
-A timer of the event loop for each call is among the dearest things that a call does. Here one timer serves all calls that
-are under way: it looks every :data:`TICK` whose time is up, and rests when there is none.
+A timer of the event loop for each call is among the dearest things that a call does, and hardly any ever rings. Here the alarms
+that fall into the same :data:`TICK` share one, which rings at its end. Nothing is looked through, however many calls wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 
 __all__ = ["TICK", "Alarm", "Alarms"]
 
@@ -19,32 +20,25 @@ COARSE = 0.5
 class Alarms:
     """The alarms of one event loop."""
 
-    __slots__ = ("_looking", "_set", "loop")
+    __slots__ = ("_sharing", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
-        self._set: set[Alarm] = set()
-        self._looking = False
+        self._sharing: dict[int, set[Alarm]] = {}
 
-    def add(self, alarm: Alarm) -> None:
-        """Let an alarm ring when its time is up."""
-        self._set.add(alarm)
-        if not self._looking:
-            self._looking = True
-            self.loop.call_later(TICK, self._look)
+    def add(self, alarm: Alarm, seconds: float) -> set[Alarm]:
+        """Let an alarm ring in so many seconds, together with the others of the set that is returned."""
+        tick = math.ceil((self.loop.time() + seconds) / TICK)
+        sharing = self._sharing.get(tick)
+        if sharing is None:
+            sharing = self._sharing[tick] = set()
+            self.loop.call_at(tick * TICK, self._ring, tick)
+        sharing.add(alarm)
+        return sharing
 
-    def remove(self, alarm: Alarm) -> None:
-        """Forget an alarm."""
-        self._set.discard(alarm)
-
-    def _look(self) -> None:
-        now = self.loop.time()
-        for alarm in [alarm for alarm in self._set if alarm.when <= now]:
-            self._set.discard(alarm)
+    def _ring(self, tick: int) -> None:
+        for alarm in self._sharing.pop(tick):
             alarm.ring()
-        self._looking = bool(self._set)
-        if self._looking:
-            self.loop.call_later(TICK, self._look)
 
 
 class Alarm:
@@ -67,7 +61,7 @@ class Alarm:
         seconds: from now until it rings; None to set it later.
     """
 
-    __slots__ = ("_alarms", "_cancelling", "_handle", "_rang", "_stopped", "_task", "when")
+    __slots__ = ("_alarms", "_cancelling", "_handle", "_rang", "_sharing", "_stopped", "_task")
 
     def __init__(self, alarms: Alarms, seconds: float | None) -> None:
         task = asyncio.current_task(alarms.loop)
@@ -75,10 +69,10 @@ class Alarm:
         self._alarms = alarms
         self._task = task
         self._cancelling = task.cancelling()
-        self._handle: asyncio.TimerHandle | None = None
+        self._sharing: set[Alarm] | None = None  # with whom it shares a timer
+        self._handle: asyncio.TimerHandle | None = None  # or its own
         self._rang = False
         self._stopped: bool | None = None
-        self.when: float = 0.0
         if seconds is not None:
             self.reset(seconds)
 
@@ -86,16 +80,11 @@ class Alarm:
         """Let it ring in so many seconds instead. One that has rung stays so."""
         if self._rang:
             return
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        alarms = self._alarms
+        self._forget()
         if seconds >= COARSE:
-            self.when = alarms.loop.time() + seconds
-            alarms.add(self)
+            self._sharing = self._alarms.add(self, seconds)
         else:
-            alarms.remove(self)
-            self._handle = alarms.loop.call_later(seconds, self.ring)
+            self._handle = self._alarms.loop.call_later(seconds, self.ring)
 
     def stop(self) -> bool:
         """Switch it off.
@@ -104,10 +93,7 @@ class Alarm:
             whether it rang and is the only reason for which the task is being cancelled.
         """
         if self._stopped is None:
-            if self._handle is not None:
-                self._handle.cancel()
-            else:
-                self._alarms.remove(self)
+            self._forget()
             # Takes its own cancellation back, as asyncio.timeout() does: what is left is somebody else's.
             self._stopped = self._rang and self._task.uncancel() <= self._cancelling
         return self._stopped
@@ -116,3 +102,11 @@ class Alarm:
         """Its time is up."""
         self._rang = True
         self._task.cancel()
+
+    def _forget(self) -> None:
+        if self._sharing is not None:
+            self._sharing.discard(self)
+            self._sharing = None
+        elif self._handle is not None:
+            self._handle.cancel()
+            self._handle = None

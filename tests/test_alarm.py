@@ -1,0 +1,111 @@
+"""Alarms that share timers, on a loop whose time is simulated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_time import SimulatedLoop
+
+from zego_aigc._alarm import COARSE, TICK, Alarm, Alarms
+
+
+@pytest.fixture
+def loop() -> Iterator[SimulatedLoop]:
+    loop = SimulatedLoop()
+    yield loop
+    loop.close()
+
+
+async def overstay(alarms: Alarms, seconds: float) -> float:
+    """Wait for ever; returns when an alarm ended that."""
+    alarm = Alarm(alarms, seconds)
+    try:
+        await alarms.loop.create_future()
+    except asyncio.CancelledError:
+        if not alarm.stop():
+            raise
+    finally:
+        alarm.stop()
+    return alarms.loop.time()
+
+
+@settings(deadline=None)
+@given(st.floats(0, 100), st.floats(0.001, 100))
+def test_an_alarm_never_rings_early_and_at_most_a_tick_late(start: float, seconds: float) -> None:
+    loop = SimulatedLoop()
+    loop.now = start
+    try:
+        ended = loop.run_until_complete(overstay(Alarms(loop), seconds))
+    finally:
+        loop.close()
+    late = ended - (start + seconds)
+    assert -1e-9 <= late <= (TICK if seconds >= COARSE else 0.0) + 1e-9
+
+
+def test_alarms_of_one_tick_share_a_timer_and_nothing_runs_meanwhile(loop: SimulatedLoop) -> None:
+    alarms = Alarms(loop)
+
+    async def many() -> None:
+        before = loop.timers
+        for _ in range(1000):
+            Alarm(alarms, 30.0).stop()
+        assert loop.timers - before == 1
+        await asyncio.gather(*(overstay(alarms, 30.0) for _ in range(1000)))
+        assert loop.timers - before == 1
+
+    loop.run_until_complete(many())
+
+
+def test_one_that_is_stopped_in_time_does_not_ring(loop: SimulatedLoop) -> None:
+    alarms = Alarms(loop)
+
+    async def work() -> str:
+        for seconds in (0.1, 30.0):
+            alarm = Alarm(alarms, seconds)
+            await asyncio.sleep(seconds / 2)
+            assert not alarm.stop()
+        await asyncio.sleep(60.0)
+        return "not cancelled"
+
+    assert loop.run_until_complete(work())
+
+
+def test_a_cancellation_from_outside_is_not_taken_for_the_alarm(loop: SimulatedLoop) -> None:
+    task = loop.create_task(overstay(Alarms(loop), 30.0))
+    loop.settle()
+    task.cancel()
+    loop.settle()
+    assert task.cancelled()
+
+
+def test_a_cancellation_that_comes_with_the_alarm_goes_on(loop: SimulatedLoop) -> None:
+    alarms = Alarms(loop)
+    task = loop.create_task(overstay(alarms, 30.0))
+    loop.settle()
+    loop.call_at(loop.now + 30.0, task.cancel)
+    loop.now += 30.0 + TICK  # both fall due in the same turn of the loop
+    loop.settle()
+    assert task.cancelled()
+
+
+def test_an_alarm_may_be_set_late_and_again(loop: SimulatedLoop) -> None:
+    alarms = Alarms(loop)
+
+    async def work() -> float:
+        alarm = Alarm(alarms, None)
+        try:
+            await asyncio.sleep(100)
+            for seconds, pause in ((0.3, 0.2), (30.0, 10.0), (0.3, 10.0)):
+                alarm.reset(seconds)
+                await asyncio.sleep(pause)
+        except asyncio.CancelledError:
+            assert alarm.stop()
+            alarm.reset(1.0)  # has rung, and stays so
+        await asyncio.sleep(50)
+        return loop.time() - 50
+
+    assert loop.run_until_complete(work()) == pytest.approx(1000 + 100 + 0.2 + 10.0 + 0.3)

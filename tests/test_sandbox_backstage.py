@@ -216,6 +216,7 @@ async def test_another_program_can_change_an_account_and_say_who_is_where(sandbo
     assert await order(vendor, "/_sandbox/app", changes) == (200, {"AppId": sandbox.app_id})
     assert (sandbox.app.callback_url, sandbox.app.callback_secret) == ("http://127.0.0.1:9/", "c")
     assert (sandbox.app.quotas.streams, sandbox.app.rate_limit) == (1, 5)
+    assert (await order(vendor, "/_sandbox/app", {"RateLimit": -1}))[0] == 400
     await order(vendor, "/_sandbox/app", {"CallbackUrl": None, "RateLimit": None})
     assert (sandbox.app.callback_url, sandbox.app.quotas.agents, sandbox.app.rate_limit) == (None, 1, None)
     await vendor.agent()

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 import aiohttp
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from vendor_client import VendorClient, digital_human
 from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import ListAgents, RegisterAgent
 from zego_aigc.digitalhuman import TaskStatus
-from zego_aigc.errors import AuthenticationError
+from zego_aigc.errors import AuthenticationError, ConfigurationError
 from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Quotas, Sandbox, serve
 from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.callbacks import Outbox
@@ -98,10 +99,27 @@ def test_an_app_id_has_32_bits(app_id: int) -> None:
         Sandbox(app_id=app_id)
 
 
+@pytest.mark.parametrize("wrong", [{"quota": -1}, {"quota": "3"}, {"quota": {"streams": -1}}, {"rate_limit": -1}])
+def test_a_setting_that_cannot_be_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be a number from 0 on, or None"):
+        Sandbox(**wrong)
+
+
+def test_under_trio_it_says_that_it_runs_on_asyncio() -> None:
+    pytest.importorskip("trio")
+
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="runs on asyncio, not under trio"):
+            async with Sandbox():
+                pass
+
+    anyio.run(main, backend="trio")
+
+
 def test_a_setting_that_there_is_not_is_named() -> None:
-    settings: dict[str, Any] = {"qouta": 3}
+    misspelt: dict[str, Any] = {"qouta": 3}
     with pytest.raises(TypeError, match=r"no setting is called qouta; there are callback_secret, .*quota"):
-        Sandbox(**settings)
+        Sandbox(**misspelt)
 
 
 async def test_the_command_line_serves_until_it_is_cancelled() -> None:

@@ -45,6 +45,10 @@ class Quotas(msgspec.Struct, kw_only=True):
     streams: int | None = 10
     """Digital human stream tasks."""
 
+    def __post_init__(self) -> None:
+        for kind in self.__struct_fields__:
+            _check_count(kind, getattr(self, kind))
+
 
 class Pace(msgspec.Struct, kw_only=True):
     """How long things take, in seconds on the sandbox's clock."""
@@ -130,7 +134,7 @@ class App:
 
     Raises:
         TypeError: for a setting that there is not.
-        ValueError: for an `app_id` out of range.
+        ValueError: for an `app_id`, a quota or a limit that cannot be.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class App:
         self.server_secret = server_secret
         self.quotas: Quotas = _quotas(settings.get("quota", 10))
         self.rate_limit: int | None = settings.get("rate_limit", 10)
+        _check_count("rate_limit", self.rate_limit)
         self.rate_window: float = settings.get("rate_window", 1.0)
         self.rate_limits: dict[str, int | None] = {}
         """Limits of single Actions that differ, by Action name."""
@@ -282,6 +287,11 @@ def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:
     if isinstance(quota, Mapping):
         return Quotas(**quota)
     return Quotas(agents=quota, digital_humans=quota, streams=quota)
+
+
+def _check_count(name: str, count: Any) -> None:
+    if count is not None and not (isinstance(count, int) and count >= 0):
+        raise ValueError(f"{name} must be a number from 0 on, or None for no bound, not {count!r}")
 
 
 def _answer(question: Question) -> str:

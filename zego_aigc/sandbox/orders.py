@@ -7,7 +7,7 @@ vendor's casing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.sandbox import Sandbox
 
 __all__ = ["ORDERS", "BadOrder", "carry_out"]
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 FAULT_WORDS = (*(verb.value for verb in Verb), "redirect")
 
@@ -72,8 +74,8 @@ class ChangeApp(Order):
 
     callback_url: str | msgspec.UnsetType | None = msgspec.UNSET
     callback_secret: str | msgspec.UnsetType = msgspec.UNSET
-    quota: int | msgspec.UnsetType | None = msgspec.UNSET
-    rate_limit: int | msgspec.UnsetType | None = msgspec.UNSET
+    quota: Count | msgspec.UnsetType | None = msgspec.UNSET
+    rate_limit: Count | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Presence(Order):

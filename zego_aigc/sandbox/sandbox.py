@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from aiohttp import web
 
+from zego_aigc.errors import ConfigurationError
 from zego_aigc.sandbox.app import App, Settings
 from zego_aigc.sandbox.backstage import Backstage
 from zego_aigc.sandbox.callbacks import Delivery, Outbox
@@ -153,6 +154,13 @@ class Sandbox:
         await self.outbox.settled()
 
     async def __aenter__(self) -> Self:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "the sandbox runs on asyncio, not under trio; in suites of anyio's plugin, "
+                "have a fixture anyio_backend return 'asyncio'"
+            ) from None
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.outbox.close)
             await self._scope.open()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from zego_aigc.client import Client
     from zego_aigc.limiter import Limiter, LocalLimiter, Permit
     from zego_aigc.pool import SessionPool
+    from zego_aigc.provisioning import Entry, provision, teardown
     from zego_aigc.quota import Quota
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "ConnectFailed",
+    "Entry",
     "InvalidRequest",
     "Limiter",
     "LocalLimiter",
@@ -79,16 +81,21 @@ __all__ = [
     "aiagent",
     "digitalhuman",
     "errors",
+    "provision",
+    "teardown",
 ]
 
 _LATE = {
     "Client": "zego_aigc.client",
+    "Entry": "zego_aigc.provisioning",
     "Limiter": "zego_aigc.limiter",
     "LocalLimiter": "zego_aigc.limiter",
     "Orphan": "zego_aigc._creating",
     "Permit": "zego_aigc.limiter",
     "Quota": "zego_aigc.quota",
     "SessionPool": "zego_aigc.pool",
+    "provision": "zego_aigc.provisioning",
+    "teardown": "zego_aigc.provisioning",
 }
 """Names that are imported when they are first used, and where they come from."""
 

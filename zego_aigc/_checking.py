@@ -29,7 +29,7 @@ from zego_aigc.errors import ConfigurationError, InvalidRequest, Problem, Vendor
 if TYPE_CHECKING:
     from zego_aigc._constraints import Number, Text
 
-__all__ = ["check", "encode", "examine", "from_wire", "to_wire"]
+__all__ = ["check", "encode", "examine", "from_wire", "quick_check", "to_wire"]
 
 WireT = TypeVar("WireT", bound=Wire)
 
@@ -58,7 +58,7 @@ def encode(action: Wire) -> bytes:
     Raises:
         InvalidRequest: with every problem of the request.
     """
-    if _quick_check(type(action))(action):
+    if quick_check(type(action))(action):
         try:
             return _encoder.encode(action)
         except (TypeError, ValueError, RecursionError):
@@ -386,7 +386,7 @@ def _did_you_mean(key: str, names: set[str]) -> str:
 
 
 @functools.cache
-def _quick_check(cls: type[Wire]) -> Callable[[Any], bool]:
+def quick_check(cls: type[Wire]) -> Callable[[Any], bool]:
     """A function that says whether a struct is sound, has no ``extra`` and calls for no advice.
 
     Written out as straight-line Python and compiled once per class: a walk over the specs costs ten times as much.
@@ -451,7 +451,7 @@ class _Source:
                 yield f"{v} is not True and {v} is not False"
             case Kind.OBJECT:
                 yield f"{v}.__class__ is not {self.name(spec.struct)}"
-                yield f"not {self.name(_quick_check(spec.struct))}({v})"
+                yield f"not {self.name(quick_check(spec.struct))}({v})"
             case Kind.LIST:
                 yield f"{v}.__class__ is not list and {v}.__class__ is not tuple"
                 if spec.items is not None:

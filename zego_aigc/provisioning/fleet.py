@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zego_aigc._checking import _quick_check, examine  # pyright: ignore[reportPrivateUsage]
+from zego_aigc._checking import examine, quick_check
 from zego_aigc.actions import ACTIONS, Action, Repeat
 from zego_aigc.errors import Problem, ZegoError
 from zego_aigc.provisioning.entry import Entry
@@ -253,7 +253,7 @@ def _sound(cls: type[Action[Any]], body: Mapping[str, Any]) -> Action[Any] | Non
         known = msgspec.to_builtins(action) == body  # else something was not known, or was null
     except (msgspec.ValidationError, TypeError, RecursionError):
         return None
-    return action if known and _quick_check(cls)(action) else None
+    return action if known and quick_check(cls)(action) else None
 
 
 def problems_of_action(cls: type[Action[Any]]) -> Problem | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import textwrap
+import weakref
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -239,6 +241,17 @@ async def test_no_warnings_about_unclosed_sessions(sandbox: Sandbox, use: str) -
     """
     run = await anyio.run_process([sys.executable, "-c", textwrap.dedent(program)], check=False)
     assert (run.returncode, run.stderr) == (0, b"")
+
+
+def test_a_client_that_is_forgotten_is_freed_at_once() -> None:
+    client = Client(1, "s")
+    pool = weakref.ref(client.pool)
+    gc.disable()  # what counts is that no cycle keeps it
+    try:
+        del client
+        assert pool() is None
+    finally:
+        gc.enable()
 
 
 # --- sharing

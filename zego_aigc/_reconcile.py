@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zego_aigc._calling import Call, LookUp, Response
@@ -30,7 +29,6 @@ from zego_aigc.errors import (
 if TYPE_CHECKING:
     from zego_aigc.actions import Action
     from zego_aigc.client import Client
-    from zego_aigc.pool import SessionPool
 
 __all__ = ["Reconciler"]
 
@@ -43,7 +41,7 @@ class Reconciler:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._tasks = _Shared(client.pool, self._query_tasks)
+        self._tasks = _TaskList(client)
 
     def look_up_for(self, action: Action[Any]) -> LookUp | None:
         """The look-up for an Action; None where there is none."""
@@ -112,9 +110,6 @@ class Reconciler:
             await asyncio.sleep(settle)
         return None
 
-    async def _query_tasks(self, departing: Callable[[int], Awaitable[None]]) -> Response[Any]:
-        return await self._client.call_with_response(QueryDigitalHumanStreamTasks(), before_send=departing)
-
 
 class _Holder(NamedTuple):
     """A running stream task."""
@@ -127,18 +122,17 @@ class _Holder(NamedTuple):
         return self.room_id == action.rtc_config.room_id and self.made >= sent - SLACK
 
 
-class _Shared:
-    """A question that many ask at once is asked once: whoever comes before it leaves for the wire shares its answer."""
+class _TaskList:
+    """The running stream tasks. What many ask at once is asked once: whoever comes before it leaves shares its answer."""
 
-    def __init__(self, pool: SessionPool, ask: Callable[[Callable[[int], Awaitable[None]]], Awaitable[Response[Any]]]) -> None:
-        self._pool = pool
-        self._ask = ask
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._boarding: asyncio.Task[Response[Any]] | None = None
 
     async def get(self) -> Response[Any]:
         task = self._boarding
         if task is None:
-            task = self._boarding = self._pool.spawn(self._run())
+            task = self._boarding = self._client.pool.spawn(self._run())
         await join(task)
         if task.cancelled():
             raise ConfigurationError("the client was closed during a look-up")
@@ -152,7 +146,7 @@ class _Shared:
                 self._boarding = None
 
         try:
-            return await self._ask(departing)
+            return await self._client.call_with_response(QueryDigitalHumanStreamTasks(), before_send=departing)
         finally:
             await departing(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -130,9 +131,11 @@ class Client:
         self.quota = quota
         """The budget of live instances, if there is one."""
         self._on_orphan = on_orphan
-        self._endings = Endings(self)
-        self._observer = Observer(self)
-        self._reconciler = Reconciler(self)
+        # Helpers do not keep the client alive: one that is forgotten is freed at once, its pool before its sessions.
+        me = weakref.proxy(self)
+        self._endings = Endings(me)
+        self._observer = Observer(me)
+        self._reconciler = Reconciler(me)
 
         def scrubbed(text: str, action: Any) -> str:
             return scrub(text, action.body if isinstance(action, RawAction) else action, server_secret, callback_secret or "")

@@ -26,7 +26,7 @@ CLOSE_CODES = {
 """How the sandbox closes the connection. The vendor documents no codes."""
 
 
-FORMATS = {"SampleRate": (16000, 24000), "Channel": (1, 2), "VoiceChannel": (0, 1, 2)}
+FORMATS: dict[str, tuple[int, ...]] = {"SampleRate": (16000, 24000), "Channel": (1, 2), "VoiceChannel": (0, 1, 2)}
 """What Start may say about the sound, as far as the vendor's page prints it."""
 
 LARGEST_FRAME = 1 << 20

@@ -326,6 +326,7 @@ async def test_cancelling_waits_for_what_has_left_and_notes_it(
     noted = {row["made_id"] for row in rows(journal).values() if row["status"] == "done"}
     assert noted == set(sandbox.app.tasks)
     assert len(noted) == 3
+    assert [path.name for path in journal.parent.iterdir()] == [journal.name], "it is closed, and free for the next run"
 
 
 async def test_a_run_that_fails_is_rolled_back_when_asked(sandbox: Sandbox, client: Client, journal: Path) -> None:

@@ -80,8 +80,7 @@ class Operation:
             self._journal.require(self._target)
             await self._prepare()
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._journal.close(self._client.pool.limiter)
+            await self._close_journal()
             raise
         self._began = time.monotonic()
         self._send, self._events = anyio.create_memory_object_stream[Event](256)
@@ -106,6 +105,10 @@ class Operation:
                 await self._undo()
             await self._group.__aexit__(None, None, None)
         finally:
+            await self._close_journal()
+
+    async def _close_journal(self) -> None:
+        with anyio.CancelScope(shield=True):  # a cancelled scope around the block would leave it open, and locked
             await self._journal.close(self._client.pool.limiter)
 
     def _pause(self) -> float:

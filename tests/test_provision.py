@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
 from provision_fixtures import content, ids, removed, rows, run, until
@@ -427,7 +428,7 @@ async def test_agents_that_nobody_registered_are_found_before_anything_is_made(
 ) -> None:
     await client.call(register("known"))
     fleet = [register("here"), talking("1", "here"), talking("2", "known"), talking("3", "ghost"), voice("4", "ghost")]
-    with pytest.raises(InvalidFleet, match=r"entry 4: AgentId: refers to the agent 'ghost'.*1 more") as caught:
+    with pytest.raises(InvalidFleet, match=r"entry 4: AgentId: refers to the agent 'ghost'.*in 2 entries") as caught:
         await run(client, fleet, journal)
     assert len(caught.value.problems) == 1
     assert len(sandbox.app.agents) == 1
@@ -466,6 +467,40 @@ async def test_entries_that_wait_in_a_circle_or_for_nobody_are_found(client: Cli
         ("entry 2: After", "circle"),
         ("entry 3: After", "circle"),
         ("entry 4: After", "unknown"),
+    ]
+
+
+async def test_what_waits_for_nobody_is_found_beside_other_problems_and_what_waits_for_them_is_not(
+    client: Client, journal: Path
+) -> None:
+    def short(name: str) -> CreateDigitalHumanStreamTask:
+        return msgspec.structs.replace(stream(name), ttl=5)
+
+    fleet = [
+        Entry(short("a"), "a"),
+        Entry(stream("b"), after=["a"]),
+        Entry(stream("c"), after=["nobody"]),
+        Entry(msgspec.structs.replace(register("x"), agent_id="")),
+        Entry(stream("d"), after=["CreateDigitalHumanStreamTask:stream-e"]),
+        short("e"),
+    ]
+    with pytest.raises(InvalidFleet) as caught:
+        await run(client, fleet, journal)
+    assert [(p.path, p.rule) for p in caught.value.problems] == [
+        ("entry 1: TTL", "range"),
+        ("entry 3: After", "unknown"),
+        ("entry 4: AgentId", "length"),
+        ("entry 6: TTL", "range"),
+    ]
+
+
+async def test_the_key_of_an_entry_and_what_it_waits_for_are_checked(client: Client, journal: Path) -> None:
+    after: Any = "abc"
+    with pytest.raises(InvalidFleet) as caught:
+        await run(client, [Entry(stream("a"), ""), Entry(stream("b"), after=after)], journal)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "entry 1: Key: must be a string that is not empty",
+        "entry 2: After: must be a list of keys",
     ]
 
 

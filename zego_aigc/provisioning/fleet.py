@@ -41,6 +41,8 @@ class Located(NamedTuple):
     problems: tuple[Problem, ...] = ()
     advice: tuple[str, ...] = ()
     """What the vendor advises against, though the request is allowed."""
+    key: str | None = None
+    """The key of an entry that is unsound, where it can be told."""
 
 
 class Fleet:
@@ -216,13 +218,14 @@ def _entry(place: str, raw: Mapping[str, Any], problems: list[Problem]) -> Locat
     name = raw.get("Action")
     actions = _actions()
     cls = actions.get(name) if isinstance(name, str) else None
+    trouble = None if cls is None else problems_of_action(cls)
     if name is None:
         problems.append(Problem("Action", "required", "is required"))
     elif not isinstance(name, str):
         problems.append(Problem("Action", "type", "must be a string"))
     elif cls is None:
         problems.append(Problem("Action", "unknown", f"{name!r} is not an Action{_like(name, actions)}"))
-    elif (trouble := problems_of_action(cls)) is not None:
+    elif trouble is not None:
         problems.append(trouble)
     key, after, body = raw.get("Key"), raw.get("After"), raw.get("Body")
     after = () if after is None else after
@@ -236,14 +239,28 @@ def _entry(place: str, raw: Mapping[str, Any], problems: list[Problem]) -> Locat
         problems.append(Problem("Body", "type", "must be an object"))
     elif cls is not None and not problems and (sound := _sound(cls, body)) is not None:
         return Located(place, Entry(sound, key, tuple(after)))
-    elif cls is not None:
+    elif cls is not None and trouble is None:
         wrong, advice = examine(cls, body, extra_is_known=False)
         problems.extend(problem._replace(path=f"Body.{problem.path}".rstrip(".")) for problem in wrong)
     if problems:
-        return Located(place, None, tuple(problems))
+        return Located(place, None, tuple(problems), key=_likely_key(raw))
     assert cls is not None
     action: Action[Any] = msgspec.convert(body, cls)
     return Located(place, Entry(action, key, tuple(after)), (), tuple(advice))
+
+
+def _likely_key(raw: Mapping[str, Any]) -> str | None:
+    """The key of an entry that is unsound: its own, or what it would be named after."""
+    name, key, body = raw.get("Action"), raw.get("Key"), raw.get("Body")
+    if isinstance(key, str) and key:
+        return key
+    if not isinstance(name, str) or not isinstance(body, Mapping):
+        return None
+    named = body.get("AgentId")
+    if name != "RegisterAgent":
+        rtc = body.get("RTC") or body.get("RTCConfig")
+        named = (rtc.get("AgentStreamId") or rtc.get("StreamId")) if isinstance(rtc, Mapping) else None
+    return f"{name}:{named}" if isinstance(named, str) else None
 
 
 def _sound(cls: type[Action[Any]], body: Mapping[str, Any]) -> Action[Any] | None:

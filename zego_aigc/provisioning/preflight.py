@@ -113,12 +113,11 @@ async def check(
     """
     findings, advice = _Findings(), _Advice()
     await journal.ask_alone(plan.create)
-    count = await _take_in(entries, journal, findings, advice, update=update)
-    if not count and not findings.count:
+    taken = await _take_in(entries, journal, findings, advice, update=update)
+    if not taken.entries and not findings.count:
         raise InvalidFleet([Problem("", "empty", f"{_name(entries)} holds no entries")])
-    sound = not findings.count
     await journal.ask_alone(plan.close_intake)
-    for seq, place, problem in await journal.ask_alone(partial(_some_relations, sound=sound)):
+    for seq, place, problem in await journal.ask_alone(partial(_some_relations, legible=taken.legible)):
         findings.add(seq, place, problem)
     findings.raise_if_any()
     if not extend and await journal.ask_alone(_is_another_fleet):
@@ -140,12 +139,21 @@ async def check(
 # --- each entry --------------------------------------------------------------------------------------------------
 
 
-async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advice: _Advice, *, update: bool) -> int:
-    count = 0
+class _Taken(NamedTuple):
+    """How the entries were taken in."""
+
+    entries: int
+    legible: bool
+    """Whether the key of every entry can be told, of the unsound ones too."""
+
+
+async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advice: _Advice, *, update: bool) -> _Taken:
+    count, legible = 0, True
     chunk: list[plan.Planned] = []
+    unsound: list[str] = []
     async for seq, given in _numbered(entries):
         count = seq
-        place, entry, problems, said = _located(given, seq)
+        place, entry, problems, said, key = _located(given, seq)
         for text in said:
             advice.add(place, text)
         planned: plan.Planned | None = None
@@ -155,12 +163,27 @@ async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advi
             findings.add(seq, place, problem)
         if planned is not None:
             chunk.append(planned)
-        if len(chunk) >= CHUNK:
-            full, chunk = chunk, []
-            await journal.ask(partial(plan.add, planned=full))
-    if chunk:
-        await journal.ask(partial(plan.add, planned=chunk))
-    return count
+        elif (key := key or _key(entry)) is not None:
+            unsound.append(key)
+        else:
+            legible = False
+        if len(chunk) + len(unsound) >= CHUNK:
+            await journal.ask(partial(_add, planned=chunk, unsound=unsound))
+            chunk, unsound = [], []
+    await journal.ask(partial(_add, planned=chunk, unsound=unsound))
+    return _Taken(count, legible)
+
+
+def _add(connection: sqlite3.Connection, planned: Sequence[plan.Planned], unsound: Sequence[str]) -> None:
+    plan.add(connection, planned)
+    plan.add_unsound(connection, unsound)
+
+
+def _key(entry: Entry | None) -> str | None:
+    """The key of an entry that may be unsound, if it can be told."""
+    if entry is None or not isinstance(entry.action, Action):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return None
+    return entry.key or default_key(entry.action, "")
 
 
 async def _numbered(entries: Entries) -> AsyncIterator[tuple[int, Any]]:
@@ -197,11 +220,14 @@ def _planned(
     entry: Entry, seq: int, place: str, *, checked: bool, update: bool
 ) -> tuple[plan.Planned | None, tuple[Problem, ...]]:
     action = entry.action
-    if not checked and (problems := _problems(action)):
-        return None, tuple(problems)
+    if not checked and (wrong := [*_problems(action), *_problems_of_place(entry)]):
+        return None, tuple(wrong)
     name = type(action).__name__
     if update and name == "RegisterAgent" and (problems := _problems(updated(action))):
-        return None, tuple(problem._replace(message=f"{problem.message} (to update agents)") for problem in problems)
+        return None, tuple(
+            Problem(_path(problem.path, seq, place), problem.rule, f"{problem.message} (to update agents)")
+            for problem in problems
+        )
     spec = digest(action)
     known = names(action)
     planned = plan.Planned(
@@ -224,6 +250,15 @@ def _problems(action: Action[Any]) -> Sequence[Problem]:
     return ()
 
 
+def _problems_of_place(entry: Entry) -> Iterator[Problem]:
+    """What is wrong with an entry beside its Action."""
+    key, after = entry.key, entry.after
+    if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance]
+        yield Problem("Key", "type", "must be a string that is not empty")
+    if isinstance(after, str) or not all(isinstance(item, str) for item in after):  # pyright: ignore[reportUnnecessaryIsInstance]
+        yield Problem("After", "type", "must be a list of keys")
+
+
 def updated(action: Action[Any]) -> Action[Any]:
     """The UpdateAgent that makes a registered agent what a RegisterAgent says."""
     from zego_aigc.aiagent import RegisterAgent, UpdateAgent
@@ -243,17 +278,16 @@ def _name(entries: object) -> str:
 _LIVE = "('sent', 'made', 'done', 'unknown')"
 
 
-def _some_relations(connection: sqlite3.Connection, *, sound: bool) -> list[tuple[int, str, Problem]]:
-    return list(itertools.islice(_relations(connection, sound=sound), 2 * MOST_PROBLEMS))
+def _some_relations(connection: sqlite3.Connection, *, legible: bool) -> list[tuple[int, str, Problem]]:
+    return list(itertools.islice(_relations(connection, legible=legible), 2 * MOST_PROBLEMS))
 
 
-def _relations(connection: sqlite3.Connection, *, sound: bool) -> Iterator[tuple[int, str, Problem]]:
+def _relations(connection: sqlite3.Connection, *, legible: bool) -> Iterator[tuple[int, str, Problem]]:
     yield from _duplicates(connection)
     yield from _real_users(connection)
     yield from _against_journal(connection)
-    if sound:  # else what seems to be missing may be one of the entries that could not be read
-        yield from _missing_keys(connection)
-        yield from _circles(connection)
+    yield from _missing_keys(connection, legible=legible)
+    yield from _circles(connection)
 
 
 class _Column(NamedTuple):
@@ -275,14 +309,17 @@ _UNIQUE = (
 )
 
 
-def _path(column: str, action: str, seq: int, place: str) -> str:
-    """Where a name stands in an entry; in a file, the request is the entry's Body."""
+def _path(path: str, seq: int, place: str) -> str:
+    """A path within a request as it stands in the entry; in a file, the request is the entry's Body."""
+    return path if place == _place(seq) else f"Body.{path}"
+
+
+def _path_of(column: str, action: str, seq: int, place: str) -> str:
+    """Where a name stands in an entry."""
     if column == "key":
         return "Key"
     path = {"stream_id": "RTC.AgentStreamId", "agent_user_id": "RTC.AgentUserId", "agent_id": "AgentId"}[column]
-    if action == "CreateDigitalHumanStreamTask":
-        path = "RTCConfig.StreamId"
-    return path if place == _place(seq) else f"Body.{path}"
+    return _path("RTCConfig.StreamId" if action == "CreateDigitalHumanStreamTask" else path, seq, place)
 
 
 def _duplicates(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
@@ -300,7 +337,7 @@ def _duplicates(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Prob
             if name == "key" and seq in told:
                 continue  # the default key is made of the name that was just told
             told.add(seq)
-            path = _path(name, action, seq, place)
+            path = _path_of(name, action, seq, place)
             yield seq, place, Problem(path, "unique", f"{value!r} is taken by {first}: each must have its own")
 
 
@@ -311,7 +348,7 @@ def _real_users(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Prob
     )
     for seq, place, action, value in rows:
         message = f"{value!r} is the UserId of a real user, who would be thrown out of the room"
-        yield seq, place, Problem(_path("agent_user_id", action, seq, place), "unique", message)
+        yield seq, place, Problem(_path_of("agent_user_id", action, seq, place), "unique", message)
 
 
 def _against_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
@@ -333,18 +370,19 @@ def _against_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, str,
             f" WHERE entries.status IN {_LIVE} ORDER BY plan.seq"
         )
         for seq, place, action, value, key in rows:
-            path = _path(name, action, seq, place)
+            path = _path_of(name, action, seq, place)
             yield seq, place, Problem(path, "unique", f"{value!r} is taken by {key!r}, as the journal says")
 
 
-def _missing_keys(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
+def _missing_keys(connection: sqlite3.Connection, *, legible: bool) -> Iterator[tuple[int, str, Problem]]:
     rows = connection.execute(
         "SELECT after.seq, owner.place, after.key FROM after JOIN plan AS owner ON owner.seq = after.seq"
         " LEFT JOIN plan ON plan.key = after.key WHERE plan.seq IS NULL AND after.key NOT IN"
-        " (SELECT key FROM journal.entries WHERE status = 'done') ORDER BY after.seq"
+        " (SELECT key FROM journal.entries WHERE status = 'done' UNION SELECT key FROM unsound) ORDER BY after.seq"
     )
+    of = "no entry" if legible else "no entry that can be read"
     for seq, place, key in rows:
-        yield seq, place, Problem("After", "unknown", f"{key!r} is the Key of no entry")
+        yield seq, place, Problem("After", "unknown", f"{key!r} is the Key of {of}")
 
 
 def _circles(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
@@ -363,7 +401,7 @@ def _circles(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem
                 free.append(child)
     for seq, place, key in connection.execute("SELECT seq, place, key FROM plan ORDER BY seq"):
         if waiting[seq]:
-            yield seq, place, Problem("After", "circle", f"{key!r} waits for an entry that waits for it")
+            yield seq, place, Problem("After", "circle", f"{key!r} waits in a circle, or for an entry that does")
 
 
 def _is_another_fleet(connection: sqlite3.Connection) -> bool:
@@ -399,10 +437,9 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings,
         there = {agent.agent_id for agent in answer.agents}
         for agent_id, seq, place, users in rows:
             if agent_id not in there:
-                more = f" ({users - 1} more entries do, too)" if users > 1 else ""
+                more = f" (in {users} entries)" if users > 1 else ""
                 message = f"refers to the agent {agent_id!r}, which neither this fleet registers nor the service has{more}"
-                path = "AgentId" if place == _place(seq) else "Body.AgentId"
-                findings.add(seq, place, Problem(path, "agent", message))
+                findings.add(seq, place, Problem(_path("AgentId", seq, place), "agent", message))
 
 
 def _foreign_agents(connection: sqlite3.Connection, at: int) -> list[tuple[str, int, str, int]]:

@@ -16,6 +16,8 @@ from requests_made import register, voice
 
 from zego_aigc import (
     ApiError,
+    AuthenticationError,
+    BadParameter,
     BadResponse,
     Client,
     ConnectFailed,
@@ -196,6 +198,38 @@ async def test_a_redirect_is_not_followed_and_named_without_its_query() -> None:
             await client.call(aiagent.ListAgents())
     assert "abc" not in str(caught.value)
     assert len(seen) == 3
+
+
+async def test_a_redirect_is_named_without_its_credentials_and_at_a_bearable_length() -> None:
+    handle, _ = answering(http(302, b"", location=f"https://user:pass@evil.example/{'x' * 5000}#token"))
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(BadResponse, match=r"a redirect to https://evil\.example/x+\.\.\., which is not followed") as caught:
+            await client.call(aiagent.ListAgents())
+    assert len(str(caught.value)) < 400
+
+
+async def test_a_header_that_no_calendar_knows_is_passed_over() -> None:
+    never = "Mon, 99999999999999999999 Jan 2020 00:00:00 GMT"
+    handle, seen = answering(http(503, b"", retry_after=never), http(200, b'{"Code": 100000004}', date=never))
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(AuthenticationError):
+            await client.call(aiagent.ListAgents())
+    assert len(seen) == 2
+
+
+async def test_a_refusal_is_one_line_of_bearable_length_whatever_the_message() -> None:
+    message = rb"first\nsecond\u001b[31m" + b"x" * 100_000
+    deep = b"[" * 900 + b"]" * 900
+    handle, _ = answering(
+        http(200, b'{"Code": 410000003, "Message": "%b", "RequestId": "r\\n-1", "Data": {"Deep": %b}}' % (message, deep))
+    )
+    async with raw_server(handle) as url, client_of(url) as client:
+        with pytest.raises(BadParameter) as caught:
+            await client.call(aiagent.ListAgents())
+    error = caught.value
+    assert error.message.startswith("first second [31mxxx")
+    assert (len(error.message), error.request_id, error.data) == (1000, "r -1", None)
+    assert str(error).isprintable()
 
 
 async def test_a_body_that_is_announced_too_large_is_not_read() -> None:

@@ -19,7 +19,7 @@ def http_date(value: str | None) -> float | None:
     """The Unix time in an HTTP ``Date`` header, or None for one that cannot be read."""
     try:
         return parsedate_to_datetime(value).timestamp() if value else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

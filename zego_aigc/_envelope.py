@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ from zego_aigc._decoding import dec_hook, declared
 from zego_aigc._naming import wire
 from zego_aigc._secrets import MASK
 
-__all__ = ["Envelope", "Unreadable", "excerpt", "read"]
+__all__ = ["Envelope", "Unreadable", "clean", "excerpt", "read"]
 
 DataT = TypeVar("DataT")
 
@@ -79,18 +80,29 @@ def _read_loosely(body: bytes, result: Any) -> Envelope[Any]:
     return envelope
 
 
-def excerpt(body: bytes, most: int = 200) -> str:
+def clean(text: str, most: int) -> str:
+    """A text as one line without control characters, cut to `most` characters."""
+    text = _one_line(text[: most * 16])  # there may be megabytes of it
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def excerpt(body: bytes, scrub: Callable[[str], str] = str, most: int = 200) -> str:
     """The beginning of a body as one clean line: tags and control characters gone, cut to `most` characters.
 
     Strings in JSON are masked unless their key says that they are a message: an answer that is broken or of an unexpected
-    shape may hold credentials or a token anywhere.
+    shape may hold credentials or a token anywhere. `scrub` takes known secrets out; it sees more than is shown, so that
+    none is shown in part.
     """
-    text = body[: most * 16].decode("utf-8", "replace")
+    text = scrub(body[: most * 32].decode("utf-8", "replace"))[: most * 16]
     text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = _one_line(text)
     if re.search(r'[{\[,]\s*"', text):
         text = _masked(text)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return clean(text, most)
 
 
 _MESSAGES = frozenset({"message", "msg", "error", "reason", "detail", "title", "status", "requestid", "request_id"})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from zego_aigc._codes import RETURN_CODES, api_error
-from zego_aigc._envelope import Envelope, Unreadable, excerpt, read
+from zego_aigc._envelope import Envelope, Unreadable, clean, excerpt, read
 from zego_aigc._retry import Ending, ending_of_refusal, retry_after
 from zego_aigc._secrets import MASK, mask_map
 from zego_aigc.actions import Repeat
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from zego_aigc._transport import Answer
 
 __all__ = ["RawAction", "Request", "Verdict", "judge"]
+
+_LONGEST_MESSAGE = 1000
+"""Characters of the vendor's ``Message`` that are kept."""
 
 
 class Request(NamedTuple):
@@ -78,12 +81,12 @@ def judge(
     known = RETURN_CODES.get(envelope.code)
     error = api_error(
         envelope.code,
-        message=scrub(envelope.message or "", request.action),
-        request_id=envelope.request_id,
+        message=clean(scrub(envelope.message or "", request.action), _LONGEST_MESSAGE),
+        request_id=clean(envelope.request_id, 100) if envelope.request_id else None,
         action=request.name,
         attempts=attempts,
         status=answer.status,
-        data=_without_tokens(mask_map(envelope.data)) if isinstance(envelope.data, dict) else None,  # pyright: ignore[reportUnknownMemberType]
+        data=_harmless(envelope.data),
         retry_after=_retry_after(answer, clock),
     )
     return Verdict(error, ending_of_refusal(known.why if known else None, answer.status))
@@ -98,7 +101,7 @@ def _unreadable(
     scrub: Callable[[str, Any], str],
     clock: ServerClock,
 ) -> Verdict:
-    shown = scrub(excerpt(answer.body), request.action)
+    shown = excerpt(answer.body, lambda text: scrub(text, request.action))
     after = _retry_after(answer, clock)
     if answer.status == 429:
         error = api_error(
@@ -106,7 +109,9 @@ def _unreadable(
         )  # fmt: skip
         return Verdict(error, Ending.NOTHING_DONE)
     if 300 <= answer.status < 400:
-        where = answer.headers.get("Location", "?").partition("?")[0]
+        # Without what may hold credentials: user and password, query and fragment.
+        where = re.sub(r"[?#].*|(?<=//)[^/]*@", "", answer.headers.get("Location", "nowhere"))
+        where = clean(scrub(where, request.action), 200)
         what = f"HTTP status {answer.status}, a redirect to {where}, which is not followed"
     else:
         what = f"HTTP status {answer.status}, and the body is not usable: {trouble}"
@@ -117,6 +122,16 @@ def _unreadable(
         ),
         Ending.LOST,
     )  # fmt: skip
+
+
+def _harmless(data: Any) -> dict[str, Any] | None:
+    """A refusal's Data without what may be secret in it."""
+    if not isinstance(data, dict):
+        return None
+    try:
+        return cast("dict[str, Any]", _without_tokens(mask_map(data)))
+    except RecursionError:
+        return None  # nothing that anybody would want to read
 
 
 def _without_tokens(value: Any) -> Any:

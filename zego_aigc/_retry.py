@@ -190,5 +190,5 @@ def retry_after(value: str | None, *, now: float) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -18,10 +18,12 @@ from zego_aigc import (
     BadParameter,
     Client,
     ConfigurationError,
+    ConnectFailed,
     InvalidRequest,
     LocalLimiter,
     NotFound,
     OutcomeUnknown,
+    Patience,
     Permit,
     QuotaExceeded,
     Repeat,
@@ -227,6 +229,19 @@ async def test_a_limiter_needs_no_more_than_the_protocol_of_three_words(sandbox:
     assert permit.said[0] == "departed"
 
 
+async def test_a_limiter_that_cannot_be_reached_is_a_connection_that_failed_whenever_the_deadline_starts(
+    sandbox: Sandbox,
+) -> None:
+    class Gone:
+        async def acquire(self, app_id: int, action: str) -> Permit:
+            raise ConnectFailed("Redis does not answer")
+
+    async with sandbox.client(limiter=Gone(), patience=Patience(tries=2, first_pause=0.001)) as client:
+        for start in ("call", "grant"):
+            with pytest.raises(ConnectFailed, match="Redis does not answer"):
+                await client.call(aiagent.ListAgents(), deadline_from=start)
+
+
 async def test_a_deadline_that_the_limiters_queue_alone_exceeds_fails_at_once_and_says_so(sandbox: Sandbox) -> None:
     async with sandbox.client(limiter=LocalLimiter(limit=1, window=30)) as client:
         await client.call(aiagent.ListAgents())
@@ -343,6 +358,7 @@ async def test_the_log_has_a_line_for_each_attempt_and_one_for_a_failure(
         assert (facts["action"], facts["attempt"], facts["code"]) == ("CreateAgentInstance", 1, 410001009)
         assert facts["request_id"] == caught.value.request_id
         assert facts["seconds"] > 0
+    assert failure.getMessage().startswith("CreateAgentInstance failed after 1 attempt in ")
 
 
 async def test_results_and_clients_show_no_secret(sandbox: Sandbox, client: Client) -> None:

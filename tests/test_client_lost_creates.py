@@ -13,6 +13,7 @@ from raw_server import Exchange, http, ok, raw_server
 from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import (
+    Action,
     AlreadyExists,
     BadParameter,
     Client,
@@ -212,6 +213,65 @@ async def test_a_look_up_that_others_share_survives_the_cancellation_of_who_aske
         assert scope.cancelled_caught
         await make("2")
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("action", [stream(), register()], ids=["stream", "agent"])
+async def test_a_client_that_is_closed_after_a_create_was_lost_leaves_its_outcome_unknown(action: Action[Any]) -> None:
+    looked_up = anyio.Event()
+
+    async def handle(exchange: Exchange) -> None:
+        if not exchange.query["Action"].startswith("Query"):
+            exchange.cut()
+            return
+        await exchange.send(ok({"TaskList": [], "Agents": []}))
+        looked_up.set()
+
+    async with raw_server(handle) as url, anyio.create_task_group() as group:
+        client = Client(1, "s", aiagent_url=url, digitalhuman_url=url, patience=Patience(settle=0.1, first_pause=0.2))
+
+        async def make() -> None:
+            with pytest.raises(OutcomeUnknown, match="may or may not have been carried out") as caught:
+                await client.call(action)
+            assert caught.value.action is action
+
+        group.start_soon(make)
+        await looked_up.wait()
+        await client.aclose(drain=5)
+
+
+@pytest.mark.parametrize("action", [stream(), register()], ids=["stream", "agent"])
+@pytest.mark.parametrize("where", ["before_send", "limiter"])
+async def test_what_fails_between_two_attempts_of_a_create_leaves_its_outcome_unknown(action: Action[Any], where: str) -> None:
+    trouble = RuntimeError("the disk is full")
+    attempts: list[str] = []
+
+    def fail_the_second(name: str) -> None:
+        attempts.append(name)
+        if attempts.count(type(action).__name__) == 2:
+            raise trouble
+
+    class Faltering:
+        async def acquire(self, app_id: int, action: str) -> Permit:
+            if where == "limiter":
+                fail_the_second(action)
+            return await LocalLimiter().acquire(app_id, action)
+
+    async def before_send(_: int) -> None:
+        if where == "before_send":
+            fail_the_second(type(action).__name__)
+
+    async def handle(exchange: Exchange) -> None:
+        if exchange.query["Action"].startswith("Query"):
+            await exchange.send(ok({"TaskList": [], "Agents": []}))
+        else:
+            exchange.cut()
+
+    async with raw_server(handle) as url:
+        client = Client(1, "s", aiagent_url=url, digitalhuman_url=url, patience=QUICK, limiter=Faltering())
+        async with client:
+            with pytest.raises(OutcomeUnknown, match="the disk is full") as caught:
+                await client.call(action, before_send=before_send)
+    assert caught.value.__cause__ is trouble
 
 
 # --- registered agents

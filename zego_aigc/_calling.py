@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -151,9 +152,8 @@ class Call:
             self.outgoing.withheld = True
 
     def remaining(self) -> float:
-        """Seconds until the deadline; for use once it runs."""
-        assert self.deadline is not None
-        return self.deadline - time.monotonic()
+        """Seconds until the deadline; infinitely many while it does not run yet."""
+        return math.inf if self.deadline is None else self.deadline - time.monotonic()
 
     def found(self, result: Any) -> Response[Any]:
         """The response for work that turned out to have been done by an attempt without an answer."""
@@ -176,6 +176,17 @@ class Call:
         return response
 
     async def _run(self) -> Response[Any]:
+        try:
+            return await self._try_and_try_again()
+        except (ApiError, OutcomeUnknown):
+            raise
+        except Exception as error:
+            # Between attempts the client was closed, or before_send or the limiter failed.
+            if self.may_exist and self.request.never_blindly:
+                self.raise_unknown(error)
+            raise
+
+    async def _try_and_try_again(self) -> Response[Any]:
         request, route = self.request, self.route
         corrected = False
         while True:
@@ -254,7 +265,8 @@ class Call:
         """Wait for the limiter's permit, and use it."""
         route, request, pool = self.route, self.request, self.route.pool
         if pool.closed:
-            raise ConfigurationError(f"the client was closed before {request.name} was sent")
+            again = " again" if self.may_have_run else ""
+            raise ConfigurationError(f"the client was closed before {request.name} was sent{again}")
         self._refuse_long_queue()
         permit = await pool.limiter.acquire(route.signer.app_id, request.name)
         try:
@@ -321,9 +333,9 @@ class Call:
             self.raise_unknown(failure)
         try:
             return await self.look_up(self, failure, ending)
-        except AlreadyExists:
+        except (AlreadyExists, OutcomeUnknown):
             raise
-        except (TransportError, ApiError) as error:
+        except ZegoError as error:
             error.__cause__ = error.__cause__ or failure
             self.raise_unknown(error)
 

@@ -91,7 +91,8 @@ class Hooks(NamedTuple):
             facts = {
                 "action": action, "attempt": attempts, "host": host, "seconds": seconds, "code": code, "request_id": request_id
             }  # fmt: skip
-            logger.warning("%s failed after %d attempts in %.3f s: %s", action, attempts, seconds, error, extra={"zego": facts})
+            often = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+            logger.warning("%s failed after %s in %.3f s: %s", action, often, seconds, error, extra={"zego": facts})
         notify(self.on_result, Outcome(action, attempts, host, seconds, error))
 
 

@@ -252,6 +252,23 @@ async def test_calls_that_are_under_way_when_the_client_closes_say_what_is_known
             await read
 
 
+async def test_a_create_whose_task_is_ended_before_its_first_step_does_not_leave_its_caller_waiting() -> None:
+    async with staged() as (stage, client, orphans):
+        others = asyncio.all_tasks()
+        caller = asyncio.ensure_future(client.call(voice()))
+        loop = asyncio.get_running_loop()
+
+        def end_what_has_begun() -> None:
+            for task in asyncio.all_tasks() - others - {caller}:
+                task.cancel()
+
+        loop.call_soon(end_what_has_begun)
+        with pytest.raises(ConfigurationError, match="closed before CreateAgentInstance was sent"):
+            await asyncio.wait_for(caller, 1)
+        assert not stage.reached.is_set()
+    assert orphans == []
+
+
 # --- any schedule
 
 

@@ -38,15 +38,19 @@ async def run_create(call: Call, pool: SessionPool, on_orphan: Callable[[Orphan]
     """
     over = asyncio.get_running_loop().create_future()
 
+    def wake(*_: object) -> None:
+        if not over.done():
+            over.set_result(None)
+
     async def run() -> Response[Any]:
         try:
             return await call.run()
         finally:
-            # Wakes the caller one turn of the loop earlier than the end of the task would.
-            if not over.done():
-                over.set_result(None)
+            wake()  # one turn of the loop earlier than the end of the task would
 
     task: asyncio.Task[Response[Any]] = pool.spawn(run(), eager=True)
+    if not task.done():
+        task.add_done_callback(wake)  # a task that is cancelled before its first step runs nothing of the above
     try:
         await over
     except asyncio.CancelledError:

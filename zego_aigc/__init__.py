@@ -37,6 +37,7 @@ from zego_aigc.signing import Signer
 
 if TYPE_CHECKING:
     from zego_aigc._creating import Orphan
+    from zego_aigc._retry import Patience
     from zego_aigc.client import Client
     from zego_aigc.limiter import Limiter, LocalLimiter, Permit
     from zego_aigc.pool import SessionPool
@@ -63,6 +64,7 @@ __all__ = [
     "NotFound",
     "Orphan",
     "OutcomeUnknown",
+    "Patience",
     "Permit",
     "Problem",
     "Quota",
@@ -91,6 +93,7 @@ _LATE = {
     "Limiter": "zego_aigc.limiter",
     "LocalLimiter": "zego_aigc.limiter",
     "Orphan": "zego_aigc._creating",
+    "Patience": "zego_aigc._retry",
     "Permit": "zego_aigc.limiter",
     "Quota": "zego_aigc.quota",
     "SessionPool": "zego_aigc.pool",

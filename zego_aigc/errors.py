@@ -13,8 +13,9 @@
           +-- AuthenticationError, AccessDenied, BadParameter, NotFound, AlreadyExists,
               Conflict, QuotaExceeded, RateLimited, ServiceUnavailable
 
-A :class:`ConnectFailed`, an :class:`InvalidRequest` and an :class:`ApiError` prove that the work was not done,
-apart from the :class:`ApiError` codes that the vendor calls failures of its own (:class:`ServiceUnavailable`).
+A :class:`ConnectFailed`, an :class:`InvalidRequest` and an :class:`ApiError` prove that the work was not done, with two
+exceptions: the codes that the vendor calls failures of its own (:class:`ServiceUnavailable`), and Actions that may be
+repeated (``OVERWRITES``, ``ENDS``), of which an attempt before the last one may have been carried out.
 All errors pickle and copy. None carries a secret.
 """
 
@@ -117,12 +118,15 @@ class TransportError(ZegoError):
 class ConnectFailed(TransportError):
     """No connection could carry the request: nothing was sent. The message names the host."""
 
+    host: str | None = None
+    """The host that could not be reached, with its port unless that is 80 or 443."""
+
 
 class TimedOut(TransportError, TimeoutError):
     """The call's deadline passed. Raised only where that is harmless: nothing was sent, or the Action may be repeated."""
 
     waited_for: str = ""
-    """What the time went into: ``limiter``, ``connect``, ``answer`` or ``retry``."""
+    """What the time went into: ``limiter``, ``before_send``, ``connect``, ``answer`` or ``retry``."""
 
 
 class BadResponse(TransportError):
@@ -132,6 +136,8 @@ class BadResponse(TransportError):
     """The HTTP status."""
     excerpt: str = ""
     """The beginning of what was received, as one clean line."""
+    retry_after: float | None = None
+    """Seconds that the answer asked to wait, where it did."""
 
 
 class OutcomeUnknown(ZegoError):
@@ -148,7 +154,11 @@ class OutcomeUnknown(ZegoError):
 
 
 class ApiError(ZegoError):
-    """The service answered with a ``Code`` other than 0."""
+    """The service answered with a ``Code`` other than 0.
+
+    It speaks of the last attempt. Of an Action that is sent again after a lost answer (``OVERWRITES``, ``ENDS``), an earlier
+    attempt may have been carried out when :attr:`attempts` is more than 1.
+    """
 
     code: int
     """The vendor's return code."""
@@ -160,7 +170,7 @@ class ApiError(ZegoError):
     """Whether the same call, unchanged, may succeed a moment later. That says nothing about harm: see
     :class:`~zego_aigc.Repeat`."""
     message: str
-    """The vendor's ``Message``, which is free text."""
+    """The vendor's ``Message``, which is free text, as one line of at most 1000 characters."""
     request_id: str | None
     """The vendor's ``RequestId``: quote it to support."""
     action: str

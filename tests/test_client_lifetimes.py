@@ -16,10 +16,12 @@ from raw_server import Exchange, ok, raw_server
 from requests_made import register, stream
 
 from zego_aigc import (
+    BadParameter,
     Client,
     ConfigurationError,
     ConnectFailed,
     LocalLimiter,
+    OutcomeUnknown,
     SessionPool,
     TimedOut,
     aiagent,
@@ -315,7 +317,44 @@ async def test_a_proxy_gets_the_whole_url_and_is_named_when_it_cannot_be_reached
     async with Client(1, "s", aiagent_url="http://vendor.example", proxy="http://u:hunter2@127.0.0.1:9") as client:
         with pytest.raises(ConnectFailed) as caught:
             await client.call(aiagent.ListAgents(), timeout=0.5)
+    assert "cannot reach the proxy 127.0.0.1:9: Connection refused" in str(caught.value)
     assert "hunter2" not in f"{caught.value!r}{caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize("proxy", ["proxy", "socks5://u:hunter2@127.0.0.1:9", "http://", "http://u:hunter2@h:port"])
+def test_a_proxy_that_cannot_be_one_is_refused_without_repeating_it(proxy: str) -> None:
+    with pytest.raises(ConfigurationError, match="proxy must be the URL of an HTTP proxy") as caught:
+        Client(1, "s", proxy=proxy)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_borrowed_session_that_raises_for_status_does_not_hide_a_refusal(sandbox: Sandbox) -> None:
+    sandbox.faults.on(aiagent.ListAgents).refuse(410000003, status=400)
+    async with aiohttp.ClientSession(raise_for_status=True) as session, sandbox.client(session=session) as client:
+        with pytest.raises(BadParameter):
+            await client.call(aiagent.ListAgents())
+
+
+async def test_a_borrowed_session_that_times_out_by_itself_says_what_it_waited_for(sandbox: Sandbox) -> None:
+    sandbox.faults.on(aiagent.SendAgentInstanceTTS).stall()
+    limits = aiohttp.ClientTimeout(total=0.05)
+    async with aiohttp.ClientSession(timeout=limits) as session, sandbox.client(session=session) as client:
+        with pytest.raises(OutcomeUnknown, match="no answer in time"):
+            await client.call(aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!"))
+
+
+def test_a_borrowed_session_of_another_loop_is_named_as_the_trouble() -> None:
+    async def borrow() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    async def use(session: aiohttp.ClientSession) -> None:
+        with pytest.raises(ConfigurationError, match="session that was given belongs to another event loop"):
+            await Client(1, "s", session=session).call(aiagent.ListAgents())
+
+    with asyncio.Runner() as owner:
+        session = owner.run(borrow())
+        asyncio.run(use(session))
+        owner.run(session.close())
 
 
 # --- warming up

@@ -96,7 +96,8 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
     # Failures are raised outside of the handlers, so that aiohttp's own errors do not hang on to them as context:
     # their texts hold the URL, and the URL holds the signature.
     try:
-        response = await session.post(url, data=outgoing, allow_redirects=False, **options)
+        # A session of the user's may raise for the HTTP status of a refusal, before its Code is read.
+        response = await session.post(url, data=outgoing, allow_redirects=False, raise_for_status=False, **options)
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not session.closed:
             raise
@@ -145,8 +146,11 @@ def _before_answer(
     elif session.closed:
         failure = ConfigurationError("the client's aiohttp session is closed: make a new client")
     else:
+        what = ""
+        if isinstance(error, aiohttp.ClientConnectorError) and (error.host, error.port) != (url.raw_host, url.port):
+            what, where = "the proxy ", f"{error.host}:{error.port}"
         failure = ConnectFailed(
-            f"cannot reach {where}: {reason(error)}. Nothing was sent; check the address and the network", host=where
+            f"cannot reach {what}{where}: {reason(error)}. Nothing was sent; check the address and the network", host=where
         )
     if isinstance(error, aiohttp.ClientConnectorError):
         failure.__cause__ = error.os_error
@@ -167,8 +171,12 @@ def reason(error: BaseException) -> str:
             return "the server closed it"
         case aiohttp.ClientPayloadError():
             return "the body is incomplete"
-        case TimeoutError():
+        case aiohttp.ConnectionTimeoutError():
             return "no connection in time"
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy refuses with HTTP status {error.status}"
         case aiohttp.ClientResponseError():
             return (error.message or type(error).__name__).partition("\n")[0][:100]
         case OSError() if error.strerror and "://" not in error.strerror:
@@ -186,7 +194,7 @@ async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, 
         ConnectFailed: the host cannot be reached.
     """
     try:
-        async with session.head(url, allow_redirects=False, **options) as response:
+        async with session.head(url, allow_redirects=False, raise_for_status=False, **options) as response:
             await response.read()
             return
     except (aiohttp.ClientConnectionError, OSError) as error:

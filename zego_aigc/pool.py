@@ -56,6 +56,9 @@ class SessionPool:
         ssl: a TLS context, for a private certificate authority. Certificates are always verified.
         session: an aiohttp session to use instead of own ones. It is not closed, and its own connector decides how long
             idle connections are kept.
+
+    Raises:
+        ConfigurationError: `proxy` is not the URL of an HTTP proxy.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class SessionPool:
         ssl: ssl.SSLContext | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None  # first of all: __del__ asks for it, whatever is raised below
+        self._closed = False
         self.limiter: Limiter = limiter if limiter is not None else LocalLimiter()
         self.budget: RetryBudget = RetryBudget()
         self._max_connections = max_connections
@@ -77,16 +82,14 @@ class SessionPool:
         self._borrowed = session
         self._options: dict[str, Any] = {}
         if proxy is not None:
-            self._options["proxy"] = proxy
+            self._options["proxy"] = _checked_proxy(proxy)
         if session is not None:
             self._options["headers"] = _HEADERS
         self._signers: dict[tuple[int, str], Signer] = {}
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.alarms: Alarms  # once it is bound
-        self._closed = False
 
     @property
     def closed(self) -> bool:
@@ -127,6 +130,8 @@ class SessionPool:
             )
         if self._borrowed is not None and self._borrowed.closed:
             raise ConfigurationError("the aiohttp session that was given is closed")
+        if self._borrowed is not None and getattr(self._borrowed, "_loop", loop) is not loop:
+            raise ConfigurationError("the aiohttp session that was given belongs to another event loop")
         self._loop = loop
         self.alarms = Alarms(loop)
         for careful, keepalive in self._keepalive.items():
@@ -235,3 +240,14 @@ class SessionPool:
 
     def __repr__(self) -> str:
         return f"SessionPool(limiter={self.limiter!r}, closed={self._closed})"
+
+
+def _checked_proxy(proxy: str) -> yarl.URL:
+    try:
+        url = yarl.URL(proxy)
+    except (TypeError, ValueError):
+        url = yarl.URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        # The value is not repeated: it may hold a password.
+        raise ConfigurationError("proxy must be the URL of an HTTP proxy, such as http://proxy.example:3128")
+    return url

@@ -311,6 +311,21 @@ async def test_an_agent_counts_as_ours_when_all_that_was_sent_stands_in_it(sandb
     assert await client.is_registered(register(LLM=llm("sk-2").to_wire())) is False
 
 
+async def test_a_field_newer_than_the_library_counts_only_where_the_service_tells_it() -> None:
+    kept: dict[str, Any] = {"AgentId": "guide", "Name": "Guide"}
+
+    async def handle(exchange: Exchange) -> None:
+        await exchange.send(ok({"Agents": [kept]}))
+
+    newer = RegisterAgent(agent_id="guide", name="Guide", extra={"Newer": {"Depth": 1}})
+    async with raw_server(handle) as url, scripted_client(url) as client:
+        assert await client.is_registered(newer) is True
+        kept["Newer"] = {"Depth": 1, "Default": 2}
+        assert await client.is_registered(newer) is True
+        kept["Newer"] = {"Depth": 2}
+        assert await client.is_registered(newer) is False
+
+
 async def test_an_agent_whose_key_the_service_masks_counts_as_ours() -> None:
     kept = {"AgentId": "guide", "Name": "Guide", "LLM": {**llm("sk-1").to_wire(), "ApiKey": "sk-***", "TopP": 0.9}, "TTS": None}
 

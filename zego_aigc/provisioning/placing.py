@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
-from zego_aigc.errors import ApiError, ZegoError
+from zego_aigc.errors import ApiError, QuotaExceeded, ZegoError
 from zego_aigc.provisioning.endings import is_over
 from zego_aigc.quota import Hold, Kind, Quota
 
@@ -51,7 +52,8 @@ class Placing:
         self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
         self._patience = patience
         self._note = note
-        self._progress: dict[Kind, float] = {}
+        self._stuck: dict[Kind, float] = {}
+        """Since when there has been no place, monotonic."""
         self._held: dict[Kind, dict[str, None]] = {"agents": {}, "digital_humans": {}, "streams": {}}
         self._has_been_full: set[Kind] = set()
         self._sweeping = anyio.Lock()
@@ -72,19 +74,22 @@ class Placing:
         """
         if self._forgetful and kind not in self._has_been_full:
             return await self._quota.acquire(kind)  # at once
-        began = time.monotonic()
         while True:
-            left = max(began, self._progress.get(kind, 0.0)) + self._patience - time.monotonic()
+            with suppress(QuotaExceeded):
+                return await self.now_or_never(kind)
+            self.waits_for(kind)
+            # Counted for the kind and not for this worker, since a place that the service then refuses is no progress.
+            left = self._stuck[kind] + self._patience - time.monotonic()
             if left <= 0:
                 raise QuotaClosed(kind, f"the account was full of {kind} for {self._patience:g} s")
             with anyio.move_on_after(min(left, SWEEP)):
                 return await self._quota.acquire(kind)
-            self.waits_for(kind)
             await self._sweep(kind)
 
     def waits_for(self, kind: Kind) -> None:
         """Say that the account is full."""
         self._has_been_full.add(kind)
+        self._stuck.setdefault(kind, time.monotonic())
         self._note(f"the account is full of {kind}: waiting for some to end, at most {self._patience:g} s without progress")
 
     def made(self, hold: Hold, instance_id: str, ttl: int | None) -> None:
@@ -92,7 +97,7 @@ class Placing:
         hold.live(instance_id, expires_in=ttl or math.inf)
         if hold.kind in self._has_been_full:
             self._note(None)
-            self._progress[hold.kind] = time.monotonic()
+            self._stuck.pop(hold.kind, None)
         if not self._forgetful:
             self._remember(hold.kind, instance_id)
         elif not self._quota.usage(hold.kind).full:

@@ -190,15 +190,34 @@ def test_options_that_are_wrong_end_with_2() -> None:
         assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--quota", "x", "must be a number, 0 or more, not 'x'"),
+        ("--quota-wait", "soon", "must be a number of seconds above 0, not 'soon'"),
+        ("--quota-wait", "nan", "must be a number of seconds above 0, not 'nan'"),
+    ],
+)
+def test_an_option_that_is_no_number_says_what_it_must_be(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["provision", "f", "--journal", "j", option, value])
+    assert said in capsys.readouterr().err
+
+
 def test_a_server_that_is_not_there_is_named_and_the_journal_stays_good(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in zip(VARIABLES, ("1", "secret", "", "http://127.0.0.1:9", "http://127.0.0.1:9"), strict=True):
         monkeypatch.setenv(name, value)
-    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(3)))
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(20)))
     assert main(["provision", str(fleet), "--journal", "f.journal"]) == 1
-    assert "127.0.0.1:9" in capsys.readouterr().out
-    assert main(["status", "f.journal"]) in {1, 3}
+    out = capsys.readouterr().out
+    assert "failed: 20 entries: cannot reach 127.0.0.1:9: " in out
+    assert " and 17 more\n" in out
+    assert main(["status", "f.journal"]) == 1
+    assert capsys.readouterr().out.count("cannot reach") == 1
     assert main(["call", "QueryAgents", '{"AgentIds": ["a"]}', "--timeout", "1"]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
 
@@ -282,7 +301,9 @@ def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, cap
     assert time.monotonic() - began < 2
     assert (process.returncode, err.count("\n")) == (3, 1)
     assert main(["status", "f.journal"]) == 3
-    assert "unknown: CreateDigitalHumanStreamTask:s1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "entries: no answer was noted" in out
+    assert "  CreateDigitalHumanStreamTask:s19  sent at " in out
     urlopen(Request(faults, method="DELETE")).close()
     assert main(arguments) == 0
     assert len(state(sandbox)["tasks"]) == 30

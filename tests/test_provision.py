@@ -26,7 +26,11 @@ from zego_aigc.aiagent import (
     UnregisterAgent,
     UpdateAgent,
 )
-from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
+from zego_aigc.digitalhuman import (
+    CreateDigitalHumanStreamTask,
+    QueryDigitalHumanStreamTasks,
+    StopDigitalHumanStreamTask,
+)
 from zego_aigc.errors import AlreadyExists, ConnectFailed, InvalidRequest, OutcomeUnknown, QuotaExceeded, ZegoError
 from zego_aigc.provisioning import Entry, Finished, Fleet, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
 from zego_aigc.provisioning.endings import ending_of
@@ -253,6 +257,13 @@ async def test_what_finds_no_place_for_too_long_stays_pending(sandbox: Sandbox, 
     assert (await run(client, entries, journal))[1].exit_status == 0
 
 
+async def test_places_that_the_service_refuses_are_no_progress(journal: Path) -> None:
+    async with Sandbox(quota=1, rate_limit=None) as sandbox, sandbox.client() as client:
+        _, report = await run(client, [stream("1"), stream("2")], journal, quota_wait=1.2)
+    assert report.pending == 1
+    assert report.seconds < 1.9, "the service is asked again after a second, and that begins no new wait"
+
+
 async def test_a_budget_holds_back_what_would_be_refused(sandbox: Sandbox, client: Client, journal: Path) -> None:
     _, report = await run(client, [stream(str(n)) for n in range(5)], journal, quota=Quota(streams=2), on_quota="fail")
     assert (report.done, report.failed) == (2, 3)
@@ -341,6 +352,16 @@ async def test_a_run_that_fails_is_rolled_back_when_asked(sandbox: Sandbox, clie
     assert set(sandbox.app.agents) == {"before"}
     assert not sandbox.app.instances
     assert not live_tasks(sandbox)
+
+
+async def test_what_a_rollback_cannot_remove_is_told(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    sandbox.faults.on(CreateDigitalHumanStreamTask).after(2).refuse(400000003)
+    sandbox.faults.on(StopDigitalHumanStreamTask).times(1).refuse(400000003)
+    _, report = await run(client, [stream(str(n)) for n in range(3)], journal, rollback=True)
+    assert report.rolled_back == 1
+    (warning,) = report.warnings
+    assert "was not removed again" in warning
+    assert len(live_tasks(sandbox)) == 1
 
 
 async def test_a_cancelled_run_is_rolled_back_when_asked(sandbox: Sandbox, client: Client, journal: Path) -> None:

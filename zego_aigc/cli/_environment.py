@@ -19,8 +19,12 @@ def client_from_environment(**options: Any) -> Client:
     Raises:
         ConfigurationError: naming the variables that are missing or malformed.
     """
+    import logging
+
     from zego_aigc.client import Client
 
+    # What the library logs, the command line says in its own words.
+    logging.getLogger("zego_aigc").addHandler(logging.NullHandler())
     return Client.from_env(**options)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,13 +11,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from zego_aigc.cli._words import duration, error_text, verdict
+from zego_aigc.cli._causes import Cause, Causes, of_outcome
+from zego_aigc.cli._words import duration, verdict
 from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Warned
 
 __all__ = ["LiveDisplay"]
 
 MOST_ERRORS = 5
-MOST_FAILURES = 20
 
 
 class LiveDisplay:
@@ -29,7 +29,8 @@ class LiveDisplay:
         self._title = title
         self._where = where
         self._console = Console(highlight=False)
-        self._errors: deque[Outcome] = deque(maxlen=MOST_ERRORS)
+        self._causes = Causes()
+        self._latest: dict[Cause, None] = {}
         self._said = ""
         self._progress: Progress | None = None
         self._live = Live(
@@ -45,8 +46,11 @@ class LiveDisplay:
         match event:
             case Warned(message):
                 self._live.console.print(Text.assemble(("warning  ", "yellow"), message))
-            case Outcome(status="failed" | "unknown"):
-                self._errors.append(event)
+            case Outcome():
+                cause = of_outcome(self._causes, event)
+                if cause is not None and cause.status != "pending":
+                    self._latest.pop(cause, None)
+                    self._latest[cause] = None
             case _:
                 pass
 
@@ -61,7 +65,7 @@ class LiveDisplay:
     def end(self, report: Report | None) -> None:
         self._live.stop()
         if report is not None:
-            self._console.print(_summary(report))
+            self._console.print(_summary(report, self._causes))
 
     # --- drawing
 
@@ -74,8 +78,8 @@ class LiveDisplay:
             parts.append(Text(progress.note, style="yellow"))
         if self._said:
             parts.append(Text(self._said, style="yellow"))
-        if self._errors:
-            parts += [Text(), _errors(self._errors)]
+        if self._latest:
+            parts += [Text(), _errors(list(self._latest)[-MOST_ERRORS:])]
         return Padding(Group(*parts), (0, 1))
 
 
@@ -113,20 +117,20 @@ def _foot(progress: Progress) -> Text:
     total = sum(lane.total for lane in progress.lanes)
     in_flight = sum(lane.in_flight for lane in progress.lanes)
     text = Text.assemble((f"{done} of {total}", "bold"), f" in {duration(progress.seconds)}")
-    if progress.seconds_left:
+    if progress.seconds_left and not progress.note:
         text.append(f", about {duration(progress.seconds_left)} left at the limits")
     if in_flight:
         text.append(f"   {in_flight} in flight", style="dim")
     return text
 
 
-def _errors(outcomes: deque[Outcome]) -> Table:
+def _errors(causes: list[Cause]) -> Table:
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(width=7)
     table.add_column(no_wrap=True, max_width=44)
     table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
-    for outcome in outcomes:
-        table.add_row(_status(outcome.status), Text(outcome.key), Text(error_text(outcome), style="dim"))
+    for cause in causes:
+        table.add_row(_status(cause.status), Text(cause.subject), Text(cause.text, style="dim"))
     return table
 
 
@@ -137,7 +141,7 @@ def _status(status: str) -> Text:
 # --- the end -----------------------------------------------------------------------------------------------------
 
 
-def _summary(report: Report) -> RenderableType:
+def _summary(report: Report, causes: Causes) -> RenderableType:
     table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
     table.add_column("Action")
     columns = [status for status in ("done", "failed", "unknown", "pending") if any(c[status] for c in report.counts.values())]
@@ -148,8 +152,8 @@ def _summary(report: Report) -> RenderableType:
             action, *(Text(str(counter[status]) if counter[status] else "-", style=_style(status)) for status in columns)
         )
     parts: list[RenderableType] = [Text(), table, Text()]
-    if report.failures or report.unknowns:
-        parts += [_trouble(report), Text()]
+    if trouble := list(_trouble(causes)):
+        parts += [*trouble, Text()]
     if report.stopped:
         parts.append(Text(f"stopped: {report.stopped}", style="yellow"))
     good = report.exit_status == 0
@@ -161,14 +165,12 @@ def _style(status: str) -> str:
     return {"done": "green", "failed": "red", "unknown": "magenta"}.get(status, "yellow")
 
 
-def _trouble(report: Report) -> RenderableType:
-    outcomes = [*report.failures, *report.unknowns]
-    parts: list[RenderableType] = []
-    for outcome in outcomes[:MOST_FAILURES]:
-        request = (f"  RequestId {outcome.request_id}", "dim") if outcome.request_id else ""
-        parts.append(Text.assemble("  ", _status(outcome.status), "  ", (outcome.key, "bold"), request))
-        parts.append(Padding(Text(error_text(outcome)), (0, 0, 0, 11)))
-    hidden = report.failed + report.unknown - len(outcomes[:MOST_FAILURES])
-    if hidden > 0:
-        parts.append(Text(f"  and {hidden} more, which zego-aigc status lists", style="dim"))
-    return Group(*parts)
+def _trouble(causes: Causes) -> Iterator[RenderableType]:
+    for cause in causes:
+        particulars = (f"  {cause.particulars}", "dim") if cause.particulars else ""
+        yield Text.assemble("  ", _status(cause.status), "  ", (cause.subject, "bold"), particulars)
+        yield Padding(Text(cause.text), (0, 0, 0, 11))
+        for line in cause.listing():
+            yield Padding(Text(line, style="dim"), (0, 0, 0, 11))
+    if causes.others:
+        yield Text(f"  and {causes.others} more", style="dim")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from zego_aigc.cli._causes import Causes, of_outcome
 from zego_aigc.cli._out import say
-from zego_aigc.cli._words import duration, error_text, verdict
+from zego_aigc.cli._words import counts, duration, verdict
 from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Started, Warned
 
 __all__ = ["PlainDisplay"]
 
 
 class PlainDisplay:
-    """A line every two seconds, and one for each thing that went wrong."""
+    """A line every two seconds, one when something goes wrong in a new way, and at the end what went wrong how often."""
 
     interval = 2.0
 
@@ -18,6 +19,7 @@ class PlainDisplay:
         self._title = title
         self._where = where
         self._last = ""
+        self._causes = Causes()
 
     def begin(self) -> None:
         say(f"{self._title}: {self._where}")
@@ -28,9 +30,10 @@ class PlainDisplay:
                 say(", ".join(f"{count} {action}" for action, count in actions.items()) or "nothing to do")
             case Warned(message):
                 say(f"warning: {message}")
-            case Outcome(status="failed" | "unknown"):
-                request = f" [RequestId {event.request_id}]" if event.request_id else ""
-                say(f"{event.status}: {event.key}: {error_text(event)}{request}")
+            case Outcome():
+                cause = of_outcome(self._causes, event)
+                if cause is not None and cause.count == 1 and cause.status != "pending":
+                    say(f"{cause.status}: {cause.subject}: {cause.text}")
             case _:
                 pass
 
@@ -41,7 +44,7 @@ class PlainDisplay:
         line = " | ".join(parts)
         if line and line != self._last:
             self._last = line
-            left = f", {duration(progress.seconds_left)} left" if progress.seconds_left else ""
+            left = f", {duration(progress.seconds_left)} left" if progress.seconds_left and not progress.note else ""
             say(f"[{duration(progress.seconds)}{left}] {line}")
 
     def say(self, message: str) -> None:
@@ -52,8 +55,9 @@ class PlainDisplay:
             return
         width = max(map(len, report.counts), default=0)
         for action, counter in report.counts.items():
-            counts = ", ".join(f"{count} {status}" for status, count in counter.items() if count)
-            say(f"  {action:<{width}}  {counts}")
+            say(f"  {action:<{width}}  {counts(counter)}")
+        for line in self._causes.lines():
+            say(line)
         if report.stopped:
             say(f"stopped: {report.stopped}")
         say(verdict(report))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zego_aigc.cli._causes import Causes
 from zego_aigc.cli._environment import client_from_environment
 from zego_aigc.cli._out import say, say_json
+from zego_aigc.cli._words import counts as in_words
 from zego_aigc.provisioning.events import error_facts
 from zego_aigc.provisioning.journal import Reading, Row, read_journal
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from zego_aigc.provisioning.live import Presence
 
 __all__ = ["run"]
-
-MOST_SHOWN = 50
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         counts = _counts(reading)
         show.head(reading)
         show.counts(counts)
-        for row in reading.rows("status IN ('failed', 'sent', 'unknown')"):
+        for row in reading.rows("status IN ('failed', 'sent', 'unknown', 'made')"):
             show.row(row, _shown(row.status, reading))
         show.end()
     return _exit_status(counts)
@@ -119,7 +119,7 @@ class _Json(_Show):
 
 class _Text(_Show):
     def __init__(self) -> None:
-        self._rows = 0
+        self._causes = Causes()
 
     def head(self, reading: Reading) -> None:
         facts = reading.facts
@@ -133,28 +133,24 @@ class _Text(_Show):
     def counts(self, counts: dict[str, Counter[str]]) -> None:
         width = max(map(len, counts), default=0)
         for action, counter in counts.items():
-            say(f"  {action:<{width}}  {', '.join(f'{count} {status}' for status, count in counter.items())}")
+            say(f"  {action:<{width}}  {in_words(counter)}")
         if not counts:
             say("  nothing")
 
     def row(self, row: Row, status: str) -> None:
-        self._rows += 1
-        if self._rows > MOST_SHOWN:
-            return
-        facts = _facts(row)
-        why = facts.get("error", {}).get("message") or _known(row)
-        say(f"{status}: {row.key}: {' '.join(why.split())}")
+        error = _facts(row).get("error", {})
+        why = " ".join(str(error.get("message", "no answer was noted")).split())
+        known = f"RequestId {error['request_id']}" if error.get("request_id") else ""
+        self._causes.add(status, row.key, why, known or _known(row))
 
     def presence(self, row: Row, presence: Presence) -> None:
-        if presence.there and not presence.notable:
-            return
-        self._rows += 1
-        if self._rows <= MOST_SHOWN:
-            say(f"{presence.word}: {row.key} ({row.made_id}){f': {presence.detail}' if presence.detail else ''}")
+        if not presence.there or presence.notable:
+            text = presence.detail or "the service has it no more"
+            self._causes.add(presence.word, row.key, text, row.made_id or "")
 
     def end(self) -> None:
-        if self._rows > MOST_SHOWN:
-            say(f"... and {self._rows - MOST_SHOWN} more: --json lists all")
+        for line in self._causes.lines():
+            say(line)
 
 
 def _facts(row: Row) -> dict[str, Any]:
@@ -168,6 +164,8 @@ def _facts(row: Row) -> dict[str, Any]:
 
 
 def _known(row: Row) -> str:
-    sent = "" if row.last_sent is None else time.strftime(" at %H:%M:%S UTC", time.gmtime(row.last_sent))
-    where = f", stream {row.stream_id!r} in room {row.room_id!r}" if row.stream_id else ""
-    return f"the request left{sent}, and no answer was noted{where}"
+    """What is known of a request that may have been carried out."""
+    parts = [] if row.last_sent is None else [time.strftime("sent at %H:%M:%S UTC", time.gmtime(row.last_sent))]
+    if row.stream_id:
+        parts.append(f"stream {row.stream_id!r} in room {row.room_id!r}")
+    return ", ".join(parts)

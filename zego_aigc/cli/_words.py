@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from zego_aigc.errors import ApiError
 from zego_aigc.provisioning.events import Outcome, Report
 
-__all__ = ["duration", "error_text", "verdict"]
+__all__ = ["counts", "duration", "error_text", "verdict"]
+
+_ORDER = ("live", "done", "failed", "unknown", "in flight", "made", "pending", "removed", "gone", "not known")
 
 
 def duration(seconds: float) -> str:
@@ -15,6 +19,11 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds) // 60} min {int(seconds) % 60:02} s"
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02} min"
+
+
+def counts(counter: Mapping[str, int]) -> str:
+    """``14 done, 2 failed``, in an order that stays the same."""
+    return ", ".join(f"{counter[word]} {word}" for word in _ORDER if counter.get(word))
 
 
 def verdict(report: Report) -> str:

@@ -57,7 +57,7 @@ class Lock:
             if not _lock_soon(handle):
                 holder = _holder(handle)
                 os.close(handle)
-                raise JournalBusy(f"the journal {journal} is being written by another process{holder}: wait for it, or stop it")
+                raise JournalBusy(f"the journal {journal} is being written by {holder}: wait for it, or stop it")
             if _still_there(handle, self._path):
                 break
             os.close(handle)  # its holder removed it between our open and our lock: begin again
@@ -99,8 +99,10 @@ def _holder(handle: int) -> str:
     try:
         process = os.read(handle, 20).decode("ascii", "replace").strip()
     except OSError:
-        return ""
-    return f" ({process})" if process.isdigit() else ""
+        process = ""
+    if process == str(os.getpid()):
+        return "another run in this process"
+    return f"another process ({process})" if process.isdigit() else "another process"
 
 
 def _still_there(handle: int, path: Path) -> bool:

@@ -329,7 +329,7 @@ def inspect(path: Path) -> Facts:
         with closing(sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None)) as connection:
             return _facts(connection, path)
     except sqlite3.DatabaseError as error:
-        trouble = str(error)
+        trouble = _one_line(error)
     if "not a database" in trouble:
         raise JournalError(f"{path} is not a journal of zego-aigc: it was left as it is")
     raise JournalError(f"the journal {path} is damaged or cannot be read ({trouble}): it was left as it is")
@@ -350,7 +350,7 @@ def _facts(connection: sqlite3.Connection, path: Path) -> Facts:
         )
     ((verdict,), *_) = connection.execute("PRAGMA integrity_check(1)").fetchall()
     if verdict != "ok":
-        raise JournalError(f"the journal {path} is damaged ({verdict}): it was left as it is")
+        raise JournalError(f"the journal {path} is damaged ({_one_line(verdict)}): it was left as it is")
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     try:
         target = msgspec.json.decode(meta["target"], type=Target)
@@ -358,6 +358,10 @@ def _facts(connection: sqlite3.Connection, path: Path) -> Facts:
         return Facts(version, target, int(meta["runs"]), float(meta["created"]), ended)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         raise JournalError(f"the journal {path} is damaged (its target cannot be read): it was left as it is") from error
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _uri(path: Path, mode: str) -> str:

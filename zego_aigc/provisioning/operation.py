@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -189,7 +189,7 @@ class Operation:
             return None
 
     async def _tell(self, event: Event) -> None:
-        with suppress(anyio.BrokenResourceError):  # the block was left, and nobody listens
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the block was left, and nobody listens
             await send(self._send, event)
 
     async def _outcome(self, outcome: Outcome) -> None:
@@ -208,9 +208,12 @@ class Operation:
         return Progress(
             lanes=lanes,
             seconds=time.monotonic() - self._began,
-            seconds_left=max((lane.seconds_left for lane in lanes), default=0.0),
+            seconds_left=self._seconds_left(lanes),
             note=self.note,
         )
+
+    def _seconds_left(self, lanes: Sequence[LaneProgress]) -> float:
+        return max((lane.seconds_left for lane in lanes), default=0.0)
 
     def _lane_progress(self, action: str, counter: Counter[str]) -> LaneProgress:
         limit, window, guard = pace(self._client)

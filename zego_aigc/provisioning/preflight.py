@@ -123,7 +123,7 @@ async def check(
     if not extend and await journal.ask_alone(_is_another_fleet):
         raise JournalError(
             f"the journal {journal.path} belongs to another fleet: it knows none of these entries. It was left as it is. "
-            "Use another file, or say that this fleet extends it"
+            "Use another file, or extend it with this fleet (--extend, or extend=True)"
         )
     await _ask_for_agents(client, journal, findings, pause)
     findings.raise_if_any()

@@ -15,7 +15,7 @@ from zego_aigc.actions import Action
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.crew import Crew, Lane, Sending
 from zego_aigc.provisioning.endings import INSTANCES, ending_of, is_over
-from zego_aigc.provisioning.events import Outcome, Started
+from zego_aigc.provisioning.events import LaneProgress, Outcome, Started
 from zego_aigc.provisioning.journal import COLUMNS, Journal, Row
 from zego_aigc.provisioning.operation import Operation
 
@@ -217,6 +217,13 @@ class Teardown(Operation):
 
     def _abandon(self) -> None:
         self._removal.crew.abandon()
+
+    def _seconds_left(self, lanes: Sequence[LaneProgress]) -> float:
+        """Phase by phase, and within a phase lane by lane."""
+        left = dict.fromkeys(_LANES.values(), 0.0)
+        for lane in lanes:
+            left[_LANES[lane.action]] += lane.seconds_left
+        return sum(max(left[name] for name in {_LANES[action] for action in phase}) for phase in PHASES)
 
     def _lane(self, action: str) -> Lane | None:
         return self._removal.crew.lanes.get(_LANES.get(action, ""))

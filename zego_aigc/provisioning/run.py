@@ -121,6 +121,9 @@ class Options(NamedTuple):
         _one_of("until", self.until, ("created", "streaming"))
         if not callable(self.on_quota):
             _one_of("on_quota", self.on_quota, ("wait", "fail"))
+        for name, seconds in (("quota_wait", self.quota_wait), ("settle", self.settle)):
+            if not seconds >= 0:
+                raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
 
 
 class Provisioning(Operation):
@@ -385,11 +388,18 @@ class Provisioning(Operation):
         if not self._options.rollback or self._undone or self._crew.error is not None:
             return
         self._undone = True
+        self._take_note("removing again what this run made")
         removal = Removal(self._client, self._journal, made_in=self._journal.run)
-        await removal.run(self._tell_nothing)
+        await removal.run(self._tell_left)
         self.report.rolled_back = removal.removed
+        self._take_note(None)
 
-    async def _tell_nothing(self, _: Outcome) -> None: ...
+    async def _tell_left(self, outcome: Outcome) -> None:
+        """Tell what a rollback could not remove."""
+        if outcome.status != "done":
+            warning = f"{outcome.key} was not removed again: {outcome.error}"
+            self.report.warnings.append(warning)
+            await self._tell(Warned(warning))
 
 
 _AS_TOLD = {"sent": "unknown", "made": "pending", "removed": "pending"}

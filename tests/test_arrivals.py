@@ -1,8 +1,11 @@
 """What the service sees, in real time and in another process: the one test here that takes as long as it says.
 
-120 calls go through a network that stalls every new connection for 300 ms and delays everything by up to 50 ms, from an event
+120 calls go through a network that stalls every new connection for 300 ms and delays everything by up to 30 ms, from an event
 loop that is busy a third of the time. Over TLS the stall is a handshake; over plain HTTP it is a proxy that accepts a request
 before it has a connection to pass it on.
+
+The promise holds while delays vary by less than the guard of 50 ms. A machine that lets the network's process run later than by
+the 20 ms that are left has broken it itself, and what was counted then says nothing: it is counted again.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ from zego_aigc.pool import SessionPool
 HERE = Path(__file__).parent
 CERTIFICATE = HERE / "data" / "loopback.pem"
 CALLS, LIMIT = 120, 10
+LATE = 0.020
+"""Seconds by which the network may delay more than it means to."""
+ROUNDS = 3
 
 
 class Report(NamedTuple):
@@ -33,6 +39,8 @@ class Report(NamedTuple):
 
     arrivals: list[float]
     refused: int
+    late: float
+    """Seconds by which the machine let the service's process run late."""
 
 
 async def be_busy() -> None:
@@ -69,15 +77,21 @@ async def call_through_both(ports: dict[str, int]) -> dict[str, Report]:
 @pytest.fixture(scope="module")
 def reports() -> dict[str, Report]:
     command = [sys.executable, str(HERE / "arrivals_server.py"), str(CERTIFICATE), "7"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdout
-        ports = json.loads(server.stdout.readline())
-        return asyncio.run(call_through_both(ports))  # closing its stdin ends the server
+    late: list[float] = []
+    while len(late) < ROUNDS:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout
+            ports = json.loads(server.stdout.readline())
+            counted = asyncio.run(call_through_both(ports))  # closing its stdin ends the server
+        late.append(max(report.late for report in counted.values()))
+        if late[-1] <= LATE:
+            return counted
+    pytest.skip(f"this machine is too busy for counting: it ran the service {', '.join(f'{s:.3f}' for s in late)} s late")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_service_never_counts_more_than_ten_in_a_second(reports: dict[str, Report], scheme: str) -> None:
-    arrivals, refused = reports[scheme]
+    arrivals, refused, _ = reports[scheme]
     assert refused == 0
     assert len(arrivals) == CALLS
     assert max(sum(now - 1.0 <= arrival <= now for arrival in arrivals) for now in arrivals) == LIMIT

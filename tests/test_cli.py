@@ -78,18 +78,18 @@ def test_the_main_job_against_a_sandbox_in_another_process(sandbox: str, capsys:
     provision = ["provision", str(FLEET), "--journal", "f.journal"]
 
     assert main(provision) == 0
-    assert "48 of 48 done in" in capsys.readouterr().out
+    assert "150 of 150 done in" in capsys.readouterr().out
     made = state(sandbox)
-    assert [len(made[what]) for what in ("agents", "instances", "tasks", "refused")] == [16, 16, 16, 0]
+    assert [len(made[what]) for what in ("agents", "instances", "tasks", "refused")] == [50, 50, 50, 0]
 
     assert main(provision) == 0
-    assert "48 of 48 done (48 of them earlier)" in capsys.readouterr().out
+    assert "150 of 150 done (150 of them earlier)" in capsys.readouterr().out
     assert len(state(sandbox)["calls"]) == len(made["calls"])
 
     assert main(["status", "f.journal"]) == 0
-    assert "16 done" in capsys.readouterr().out
+    assert "50 done" in capsys.readouterr().out
     assert main(["status", "f.journal", "--live"]) == 0
-    assert "16 live" in capsys.readouterr().out
+    assert "50 live" in capsys.readouterr().out
 
     assert main(["teardown", "f.journal"]) == 0
     left = state(sandbox)
@@ -99,7 +99,7 @@ def test_the_main_job_against_a_sandbox_in_another_process(sandbox: str, capsys:
     assert main(["teardown", "f.journal"]) == 0
     capsys.readouterr()
     assert main(["status", "f.journal", "--json"]) == 0
-    assert lines(capsys.readouterr().out)[-1]["total"] == {"removed": 48}
+    assert lines(capsys.readouterr().out)[-1]["total"] == {"removed": 150}
 
 
 def test_run_it_with_a_sandbox_inside_and_say_so_once_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,8 +108,8 @@ def test_run_it_with_a_sandbox_inside_and_say_so_once_that_has_ended(capsys: pyt
     events = lines(capsys.readouterr().out)
     assert events[0] == {"event": "started", "actions": events[0]["actions"]}
     assert events[-1]["event"] == "finished"
-    assert events[-1]["done"] == 48
-    assert sum(event["event"] == "outcome" and event["status"] == "done" for event in events) == 48
+    assert events[-1]["done"] == 150
+    assert sum(event["event"] == "outcome" and event["status"] == "done" for event in events) == 150
 
     before = Path("f.journal").read_bytes()
     for again in (provision, ["teardown", "f.journal"], ["status", "f.journal", "--live"]):

@@ -192,9 +192,9 @@ def test_a_header_inside_a_long_string_does_not_put_lines_out(tmp_path: Path) ->
 
 def test_the_example_is_sound_and_needs_nothing_set() -> None:
     found = list(Fleet(ROOT / "examples" / "fleet.toml", environ={}))
-    assert len(entries(found)) == 48
+    assert len(entries(found)) == 150
     assert not [text for located in found for text in located.advice]
-    assert len({entry.key or default_key(entry.action, digest(entry.action)) for entry in entries(found)}) == 48
+    assert len({entry.key or default_key(entry.action, digest(entry.action)) for entry in entries(found)}) == 150
 
 
 @given(

@@ -141,7 +141,7 @@ class _Text(_Show):
         error = _facts(row).get("error", {})
         why = " ".join(str(error.get("message", "no answer was noted")).split())
         known = f"RequestId {error['request_id']}" if error.get("request_id") else ""
-        self._causes.add(status, row.key, why, known or _known(row))
+        self._causes.add(status, row.key, why, known or ("" if status == "failed" else _known(row)))
 
     def presence(self, row: Row, presence: Presence) -> None:
         if not presence.there or presence.notable:

@@ -81,7 +81,7 @@ class Placing:
             # Counted for the kind and not for this worker, since a place that the service then refuses is no progress.
             left = self._stuck[kind] + self._patience - time.monotonic()
             if left <= 0:
-                raise QuotaClosed(kind, f"the account was full of {kind} for {self._patience:g} s")
+                raise QuotaClosed(kind, f"the account was full of {_plain(kind)} for {self._patience:g} s")
             with anyio.move_on_after(min(left, SWEEP)):
                 return await self._quota.acquire(kind)
             await self._sweep(kind)
@@ -90,14 +90,22 @@ class Placing:
         """Say that the account is full."""
         self._has_been_full.add(kind)
         self._stuck.setdefault(kind, time.monotonic())
-        self._note(f"the account is full of {kind}: waiting for some to end, at most {self._patience:g} s without progress")
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what is waited for, or that nothing is any more."""
+        if not self._stuck:
+            self._note(None)
+            return
+        full = " and ".join(_plain(kind) for kind in self._stuck)
+        self._note(f"the account is full of {full}: waiting for some to end, at most {self._patience:g} s without progress")
 
     def made(self, hold: Hold, instance_id: str, ttl: int | None) -> None:
         """An instance lives in a place that was handed out."""
         hold.live(instance_id, expires_in=ttl or math.inf)
         if hold.kind in self._has_been_full:
-            self._note(None)
             self._stuck.pop(hold.kind, None)
+            self._tell()
         if not self._forgetful:
             self._remember(hold.kind, instance_id)
         elif not self._quota.usage(hold.kind).full:
@@ -150,3 +158,7 @@ class Placing:
             else:
                 held[instance_id] = held.pop(instance_id)  # to the end: others are asked about first next time
         return gone
+
+
+def _plain(kind: Kind) -> str:
+    return kind.replace("_", " ")

@@ -153,6 +153,17 @@ async def test_a_lost_digital_human_that_was_not_made_is_made(sandbox: Sandbox, 
     assert ids(outcomes.values()) == set(sandbox.app.instances)
 
 
+async def test_what_is_unknown_tells_where_it_may_live(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    sandbox.faults.on(CreateAgentInstance).times(1).cut_after_work()
+    lost = voice("1", "a")
+    outcomes, _ = await run(client, [register("a"), Entry(lost, "lost")], journal)
+    where = f"stream {lost.rtc.agent_stream_id!r} in room {lost.rtc.room_id!r}"
+    assert outcomes["lost"].where == where
+    left, _ = await removed(client, journal)
+    assert left["lost"].where == where
+    assert where in str(left["lost"].error)
+
+
 async def test_a_lost_voice_instance_is_never_sent_again(sandbox: Sandbox, client: Client, journal: Path) -> None:
     await client.call(register())
     sandbox.faults.on(CreateAgentInstance).times(1).cut_before_work()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from zego_aigc.actions import Action
 from zego_aigc.cli._words import error_text
-from zego_aigc.provisioning.entry import names
 from zego_aigc.provisioning.events import Outcome
 
-__all__ = ["Cause", "Causes", "of_outcome", "whereabouts"]
+__all__ = ["Cause", "Causes", "of_outcome"]
 
 MOST_CAUSES = 100
 MOST_LISTED = 20
@@ -97,13 +95,5 @@ def of_outcome(causes: Causes, outcome: Outcome) -> Cause | None:
     """Count an outcome that is not done; None if it is, or when there are too many causes."""
     if outcome.status == "done":
         return None
-    known = f"RequestId {outcome.request_id}" if outcome.request_id else ""
-    if outcome.status == "unknown":
-        known = known or whereabouts(outcome.action)
+    known = f"RequestId {outcome.request_id}" if outcome.request_id else outcome.where or ""
     return causes.add(outcome.status, outcome.key, error_text(outcome), known)
-
-
-def whereabouts(action: Action[object]) -> str:
-    """Where what an Action may have made is to be found."""
-    known = names(action)
-    return f"stream {known.stream_id!r} in room {known.room_id!r}" if known.stream_id else ""

@@ -56,6 +56,7 @@ def outcome_line(outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "result": result,
         "error": None if outcome.error is None else error_facts(outcome.error),
+        "where": outcome.where,
         "origin": outcome.origin,
         "earlier": outcome.earlier,
         "request_id": outcome.request_id,

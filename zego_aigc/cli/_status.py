@@ -14,6 +14,7 @@ from zego_aigc.cli._causes import Causes
 from zego_aigc.cli._environment import client_from_environment
 from zego_aigc.cli._out import say, say_json
 from zego_aigc.cli._words import counts as in_words
+from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import error_facts
 from zego_aigc.provisioning.journal import Reading, Row, read_journal
 
@@ -166,6 +167,6 @@ def _facts(row: Row) -> dict[str, Any]:
 def _known(row: Row) -> str:
     """What is known of a request that may have been carried out."""
     parts = [] if row.last_sent is None else [time.strftime("sent at %H:%M:%S UTC", time.gmtime(row.last_sent))]
-    if row.stream_id:
-        parts.append(f"stream {row.stream_id!r} in room {row.room_id!r}")
+    if where := whereabouts(row.stream_id, row.room_id):
+        parts.append(where)
     return ", ".join(parts)

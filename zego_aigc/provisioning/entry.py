@@ -13,7 +13,7 @@ from zego_aigc._schema import FieldSpec, Kind, fields_of
 from zego_aigc._secrets import MASK, mask_map
 from zego_aigc.actions import Action
 
-__all__ = ["DEFAULT_IDLE", "Entry", "Names", "default_key", "digest", "idle_time", "mask", "names"]
+__all__ = ["DEFAULT_IDLE", "Entry", "Names", "default_key", "digest", "idle_time", "mask", "names", "whereabouts"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -53,6 +53,11 @@ def names(action: Action[Any]) -> Names:
         user_id=getattr(action, "user_id", None),
         room_id=getattr(rtc, "room_id", None),
     )
+
+
+def whereabouts(stream_id: str | None, room_id: str | None) -> str | None:
+    """Where an instance or a stream task is to be found, in words."""
+    return None if stream_id is None else f"stream {stream_id!r} in room {room_id!r}"
 
 
 def default_key(action: Action[Any], spec: str) -> str:

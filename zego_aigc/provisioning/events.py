@@ -38,6 +38,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an earlier run did it."""
     request_id: str | None = None
     attempts: int = 0
+    where: str | None = None
+    """Stream and room of an instance that may or may not live."""
     made_by: str = ""
     """The entry's Action, by name; a teardown's :attr:`action` is another."""
 

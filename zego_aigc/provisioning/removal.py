@@ -15,6 +15,7 @@ from zego_aigc.actions import Action
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.crew import Crew, Lane, Sending
 from zego_aigc.provisioning.endings import INSTANCES, ending_of, is_over
+from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Started
 from zego_aigc.provisioning.journal import COLUMNS, Journal, Row
 from zego_aigc.provisioning.operation import Operation
@@ -262,7 +263,10 @@ def _outcome(
 def _unknown(row: Row, why: str) -> Outcome:
     ending = ending_of(row.action, row.made_id or "unknown")
     assert ending is not None
-    return _outcome(row, ending, "unknown", OutcomeUnknown(why, action=ending), None, 0)
+    return Outcome(
+        key=row.key, action=ending, made_by=row.action, status="unknown", error=OutcomeUnknown(why, action=ending),
+        where=whereabouts(row.stream_id, row.room_id),
+    )  # fmt: skip
 
 
 def _what_is_known(row: Row) -> str:
@@ -274,6 +278,6 @@ def _what_is_known(row: Row) -> str:
         )
     end = "" if row.idle is None else f" It ends by itself after {row.idle} s without its user."
     return (
-        f"the request left{sent} and its answer was lost: an instance may live on stream {row.stream_id!r} in room "
-        f"{row.room_id!r}, whose id only the callback AgentInstanceCreated tells.{end}"
+        f"the request left{sent} and its answer was lost: an instance may live on "
+        f"{whereabouts(row.stream_id, row.room_id)}, whose id only the callback AgentInstanceCreated tells.{end}"
     )

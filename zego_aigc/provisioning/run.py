@@ -18,6 +18,7 @@ from zego_aigc.actions import ACTIONS, Action
 from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, TransportError, ZegoError
 from zego_aigc.provisioning import plan, preflight
 from zego_aigc.provisioning.crew import Crew, Lane, Sending
+from zego_aigc.provisioning.entry import names, whereabouts
 from zego_aigc.provisioning.errors import NotTried, StreamFailed
 from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
 from zego_aigc.provisioning.making import IfExists, Made, Maker, OnQuota, Unreachable, made_of, not_tried
@@ -247,6 +248,7 @@ class Provisioning(Operation):
             Outcome(
                 key=item.key, action=item.action, status=made.status, result=made.result, error=made.error,
                 origin=made.origin, request_id=made.request_id, attempts=made.attempts,
+                where=_where(item.action) if made.status == "unknown" else None,
             )
         )  # fmt: skip
 
@@ -403,6 +405,11 @@ class Provisioning(Operation):
 
 
 _AS_TOLD = {"sent": "unknown", "made": "pending", "removed": "pending"}
+
+
+def _where(action: Action[Any]) -> str | None:
+    known = names(action)
+    return whereabouts(known.stream_id, known.room_id)
 
 
 def _is_task(action: Action[Any]) -> bool:

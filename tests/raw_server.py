@@ -74,6 +74,10 @@ async def raw_server(handle: Callable[[Exchange], Awaitable[None]], *, tls: ssl.
         finally:
             writer.close()
 
+    loop = asyncio.get_running_loop()
+    debugging = loop.get_debug()
+    if tls is not None:
+        loop.set_debug(False)  # or it complains of every client that breaks a handshake off
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     scheme = "https" if tls else "http"
     try:
@@ -85,3 +89,4 @@ async def raw_server(handle: Callable[[Exchange], Awaitable[None]], *, tls: ssl.
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        loop.set_debug(debugging)

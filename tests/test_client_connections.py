@@ -133,6 +133,24 @@ async def test_a_connection_that_the_server_closed_while_idle_is_never_used_agai
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("unasked", [http(408, b"<h1>Request Timeout</h1>"), ok({"Round": 999}), b"\r\n\0"])
+async def test_what_comes_on_an_idle_connection_is_never_taken_for_the_answer_to_the_next_request(unasked: bytes) -> None:
+    connections: list[int] = []
+
+    async def handle(exchange: Exchange) -> None:
+        connections.append(exchange.connection)
+        await exchange.send(ok({"Round": exchange.number}))
+        if exchange.number == 1:
+            asyncio.get_running_loop().call_later(0.01, exchange.writer.write, unasked)
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        assert (await client.call(SAY)).round == 1
+        await asyncio.sleep(0.05)
+        for number in (2, 3):
+            assert (await client.call(SAY)).round == number
+    assert len(connections) == 3
+
+
 async def test_a_transport_that_is_closing_when_the_body_is_written_has_carried_nothing() -> None:
     class Closing:
         def is_closing(self) -> bool:

@@ -39,6 +39,10 @@ _heard: WeakSet[Any] = WeakSet()
 """Plain connections on which an answer has come: no proxy in between holds up what is sent on them."""
 
 
+_UNASKED = "an answer to no request had come on the connection"
+"""Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
+
+
 class Outgoing(BytesPayload):
     """A request body that knows when it leaves for the wire.
 
@@ -61,6 +65,8 @@ class Outgoing(BytesPayload):
         if self.withheld or transport is None or transport.is_closing():
             # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
             raise aiohttp.ClientConnectionResetError("the connection was closing")
+        if getattr(getattr(writer, "protocol", None), "should_close", False):
+            raise aiohttp.ClientConnectionResetError(_UNASKED)
         self.begun = True
         try:
             await super().write_with_length(writer, content_length)
@@ -103,6 +109,11 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
             raise
         failure = _before_answer(error, session, url, outgoing)
     else:
+        if not outgoing.begun:
+            # aiohttp may look for the answer before it writes the request.
+            outgoing.withheld = True
+            response.close()
+            raise ConnectFailed(f"cannot use the connection to {url.host}: {_UNASKED}", host=url.host)
         outgoing.answered()
         try:
             if (size := response.content_length) is not None and "Content-Encoding" not in response.headers:

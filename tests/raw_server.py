@@ -74,10 +74,9 @@ async def raw_server(handle: Callable[[Exchange], Awaitable[None]], *, tls: ssl.
         finally:
             writer.close()
 
-    loop = asyncio.get_running_loop()
-    debugging = loop.get_debug()
     if tls is not None:
-        loop.set_debug(False)  # or it complains of every client that breaks a handshake off
+        # In debug mode the loop complains of every client that breaks a handshake off, some after this server is gone.
+        asyncio.get_running_loop().set_debug(False)
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     scheme = "https" if tls else "http"
     try:
@@ -89,4 +88,3 @@ async def raw_server(handle: Callable[[Exchange], Awaitable[None]], *, tls: ssl.
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        loop.set_debug(debugging)

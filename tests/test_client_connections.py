@@ -237,7 +237,7 @@ async def test_a_header_that_no_calendar_knows_is_passed_over() -> None:
 
 async def test_a_refusal_is_one_line_of_bearable_length_whatever_the_message() -> None:
     message = rb"first\nsecond\u001b[31m" + b"x" * 100_000
-    deep = b"[" * 900 + b"]" * 900
+    deep = b"[" * 900 + b"]" * 900  # more than some Pythons look through
     handle, _ = answering(
         http(200, b'{"Code": 410000003, "Message": "%b", "RequestId": "r\\n-1", "Data": {"Deep": %b}}' % (message, deep))
     )
@@ -246,7 +246,7 @@ async def test_a_refusal_is_one_line_of_bearable_length_whatever_the_message() -
             await client.call(aiagent.ListAgents())
     error = caught.value
     assert error.message.startswith("first second [31mxxx")
-    assert (len(error.message), error.request_id, error.data) == (1000, "r -1", None)
+    assert (len(error.message), error.request_id) == (1000, "r -1")
     assert str(error).isprintable()
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
+from raw_server import Exchange, http, ok, raw_server
 from requests_made import register, rtc, stream, talking, voice
 
 from zego_aigc import (
     AccessDenied,
     Client,
     ConfigurationError,
+    ConnectFailed,
     LocalLimiter,
     NotFound,
     Orphan,
@@ -122,6 +125,28 @@ async def test_audio_goes_over_a_websocket_in_whole_samples(client: Client) -> N
             await audio.write(b"\x01" * 5001)
             await audio.write(b"\x02" * 3)
         assert audio.drive_id
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("ws://127.0.0.1:9/?token=hunter2", "at 127.0.0.1 cannot be opened: Connection refused"),
+        ("{url}/?token=hunter2", "at 127.0.0.1 cannot be opened: Invalid response status"),
+        ("wss://[hunter2", "at no host cannot be opened: its address is not a URL"),
+    ],
+)
+async def test_an_audio_websocket_that_cannot_be_opened_names_the_host_and_no_token(address: str, why: str) -> None:
+    async def handle(exchange: Exchange) -> None:
+        if exchange.method == "GET":
+            await exchange.send(http(403, b""))
+        else:
+            await exchange.send(ok({"TaskId": "t", "DriveId": "d", "WssAddress": address.format(url=url)}))
+
+    async with raw_server(handle) as url, Client(1, "s", digitalhuman_url=url) as client, client.stream_task(stream()) as task:
+        with pytest.raises(ConnectFailed, match=why) as caught:
+            async with task.open_audio():
+                pass
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_handle_is_used_once_and_only_inside_its_block(client: Client) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
 import anyio
 import msgspec
+import yarl
 
+from zego_aigc._transport import reason
 from zego_aigc.errors import ConnectFailed, InvalidRequest, Problem, TransportError
 
 if TYPE_CHECKING:
@@ -54,6 +56,18 @@ class AudioStream:
         for start in range(0, whole, CHUNK):
             await self._send(audio[start : min(start + CHUNK, whole)])
 
+    async def start(self, payload: Mapping[str, object]) -> None:
+        """Tell the service what will come; :func:`open_audio` has done it.
+
+        Raises:
+            TransportError: the service closed the WebSocket.
+        """
+        try:
+            with anyio.fail_after(OPENING):
+                await self._socket.send_str(_text({"Action": "Start", "SequenceID": self.drive_id, "Payload": payload}))
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._broken() from error
+
     async def _send(self, frame: bytes) -> None:
         if self._socket.closed:
             raise self._broken()
@@ -80,14 +94,21 @@ async def open_audio(
     if voice_channel is not None:
         payload["VoiceChannel"] = voice_channel
     try:
+        host = yarl.URL(drive.wss_address).host
+    except ValueError:
+        host = None
+    try:
         with anyio.fail_after(OPENING):
             socket = await pool.websocket(drive.wss_address)
-            await socket.send_str(_text({"Action": "Start", "SequenceID": drive.drive_id, "Payload": payload}))
     except (aiohttp.ClientError, OSError) as error:
-        # Neither the error's text nor the address: it carries a token.
-        raise ConnectFailed(f"the audio WebSocket of drive {drive.drive_id} cannot be opened: {type(error).__name__}") from None
+        # Neither the error's text nor the whole address: it carries a token.
+        raise ConnectFailed(
+            f"the audio WebSocket of drive {drive.drive_id} at {host or 'no host'} cannot be opened: {reason(error)}", host=host
+        ) from None  # fmt: skip
+    stream = AudioStream(socket, drive.drive_id, 2 * channels)
     try:
-        yield AudioStream(socket, drive.drive_id, 2 * channels)
+        await stream.start(payload)
+        yield stream
     finally:
         with anyio.move_on_after(CLOSING, shield=True):
             try:

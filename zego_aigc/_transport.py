@@ -178,6 +178,8 @@ def reason(error: BaseException) -> str:
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno
             return os.strerror(number) if number else error.os_error.strerror or "no connection"
+        case aiohttp.InvalidURL():
+            return "its address is not a URL"
         case aiohttp.ServerDisconnectedError():
             return "the server closed it"
         case aiohttp.ClientPayloadError():

@@ -208,7 +208,7 @@ class Client:
             action: the request. It is checked first: an invalid one touches neither the network nor the limiter.
             timeout: deadline of the whole call in seconds, instead of the client's.
             before_send: awaited with the number of the attempt (from 1) once the limiter has granted it and before its
-                first byte leaves: the place to note an intent durably.
+                first byte leaves: the place to note an intent durably. What it raises ends the call.
             deadline_from: ``"grant"`` lets the deadline start when the limiter grants the first attempt, for callers that
                 queue more than a deadline's worth of calls.
 

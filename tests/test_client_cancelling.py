@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -235,6 +236,41 @@ async def test_closing_the_client_ends_a_create_under_way_in_an_unknown_outcome(
         await client.aclose(drain=0.05)
         with pytest.raises(OutcomeUnknown, match="the client was closed while CreateAgentInstance was under way"):
             await task
+
+
+async def test_a_client_whose_closing_is_cancelled_again_and_again_is_closed_all_the_same() -> None:
+    stage = Stage()
+    async with raw_server(stage) as url:
+        client = Client(1, "s", aiagent_url=url)
+        stage.stop_before_answer = True
+        create = asyncio.ensure_future(client.call(voice()))
+        await stage.reached.wait()
+        closing = asyncio.ensure_future(client.aclose(drain=0.1))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with pytest.raises(OutcomeUnknown):
+            await create
+    del client
+    gc.collect()  # and no session complains that it was not closed
+
+
+async def test_before_send_may_close_the_client() -> None:
+    stage = Stage()
+    async with raw_server(stage) as url:
+        for action in (voice(), READ):
+            client = Client(1, "s", aiagent_url=url)
+
+            async def close(_: int, client: Client = client) -> None:
+                await client.aclose(drain=5)
+
+            with pytest.raises(ConfigurationError, match="closed"):
+                await asyncio.wait_for(client.call(action, before_send=close), 1)
+            del client, close
+        gc.collect()
+        assert not stage.reached.is_set()
 
 
 async def test_calls_that_are_under_way_when_the_client_closes_say_what_is_known() -> None:

@@ -8,12 +8,12 @@ from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
-import anyio
 import yarl
 
 from zego_aigc import _transport
 from zego_aigc._alarm import Alarms
 from zego_aigc._clock import ServerClock
+from zego_aigc._outlasting import outlast
 from zego_aigc._retry import RetryBudget
 from zego_aigc._version import __version__
 from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
@@ -210,16 +210,25 @@ class SessionPool:
         if self._closed:
             return
         self._closed = True
-        with anyio.CancelScope(shield=True):
-            if self._tasks:
-                await asyncio.wait(set(self._tasks), timeout=drain)
-            for task in list(self._tasks):
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(set(self._tasks), timeout=5.0)
-            if self._borrowed is None:
-                for session in self._sessions.values():
-                    await session.close()
+        # In a task of its own: however often whoever closes is cancelled meanwhile, the connections are closed.
+        closing = asyncio.ensure_future(self._close(drain, asyncio.current_task()))
+        cancelled = await outlast(closing, drain + 10.0)
+        if cancelled is not None:
+            raise cancelled
+        if closing.done():
+            closing.result()
+
+    async def _close(self, drain: float, closer: asyncio.Task[Any] | None) -> None:
+        running = self._tasks - {closer}  # before_send may close the pool, from within a call
+        if running:
+            _, running = await asyncio.wait(running, timeout=drain)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=5.0)
+        if self._borrowed is None:
+            for session in self._sessions.values():
+                await session.close()
 
     async def __aenter__(self) -> Self:
         self.bind()

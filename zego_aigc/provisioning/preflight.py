@@ -3,7 +3,6 @@
 Every entry by itself, the entries among themselves, and the fleet against its journal and the agents that the service has.
 """
 
-
 # pyright: reportUnknownArgumentType=false
 # (entries are what callers give us, until they have been checked)
 from __future__ import annotations

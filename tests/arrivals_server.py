@@ -19,7 +19,7 @@ import time
 from collections import deque
 
 STALL = 0.300
-VARYING = 0.030
+VARYING = 0.050
 LIMIT, WINDOW = 10, 1.0
 
 GRANTED = b'{"Code":0,"Message":"succeed","RequestId":"1","Data":{}}'

@@ -1,11 +1,11 @@
 """What the service sees, in real time and in another process: the one test here that takes as long as it says.
 
-120 calls go through a network that stalls every new connection for 300 ms and delays everything by up to 30 ms, from an event
+120 calls go through a network that stalls every new connection for 300 ms and delays everything by up to 50 ms, from an event
 loop that is busy a third of the time. Over TLS the stall is a handshake; over plain HTTP it is a proxy that accepts a request
 before it has a connection to pass it on.
 
-The promise holds while delays vary by less than the guard of 50 ms. A machine that lets the network's process run later than by
-the 20 ms that are left has broken it itself, and what was counted then says nothing: it is counted again.
+The promise holds while delays vary by no more than the guard of 50 ms, which is just what this network's do. A machine that
+lets the network's process run late adds to them: where that happened and the promise did not hold, it is counted again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from zego_aigc.pool import SessionPool
 HERE = Path(__file__).parent
 CERTIFICATE = HERE / "data" / "loopback.pem"
 CALLS, LIMIT = 120, 10
-LATE = 0.020
+SOONEST = (CALLS - LIMIT) / LIMIT
+"""Seconds that the limit asks for."""
+LATE = 0.005
 """Seconds by which the network may delay more than it means to."""
-ROUNDS = 3
+ROUNDS = 4
 
 
 class Report(NamedTuple):
@@ -41,6 +43,15 @@ class Report(NamedTuple):
     refused: int
     late: float
     """Seconds by which the machine let the service's process run late."""
+
+    @property
+    def makespan(self) -> float:
+        return self.arrivals[-1] - self.arrivals[0]
+
+    @property
+    def counts(self) -> bool:
+        """Whether the round says something about the limiter."""
+        return self.late <= LATE or (self.refused == 0 and self.makespan <= SOONEST / 0.92)
 
 
 async def be_busy() -> None:
@@ -83,9 +94,9 @@ def reports() -> dict[str, Report]:
             assert server.stdout
             ports = json.loads(server.stdout.readline())
             counted = asyncio.run(call_through_both(ports))  # closing its stdin ends the server
-        late.append(max(report.late for report in counted.values()))
-        if late[-1] <= LATE:
+        if all(report.counts for report in counted.values()):
             return counted
+        late.append(max(report.late for report in counted.values()))
     pytest.skip(f"this machine is too busy for counting: it ran the service {', '.join(f'{s:.3f}' for s in late)} s late")
 
 
@@ -99,5 +110,4 @@ def test_the_service_never_counts_more_than_ten_in_a_second(reports: dict[str, R
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_120_calls_arrive_within_92_percent_of_the_pace_that_the_limit_allows(reports: dict[str, Report], scheme: str) -> None:
-    arrivals = reports[scheme].arrivals
-    assert arrivals[-1] - arrivals[0] <= (CALLS - LIMIT) / LIMIT / 0.92
+    assert SOONEST <= reports[scheme].makespan <= SOONEST / 0.92

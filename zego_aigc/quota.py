@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from zego_aigc.errors import ApiError
 
-__all__ = ["KIND_OF_ACTION", "Hold", "Kind", "Quota", "Usage"]
+__all__ = ["KIND_OF_ACTION", "REFUSAL_CODES", "Hold", "Kind", "Quota", "Usage"]
 
 Kind = Literal["agents", "digital_humans", "streams"]
 """What a budget counts: voice instances, digital human instances (live ones too), video stream tasks."""
@@ -31,7 +31,7 @@ KIND_OF_ACTION: dict[str, Kind] = {
 }
 """Which budget an Action draws on. Actions that are not in here make no instance."""
 
-_REFUSAL_CODES: dict[Kind, int] = {"agents": 410000011, "digital_humans": 410001031, "streams": 400000008}
+REFUSAL_CODES: dict[Kind, int] = {"agents": 410000011, "digital_humans": 410001031, "streams": 400000008}
 """What the service answers when it has no place left."""
 
 
@@ -271,7 +271,7 @@ class _Budget:
             f"{usage.unknown} unknown, {self.waiting} waiting). Nothing was sent"
         )
         actions = " or ".join(action for action, kind in KIND_OF_ACTION.items() if kind == self.kind)
-        return api_error(_REFUSAL_CODES[self.kind], message, action=actions, attempts=0, status=0)
+        return api_error(REFUSAL_CODES[self.kind], message, action=actions, attempts=0, status=0)
 
 
 class _KindLine(Line[Hold]):

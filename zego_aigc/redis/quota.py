@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from zego_aigc._codes import api_error
 from zego_aigc._places import Usage
 from zego_aigc.errors import ConnectFailed
-from zego_aigc.quota import KIND_OF_ACTION, Hold, Kind, Quota
+from zego_aigc.quota import KIND_OF_ACTION, REFUSAL_CODES, Hold, Kind, Quota
 from zego_aigc.redis._link import Gone, Link, Outbox
 from zego_aigc.redis._quota_scripts import KEYS, NOTE, TAKE_PLACE
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisHold", "RedisQuota"]
 
-_REFUSALS: dict[Kind, int] = {"agents": 410000011, "digital_humans": 410001031, "streams": 400000008}
-"""What the service answers when it has no place left."""
 _LOOK = 0.25
 """Seconds after which a waiting process looks again at the latest."""
 _PRESENCE = 2.0
@@ -336,7 +334,7 @@ class _Kind:
             f"{usage.unknown} unknown in all processes). Nothing was sent"
         )
         actions = " or ".join(action for action, kind in KIND_OF_ACTION.items() if kind == self.kind)
-        return api_error(_REFUSALS[self.kind], message, action=actions, attempts=0, status=0)
+        return api_error(REFUSAL_CODES[self.kind], message, action=actions, attempts=0, status=0)
 
 
 class RedisHold(Hold):

@@ -111,6 +111,8 @@ async def test_a_stream_task_lives_as_long_as_its_block_and_has_the_verbs(sandbo
         assert (await task.drive_text("Hello!", digitalhuman.TTSConfig(timbre_id=timbre))).drive_id
         assert (await task.drive_audio("https://audio.example/a.mp3")).drive_id
         assert (await task.drive_rtc("room", "stream")).drive_id
+        await task.act("wave")
+        assert [sent.action for sent in sandbox.received(digitalhuman.DoAction)] == ["wave"]
         await task.interrupt()
         assert (await task.status()).status is digitalhuman.TaskStatus.STREAMING
     assert used(client, "streams") == 0

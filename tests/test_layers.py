@@ -14,7 +14,7 @@ LAYERS = [
     "_schema _secrets actions _codes _decoding",
     "_checking aiagent digitalhuman signing _describe",
     "_window _places _retry _envelope",
-    "_waiting _outlasting _alarm limiter quota _clock tokens callbacks redis",
+    "_waiting _outlasting _detaching _alarm limiter quota _clock tokens callbacks redis",
     "_judging _transport pool",
     "_telling _calling _creating _ending _observing _reconcile _lists _audio handles client otel",
     "sandbox provisioning",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 __all__ = ["TICK", "Alarm", "Alarms"]
 
@@ -61,7 +62,7 @@ class Alarm:
         seconds: from now until it rings; None to set it later.
     """
 
-    __slots__ = ("_alarms", "_cancelling", "_handle", "_rang", "_sharing", "_stopped", "_task")
+    __slots__ = ("_alarms", "_cancelling", "_handle", "_sharing", "_stopped", "_task", "rang")
 
     def __init__(self, alarms: Alarms, seconds: float | None) -> None:
         task = asyncio.current_task(alarms.loop)
@@ -71,14 +72,15 @@ class Alarm:
         self._cancelling = task.cancelling()
         self._sharing: set[Alarm] | None = None  # with whom it shares a timer
         self._handle: asyncio.TimerHandle | None = None  # or its own
-        self._rang = False
+        self.rang: bool = False
+        """Whether its time was up."""
         self._stopped: bool | None = None
         if seconds is not None:
             self.reset(seconds)
 
     def reset(self, seconds: float) -> None:
         """Let it ring in so many seconds instead. One that has rung stays so."""
-        if self._rang:
+        if self.rang:
             return
         self._forget()
         if seconds >= COARSE:
@@ -95,12 +97,17 @@ class Alarm:
         if self._stopped is None:
             self._forget()
             # Takes its own cancellation back, as asyncio.timeout() does: what is left is somebody else's.
-            self._stopped = self._rang and self._task.uncancel() <= self._cancelling
+            self._stopped = self.rang and self._task.uncancel() <= self._cancelling
         return self._stopped
+
+    def move_to(self, task: asyncio.Task[Any]) -> None:
+        """Let it cancel another task, which has just been made."""
+        self._task = task
+        self._cancelling = 0
 
     def ring(self) -> None:
         """Its time is up."""
-        self._rang = True
+        self.rang = True
         self._task.cancel()
 
     def _forget(self) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
+from zego_aigc import _checking
 from zego_aigc._alarm import Alarm
-from zego_aigc._judging import Request, Verdict, judge
+from zego_aigc._judging import RawAction, Request, Verdict, judge
 from zego_aigc._retry import Backoff, Ending, Patience, Step, next_step
 from zego_aigc._telling import Hooks, logger
 from zego_aigc._transport import Answer, Outgoing
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     import yarl
 
     from zego_aigc._clock import ServerClock
+    from zego_aigc.limiter import Permit
     from zego_aigc.pool import SessionPool
     from zego_aigc.signing import Signer
 
-__all__ = ["Call", "LookUp", "Response", "Route"]
+__all__ = ["Call", "LookUp", "Response", "Route", "SeeThrough"]
 
 T = TypeVar("T")
 
@@ -91,209 +93,174 @@ class Route(NamedTuple):
     """Takes the client's secrets and an Action's out of a text."""
     hooks: Hooks
     patience: Patience
+    look_up_for: Callable[[Any], LookUp | None]
+    """What finds out whether a lost create did its work, by its Action; None where nothing can."""
+    on_orphan: Callable[[Any], object]
+    """Told what a cancelled create has made, unless its caller takes care of that."""
 
 
-class Call:
-    """One call, and how far it has come."""
+class Call(Generic[T]):
+    """One call, and how far it has come.
+
+    Args:
+        route: where it goes.
+        request: what it asks for.
+        action: the struct, or the :class:`~zego_aigc._judging.RawAction`.
+        body: the action, encoded.
+        timeout: seconds that everything may take.
+        before_send: awaited before each attempt, with its number.
+        from_grant: whether the time runs from the limiter's first grant on.
+        see_through: carries out what follows the first permit, for a call that is not simply over when it is cancelled.
+        on_orphan: told what a cancelled call has made, instead of the route's.
+    """
 
     __slots__ = (
+        "_alarm",
+        "_answer",
+        "_before_send",
+        "_body",
+        "_corrected",
+        "_failed",
+        "_granted",
+        "_outgoing",
+        "_request_id",
+        "_see_through",
+        "_started",
+        "_timeout",
+        "_tries",
+        "action",
         "attempts",
-        "before_send",
         "deadline",
         "first_sent",
-        "granted",
-        "look_up",
         "may_have_run",
-        "outgoing",
+        "on_orphan",
         "request",
+        "result",
         "route",
-        "started",
-        "timeout",
-        "tries",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
         route: Route,
         request: Request,
+        action: Any,
+        body: bytes,
         timeout: float,
         *,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         from_grant: bool = False,
-        look_up: LookUp | None = None,
+        see_through: SeeThrough | None = None,
+        on_orphan: Callable[[Any], object] | None = None,
     ) -> None:
         self.route = route
         self.request = request
-        self.timeout = timeout
-        self.before_send = before_send
-        self.look_up = look_up
+        self.action = action
         self.attempts = 0
-        self.tries = 0  # attempts that were lost or found no connection
         self.may_have_run = False  # an earlier attempt may have done the work
-        self.outgoing: Outgoing | None = None  # the attempt under way, once it is signed
         self.first_sent: float | None = None
-        self.granted: float | None = None  # when the limiter let the attempt under way go
-        self.started = time.monotonic()
-        self.deadline: float | None = None if from_grant else self.started + timeout
+        self.on_orphan = on_orphan
+        self.result: T = None  # type: ignore[assignment]  # once it is there
+        self._body: bytes | None = body  # None while the call stands in line
+        self._timeout = timeout
+        self._before_send = before_send
+        self._see_through = see_through
+        self._tries = 0  # attempts that were lost or found no connection
+        self._corrected = False  # the clock, by an earlier attempt
+        self._failed: Verdict | None = None  # the last attempt
+        self._answer: Answer | None = None  # to the last attempt
+        self._request_id: str | None = None
+        # Of the attempt under way:
+        self._alarm: Alarm | None = None
+        self._granted: float | None = None  # when the limiter let it go
+        self._outgoing: Outgoing | None = None  # once it is signed
+        self._started = time.monotonic()
+        self.deadline: float | None = None if from_grant else self._started + timeout
 
     @property
     def in_flight(self) -> bool:
         """Whether any byte of the attempt under way may have left."""
-        return self.outgoing is not None and self.outgoing.begun
+        return self._outgoing is not None and self._outgoing.begun
 
     @property
     def may_exist(self) -> bool:
         """Whether the work may have been done, as things stand at this moment."""
         return self.may_have_run or self.in_flight
 
-    def withhold(self) -> None:
-        """Let the attempt under way not leave any more, unless it has."""
-        if self.outgoing is not None:
-            self.outgoing.withheld = True
-
     def remaining(self) -> float:
         """Seconds until the deadline; infinitely many while it does not run yet."""
         return math.inf if self.deadline is None else self.deadline - time.monotonic()
 
-    def found(self, result: Any) -> Response[Any]:
-        """The response for work that turned out to have been done by an attempt without an answer."""
-        return Response(result, None, None, self.attempts, time.monotonic() - self.started)
-
-    async def run(self) -> Response[Any]:
+    async def run(self) -> T:
         """Carry the call out.
+
+        Returns:
+            its result; :meth:`response` has what came along.
 
         Raises:
             ZegoError: what the call ended in.
         """
-        hooks = self.route.hooks
         try:
-            response = await self._run()
+            # Nothing more than this frame waits in line: there may be thousands.
+            if (permit := self._begin()) is None:
+                try:
+                    permit = await self.route.pool.limiter.acquire(self.route.signer.app_id, self.request.name)
+                except BaseException as error:
+                    self._left_line(error)
+                    raise
+            if self._see_through is not None:
+                await self._see_through(self, permit)
+            elif not await self.attempt(permit):
+                await self.go_on()
         except BaseException as error:
-            hooks.call_over(self.request.name, self.attempts, self.route.host, time.monotonic() - self.started, error)
-            raise
-        if hooks.on_result is not None:
-            hooks.call_over(self.request.name, self.attempts, self.route.host, time.monotonic() - self.started, None)
-        return response
+            final = self.final(error)
+            self._over(final)
+            if final is error:
+                raise
+            raise final from error
+        if self.route.hooks.on_result is not None:
+            self._over(None)
+        return self.result
 
-    async def _run(self) -> Response[Any]:
-        try:
-            return await self._try_and_try_again()
-        except (ApiError, OutcomeUnknown):
-            raise
-        except Exception as error:
-            # Between attempts the client was closed, or before_send or the limiter failed.
-            if self.may_exist and self.request.never_blindly:
-                self.raise_unknown(error)
-            raise
+    def response(self) -> Response[T]:
+        """The result of :meth:`run`, which is just over, with what came along."""
+        return Response(self.result, self._request_id, self._answer, self.attempts, time.monotonic() - self._started)
 
-    async def _try_and_try_again(self) -> Response[Any]:
-        request, route = self.request, self.route
-        corrected = False
-        while True:
-            self.attempts += 1
-            answer = await self._attempt()
-            if isinstance(answer, TransportError):
-                failure: ZegoError = answer
-                ending = Ending.LOST if self.in_flight else Ending.NOTHING_DONE
-            else:
-                verdict = judge(answer, request, route.host, self.attempts, route.scrub, route.clock)
-                if not isinstance(verdict, Verdict):
-                    route.pool.budget.earn()
-                    result = None if request.result is None else verdict.data
-                    return Response(result, verdict.request_id, answer, self.attempts, time.monotonic() - self.started)
-                failure, ending = verdict
-            self.outgoing = None
-            if ending is Ending.EXPIRED:
-                # Answered by one corrected attempt: if that is refused as well, the clock is not the reason.
-                assert isinstance(answer, Answer)
-                if not route.clock.correct(answer.headers.get("Date")) or corrected:
-                    self._give_up(failure)
-                corrected = True
-                continue
-            step = next_step(ending, request.repeat, may_have_run=self.may_have_run)
-            if ending is Ending.LOST:
-                self.may_have_run = True
-            if step is Step.DONE:
-                return self.found(None)
-            if step is Step.UNKNOWN:
-                self.raise_unknown(failure)
-            if step is Step.LOOK_UP and (found := await self._look_up(failure, ending)) is not None:
-                return found
-            if step is Step.RAISE or ending in _CLEAR:
-                raise failure
-            await self._pause(failure, ending)
+    def final(self, error: BaseException) -> BaseException:
+        """What to end in, where `error` leaves open whether the work was done: the client was closed between attempts, say."""
+        unclear = isinstance(error, Exception) and not isinstance(error, ApiError | OutcomeUnknown)
+        return self.unknown(error) if unclear and self.may_exist and self.request.never_blindly else error
+
+    def unknown(self, cause: BaseException) -> OutcomeUnknown:
+        """What a call ends in that may have been carried out and must not be twice."""
+        return OutcomeUnknown(
+            f"{self.request.name} may or may not have been carried out, and a repeat could do harm: {cause}",
+            action=self.action,
+            attempts=self.attempts,
+        )
+
+    def _over(self, error: BaseException | None) -> None:
+        seconds = time.monotonic() - self._started
+        self.route.hooks.call_over(self.request.name, self.attempts, self.route.host, seconds, error)
 
     # --- one attempt
 
-    async def _attempt(self) -> Answer | TransportError:
-        """Wait for the limiter, then sign, send and receive, within the deadline.
+    def _begin(self) -> Permit | None:
+        """Begin an attempt.
 
         Returns:
-            the answer, whatever it says, or why there is none.
+            a permit if there is one at once; otherwise the caller waits for one and tells :meth:`_left_line` if it fails.
         """
-        self.granted = None
-        answer: Answer | None = None
-        failure: BaseException | None = None
-        alarm = Alarm(self.route.pool.alarms, None if self.deadline is None else self.remaining())
-        try:
-            answer = await self._exchange(alarm)
-            return answer
-        except TransportError as error:
-            failure = error
-            if isinstance(error, TimedOut):
-                self._give_up(error)  # waiting for the limiter alone would take too long
-            return error
-        except asyncio.CancelledError as error:
-            failure = error
-            self.withhold()
-            if not alarm.stop():
-                raise
-            failure = late = self._timed_out()
-            if not self._is_capped():
-                self._give_up(late)
-            return late
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            alarm.stop()
-            if self.granted is not None and (self.route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG)):
-                seconds = time.monotonic() - self.granted
-                self.route.hooks.attempt_over(self.request.name, self.attempts, self.route.url, seconds, answer, failure)
-
-    async def _exchange(self, alarm: Alarm) -> Answer:
-        """Wait for the limiter's permit, and use it."""
-        route, request, pool = self.route, self.request, self.route.pool
-        if pool.closed:
-            again = " again" if self.may_have_run else ""
-            raise ConfigurationError(f"the client was closed before {request.name} was sent{again}")
+        pool = self.route.pool
+        self.attempts += 1
+        self._granted = None
+        take: Callable[[int, str], Permit | None] | None = getattr(pool.limiter, "take", None)
+        if take is not None and (permit := take(self.route.signer.app_id, self.request.name)) is not None:
+            return permit
         self._refuse_long_queue()
-        permit = await pool.limiter.acquire(route.signer.app_id, request.name)
-        try:
-            self.granted = time.monotonic()
-            if self.deadline is None:
-                self.deadline = self.granted + self.timeout
-                alarm.reset(self.timeout)
-            if self._is_capped():
-                alarm.reset(route.patience.attempt)
-            if self.before_send is not None:
-                await self.before_send(self.attempts)
-            query = route.signer.query(request.name, timestamp=route.clock.timestamp())
-            outgoing = self.outgoing = Outgoing(request.body, permit)
-            if self.first_sent is None:
-                self.first_sent = time.monotonic()
-            return await pool.post(route.url.with_query(query), outgoing, careful=request.never_blindly)
-        finally:
-            permit.release()  # does nothing for a request that departed
-
-    def _is_capped(self) -> bool:
-        """Whether the attempt under way may take less than what is left of the deadline."""
-        assert self.deadline is not None
-        return (
-            self.granted is not None
-            and self.deadline - self.granted > self.route.patience.attempt
-            and (self.look_up is not None or not self.request.never_blindly)
-        )
+        if not isinstance(self.action, RawAction):
+            self._body = None
+        self._alarm = Alarm(pool.alarms, None if self.deadline is None else self.remaining())
+        return None
 
     def _refuse_long_queue(self) -> None:
         """Fail now rather than at the deadline, when the limiter's queue alone is longer than that.
@@ -306,38 +273,211 @@ class Call:
             return
         wait = estimate(self.route.signer.app_id, self.request.name)
         if wait and wait > self.remaining():
-            raise TimedOut(
-                f"{self.request.name} would wait {wait:.1f} s for its turn at the limiter, longer than what is left of the "
-                f"{self.timeout:g} s that the call may take: raise the timeout, or ask for less at a time",
-                waited_for="limiter",
+            self._give_up(
+                TimedOut(
+                    f"{self.request.name} would wait {wait:.1f} s for its turn at the limiter, longer than what is left of the "
+                    f"{self._timeout:g} s that the call may take: raise the timeout, or ask for less at a time",
+                    waited_for="limiter",
+                )
             )
 
+    def _left_line(self, error: BaseException) -> None:
+        """Waiting for a permit ended in an error.
+
+        Raises:
+            TimedOut: because the time is up.
+        """
+        assert self._alarm is not None
+        if self._alarm.stop() and isinstance(error, asyncio.CancelledError):
+            self._give_up(self._timed_out())
+
+    async def attempt(self, permit: Permit) -> bool:
+        """Use a permit: sign, send, and see what comes back.
+
+        Returns:
+            whether the call is over. Otherwise :meth:`go_on`.
+
+        Raises:
+            Exception: of before_send.
+            OutcomeUnknown: the deadline passed, and the work may have been done.
+            TimedOut: the deadline passed.
+        """
+        route, request, pool = self.route, self.request, self.route.pool
+        answer: Answer | None = None
+        failure: BaseException | None = None
+        self._granted = granted = time.monotonic()
+        if self.deadline is None:
+            self.deadline = granted + self._timeout
+        seconds = self.deadline - granted
+        if seconds > route.patience.attempt and self._may_be_cut():
+            seconds = route.patience.attempt
+        if (alarm := self._alarm) is None:
+            alarm = self._alarm = Alarm(pool.alarms, seconds)
+        else:
+            alarm.reset(seconds)
+        try:
+            if self._before_send is not None:
+                await self._before_send(self.attempts)
+            if pool.closed:
+                self._refuse()
+            if self._body is None:
+                # Checked again, since the maps inside may have changed meanwhile.
+                self._body = _checking.encode(self.action, advise=False)
+            query = route.signer.query(request.name, timestamp=route.clock.timestamp())
+            outgoing = self._outgoing = Outgoing(self._body, permit)
+            if self.first_sent is None:
+                self.first_sent = time.monotonic()
+            answer = await pool.post(route.url.with_query(query), outgoing, careful=request.never_blindly)
+        except TransportError as error:
+            failure = error
+            self._failed = Verdict(error, Ending.LOST if self.in_flight else Ending.NOTHING_DONE)
+            return False
+        except asyncio.CancelledError as error:
+            failure = error
+            self.withhold()
+            if not alarm.stop():
+                raise
+            failure = late = self._timed_out()
+            if self.deadline - granted <= route.patience.attempt or not self._may_be_cut():
+                self._give_up(late)
+            self._failed = Verdict(late, Ending.LOST if self.in_flight else Ending.NOTHING_DONE)
+            return False
+        except BaseException as error:
+            failure = error
+            raise
+        else:
+            return self._judge(answer)
+        finally:
+            alarm.stop()
+            self._alarm = None
+            permit.release()  # does nothing for a request that departed
+            if route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
+                seconds = time.monotonic() - granted
+                route.hooks.attempt_over(request.name, self.attempts, route.url, seconds, answer, failure)
+
+    def _refuse(self) -> NoReturn:
+        """The client is closed.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        again = " again" if self.may_have_run else ""
+        raise ConfigurationError(f"the client was closed before {self.request.name} was sent{again}")
+
+    def _judge(self, answer: Answer) -> bool:
+        """Take what came back: whether it is the result."""
+        route = self.route
+        self._answer = answer
+        verdict = judge(answer, self.request, self.action, route.host, self.attempts, route.scrub, route.clock)
+        if isinstance(verdict, Verdict):
+            self._failed = verdict
+            return False
+        route.pool.budget.earn()
+        self._request_id = verdict.request_id
+        if self.request.result is not None:
+            self.result = verdict.data  # type: ignore[assignment]  # judged to be of the request's type
+        return True
+
+    def outlives_cancellation(self) -> bool:
+        """The call is being cancelled: whether to leave the attempt under way alone. Otherwise it will not leave any more."""
+        if self._alarm is None or self._alarm.rang:
+            return False
+        if not self.in_flight:
+            self.withhold()  # at once: aiohttp writes in a task of its own, which may run before the cancelled one
+            return False
+        return True
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """The attempt under way goes on in another task."""
+        if self._alarm is not None:
+            self._alarm.move_to(task)
+
+    def withhold(self) -> None:
+        """Let the attempt under way not leave any more, unless it has."""
+        if self._outgoing is not None:
+            self._outgoing.withheld = True
+
+    def _may_be_cut(self) -> bool:
+        """Whether the call can go on after an attempt that is cut short."""
+        return not self.request.never_blindly or self.route.look_up_for(self.action) is not None
+
     def _timed_out(self) -> TimedOut:
-        if self.granted is None:
+        if self._granted is None:
             phase, what = "limiter", "for its turn at the limiter"
-        elif self.outgoing is None:
+        elif self._outgoing is None:
             phase, what = "before_send", "for before_send"
-        elif not self.outgoing.begun:
+        elif not self._outgoing.begun:
             phase, what = "connect", f"for a connection to {self.route.host}"
         else:
             phase, what = "answer", f"for the answer of {self.route.host}"
         return TimedOut(
-            f"{self.request.name} was still waiting {what} when its time was up ({self.timeout:g} s for the whole call)",
+            f"{self.request.name} was still waiting {what} when its time was up ({self._timeout:g} s for the whole call)",
             waited_for=phase,
         )
 
     # --- what follows
 
-    async def _look_up(self, failure: ZegoError, ending: Ending) -> Response[Any] | None:
-        if self.look_up is None:
-            self.raise_unknown(failure)
+    async def go_on(self) -> None:
+        """After an attempt that was not the end: find out, wait and try again, until the call is over.
+
+        Raises:
+            ZegoError: what it ended in.
+        """
+        while not await self._is_done():
+            if self.route.pool.closed:
+                self._refuse()
+            if (permit := self._begin()) is None:
+                try:
+                    permit = await self.route.pool.limiter.acquire(self.route.signer.app_id, self.request.name)
+                except BaseException as error:
+                    self._left_line(error)
+                    raise
+            if await self.attempt(permit):
+                return
+
+    async def _is_done(self) -> bool:
+        """After an attempt that failed: whether the work turns out to be done. Otherwise it is time for the next one."""
+        assert self._failed is not None
+        failure, ending = self._failed
+        self._outgoing = None
+        if ending is Ending.EXPIRED:
+            # Answered by one corrected attempt: if that is refused as well, the clock is not the reason.
+            assert self._answer is not None
+            if not self.route.clock.correct(self._answer.headers.get("Date")) or self._corrected:
+                self._give_up(failure)
+            self._corrected = True
+            return False
+        step = next_step(ending, self.request.repeat, may_have_run=self.may_have_run)
+        if ending is Ending.LOST:
+            self.may_have_run = True
+        if step is Step.DONE:
+            self.found(None)  # type: ignore[arg-type]  # what ends something has no result
+            return True
+        if step is Step.UNKNOWN:
+            raise self.unknown(failure) from failure
+        if step is Step.LOOK_UP and await self._look_up(failure, ending):
+            return True
+        if step is Step.RAISE or ending in _CLEAR:
+            raise failure
+        await self._pause(failure, ending)
+        return False
+
+    def found(self, result: T) -> None:
+        """The work turned out to have been done, by an attempt without an answer."""
+        self.result = result
+        self._answer = self._request_id = None
+
+    async def _look_up(self, failure: ZegoError, ending: Ending) -> bool:
+        look_up = self.route.look_up_for(self.action)
+        if look_up is None:
+            raise self.unknown(failure) from failure
         try:
-            return await self.look_up(self, failure, ending)
+            return await look_up(self, failure, ending)
         except (AlreadyExists, OutcomeUnknown):
             raise
         except ZegoError as error:
             error.__cause__ = error.__cause__ or failure
-            self.raise_unknown(error)
+            raise self.unknown(error) from error
 
     async def _pause(self, failure: ZegoError, ending: Ending) -> None:
         """Wait before the next attempt, or raise when there should be none."""
@@ -346,14 +486,14 @@ class Call:
         if told_later:
             self._slow_down(failure)
         else:
-            self.tries += 1
-        if self.tries >= patience.tries or not (self.request.repeat is Repeat.ENDS or pool.budget.spend(later=told_later)):
+            self._tries += 1
+        if self._tries >= patience.tries or not (self.request.repeat is Repeat.ENDS or pool.budget.spend(later=told_later)):
             self._give_up(failure)
         backoff = Backoff(patience.first_pause, patience.longest_pause)
         delay = backoff.delay(self.attempts, chance=random.random())  # noqa: S311 - jitter, not a secret
         delay += getattr(failure, "retry_after", None) or 0.0
         # An attempt that nobody has the time to wait for would turn a clear "nothing was done" into a "perhaps".
-        reserve = min(_LAST_ATTEMPT, self.timeout / 4) if ending is Ending.NOTHING_DONE else 0.0
+        reserve = min(_LAST_ATTEMPT, self._timeout / 4) if ending is Ending.NOTHING_DONE else 0.0
         if delay + reserve >= self.remaining():
             self._give_up(failure)
         await asyncio.sleep(delay)
@@ -368,23 +508,14 @@ class Call:
     def _give_up(self, failure: ZegoError) -> NoReturn:
         """Raise what the call ends in, which is never a plain error where the work may have been done and must not be twice."""
         if self.may_exist and self.request.never_blindly:
-            self.raise_unknown(failure)
+            raise self.unknown(failure) from failure
         if isinstance(failure, TransportError):
             failure.__dict__.update(action=self.request.name, attempts=self.attempts)
         raise failure
 
-    def raise_unknown(self, cause: BaseException) -> NoReturn:
-        """End the call without knowing.
 
-        Raises:
-            OutcomeUnknown: always.
-        """
-        raise OutcomeUnknown(
-            f"{self.request.name} may or may not have been carried out, and a repeat could do harm: {cause}",
-            action=self.request.action,
-            attempts=self.attempts,
-        ) from cause
+LookUp = Callable[[Call[Any], ZegoError, Ending], Awaitable[bool]]
+"""Finds out, after an attempt that failed and ended so, whether the work is done, and notes what was :meth:`Call.found`."""
 
-
-LookUp = Callable[[Call, ZegoError, Ending], Awaitable[Response[Any] | None]]
-"""Finds out, after an attempt that failed and ended so, whether the work is done: its response, or None if it is not."""
+SeeThrough = Callable[[Call[Any], "Permit"], Awaitable[None]]
+"""Carries out what follows the first permit: :meth:`Call.attempt`, and :meth:`Call.go_on` where that is not the end."""

@@ -52,8 +52,8 @@ _encoder = msgspec.json.Encoder(enc_hook=_as_json)
 # --- the struct's side -------------------------------------------------------------------------------------------
 
 
-def encode(action: Wire) -> bytes:
-    """The checked JSON body of a request.
+def encode(action: Wire, *, advise: bool = True) -> bytes:
+    """The checked JSON body of a request; gives the vendor's advice as warnings if it is to `advise`.
 
     Raises:
         InvalidRequest: with every problem of the request.
@@ -63,11 +63,11 @@ def encode(action: Wire) -> bytes:
             return _encoder.encode(action)
         except (TypeError, ValueError, RecursionError):
             pass  # something inside a free-form map: examine() finds and names it
-    return _encode_slowly(action)
+    return _encode_slowly(action, advise=advise)
 
 
-def _encode_slowly(action: Wire) -> bytes:
-    body = check(action)
+def _encode_slowly(action: Wire, *, advise: bool) -> bytes:
+    body = check(action, advise=advise)
     try:
         return _encoder.encode(body)
     except (TypeError, ValueError, RecursionError) as error:
@@ -76,8 +76,8 @@ def _encode_slowly(action: Wire) -> bytes:
         ) from error
 
 
-def check(action: Wire) -> dict[str, Any]:
-    """The checked wire form of a request; gives the vendor's advice as warnings.
+def check(action: Wire, *, advise: bool = True) -> dict[str, Any]:
+    """The checked wire form of a request; gives the vendor's advice as warnings if it is to `advise`.
 
     Raises:
         InvalidRequest: with every problem of the request.
@@ -88,7 +88,7 @@ def check(action: Wire) -> dict[str, Any]:
     problems = [*_collisions(action, ""), *problems]
     if problems:
         raise InvalidRequest(problems, action=cls.__name__)
-    for text in advice:
+    for text in advice if advise else ():
         warnings.warn(f"{cls.__name__}: {text}", VendorAdvice, stacklevel=_stacklevel())
     return body
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zego_aigc._calling import Call, Response
-from zego_aigc._outlasting import outlast
+from zego_aigc._calling import Call
+from zego_aigc._detaching import Detachable
+from zego_aigc._outlasting import join, outlast
 from zego_aigc.errors import ConfigurationError, OutcomeUnknown, ZegoError
 
 if TYPE_CHECKING:
-    from zego_aigc.pool import SessionPool
+    from zego_aigc.limiter import Permit
 
-__all__ = ["Orphan", "run_create"]
+__all__ = ["Orphan", "see_through"]
 
 
 class Orphan(NamedTuple):
@@ -27,61 +28,87 @@ class Orphan(NamedTuple):
     """Whether it was made for sure. Otherwise it may exist or not."""
 
 
-async def run_create(call: Call, pool: SessionPool, on_orphan: Callable[[Orphan], object]) -> Response[Any]:
-    """Run a create so that cancelling the caller does not lose what is being made.
+async def see_through(call: Call[Any], permit: Permit) -> None:
+    """Carry out a create from its first permit on, so that cancelling the caller does not lose what is being made.
 
-    A create that is still waiting is simply cancelled. One that may have left gets the client's patience to be
-    answered; then `on_orphan` is told what was made, and the caller's cancellation goes on.
+    A create that has not left yet is simply cancelled. One that may have left gets the client's patience to be answered;
+    then whoever takes care of orphans is told what was made, and the caller's cancellation goes on.
 
     Raises:
         ZegoError: what the call ended in.
     """
-    over = asyncio.get_running_loop().create_future()
+    if call.route.pool.borrowed:
 
-    def wake(*_: object) -> None:
-        if not over.done():
-            over.set_result(None)
+        async def whole() -> None:
+            await _finish(call, call.attempt(permit))
 
-    async def run() -> Response[Any]:
         try:
-            return await call.run()
+            # Who knows what in a session of the user's is tied to the task that it began in.
+            await _apart(call, whole())
         finally:
-            wake()  # one turn of the loop earlier than the end of the task would
-
-    task: asyncio.Task[Response[Any]] = pool.spawn(run(), eager=True)
-    if not task.done():
-        task.add_done_callback(wake)  # a task that is cancelled before its first step runs nothing of the above
+            permit.release()  # the task may have been cancelled before its first step
+        return
+    # Nearly always the first attempt is the only one, and nobody is cancelled: so no task of its own until either happens.
+    attempt = Detachable(call.attempt(permit), call.outlives_cancellation)
+    call.route.pool.hold(attempt)
     try:
-        await over
+        over = await attempt
+    except asyncio.CancelledError:
+        if attempt.detached:
+            task = call.route.pool.spawn(_finish(call, attempt))
+            call.adopt(task)
+            await _leave_behind(call, task)
+        elif attempt.interrupted and not attempt.cancelled:
+            raise _closed(call) from None
+        raise
+    finally:
+        call.route.pool.let_go(attempt)
+    if not over:
+        await _apart(call, call.go_on())
+
+
+async def _finish(call: Call[Any], attempt: Awaitable[bool]) -> None:
+    if not await attempt:
+        await call.go_on()
+
+
+async def _apart(call: Call[Any], work: Coroutine[Any, Any, None]) -> None:
+    """Carry out the rest of a call in a task of its own."""
+    task = call.route.pool.spawn(work)
+    try:
+        await join(task)
     except asyncio.CancelledError:
         # aiohttp writes in a task of its own: without this, a request might leave after it was seen not to have left.
         call.withhold()
-        if call.may_exist:
-            await outlast(task, call.route.patience.cancelled)
-        if not task.done():
-            task.cancel()
-            await outlast(task, 1.0)
-        orphan = _orphan(task, call)
-        if orphan is not None:
-            on_orphan(orphan)
+        await _leave_behind(call, task)
         raise
     if task.cancelled():
         raise _closed(call)
-    return task.result()
+    task.result()
 
 
-def _orphan(task: asyncio.Task[Response[Any]], call: Call) -> Orphan | None:
-    action = call.request.action
+async def _leave_behind(call: Call[Any], task: asyncio.Task[None]) -> None:
+    if call.may_exist:
+        await outlast(task, call.route.patience.cancelled)
+    if not task.done():
+        task.cancel()
+        await outlast(task, 1.0)
+    orphan = _orphan(task, call)
+    if orphan is not None:
+        (call.on_orphan or call.route.on_orphan)(orphan)
+
+
+def _orphan(task: asyncio.Task[None], call: Call[Any]) -> Orphan | None:
     if not task.done() or task.cancelled():
-        return Orphan(action, None, certain=False) if call.may_exist else None
+        return Orphan(call.action, None, certain=False) if call.may_exist else None
     if (error := task.exception()) is not None:
-        return Orphan(action, None, certain=False) if isinstance(error, OutcomeUnknown) else None
-    return Orphan(action, task.result().result, certain=True)
+        return Orphan(call.action, None, certain=False) if isinstance(call.final(error), OutcomeUnknown) else None
+    return Orphan(call.action, call.result, certain=True)
 
 
-def _closed(call: Call) -> ZegoError:
+def _closed(call: Call[Any]) -> ZegoError:
     if call.may_exist:
         return OutcomeUnknown(
-            f"the client was closed while {call.request.name} was under way", action=call.request.action, attempts=call.attempts
+            f"the client was closed while {call.request.name} was under way", action=call.action, attempts=call.attempts
         )
     return ConfigurationError(f"the client was closed before {call.request.name} was sent")

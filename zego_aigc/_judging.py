@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -10,31 +11,41 @@ from zego_aigc._codes import RETURN_CODES, api_error
 from zego_aigc._envelope import Envelope, Unreadable, clean, excerpt, read
 from zego_aigc._retry import Ending, ending_of_refusal, retry_after
 from zego_aigc._secrets import MASK, mask_map
-from zego_aigc.actions import Repeat
+from zego_aigc.actions import Action, Repeat
 from zego_aigc.errors import BadResponse, ZegoError
 
 if TYPE_CHECKING:
     from zego_aigc._clock import ServerClock
     from zego_aigc._transport import Answer
 
-__all__ = ["RawAction", "Request", "Verdict", "judge"]
+__all__ = ["RawAction", "Request", "Verdict", "judge", "request_for"]
 
 _LONGEST_MESSAGE = 1000
 """Characters of the vendor's ``Message`` that are kept."""
 
 
 class Request(NamedTuple):
-    """What is asked for."""
+    """What is asked for, but for the Action's fields."""
 
     name: str
+    """The vendor's name of the Action."""
     repeat: Repeat
-    body: bytes
     result: Any
     """The type of Data."""
-    action: Any
-    """The struct, or the :class:`RawAction`."""
+    creates: bool
     never_blindly: bool
     """Whether a request that may have been carried out must not be sent again as if nothing were."""
+
+    @classmethod
+    def of(cls, name: str, repeat: Repeat, result: Any) -> Request:
+        creates = repeat is Repeat.CREATES
+        return cls(name, repeat, result, creates, creates or repeat is Repeat.ONCE)
+
+
+@functools.cache
+def request_for(action: type[Action[Any]], repeat: Repeat) -> Request:
+    """What an Action asks for."""
+    return Request.of(action.__name__, repeat, action.result)
 
 
 class RawAction:
@@ -58,13 +69,20 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    answer: Answer, request: Request, host: str, attempts: int, scrub: Callable[[str, Any], str], clock: ServerClock
+    answer: Answer,
+    request: Request,
+    action: Any,
+    host: str,
+    attempts: int,
+    scrub: Callable[[str, Any], str],
+    clock: ServerClock,
 ) -> Envelope[Any] | Verdict:
     """What an answer means.
 
     Args:
         answer: what came back.
         request: what was asked.
+        action: the struct, or the :class:`RawAction`.
         host: who answered, for messages.
         attempts: how many times the request was tried, this time included.
         scrub: takes the secrets of an Action out of a text.
@@ -73,15 +91,15 @@ def judge(
     try:
         envelope = read(answer.body, request.result)
     except Unreadable as trouble:
-        return _unreadable(answer, request, str(trouble), host, attempts, scrub, clock)
+        return _unreadable(answer, request, action, str(trouble), host, attempts, scrub, clock)
     if envelope.code == 0:
         if answer.status < 300:
             return envelope
-        return _unreadable(answer, request, "it says success all the same", host, attempts, scrub, clock)
+        return _unreadable(answer, request, action, "it says success all the same", host, attempts, scrub, clock)
     known = RETURN_CODES.get(envelope.code)
     error = api_error(
         envelope.code,
-        message=clean(scrub(envelope.message or "", request.action), _LONGEST_MESSAGE),
+        message=clean(scrub(envelope.message or "", action), _LONGEST_MESSAGE),
         request_id=clean(envelope.request_id, 100) if envelope.request_id else None,
         action=request.name,
         attempts=attempts,
@@ -95,13 +113,14 @@ def judge(
 def _unreadable(
     answer: Answer,
     request: Request,
+    action: Any,
     trouble: str,
     host: str,
     attempts: int,
     scrub: Callable[[str, Any], str],
     clock: ServerClock,
 ) -> Verdict:
-    shown = excerpt(answer.body, lambda text: scrub(text, request.action))
+    shown = excerpt(answer.body, lambda text: scrub(text, action))
     after = _retry_after(answer, clock)
     if answer.status == 429:
         error = api_error(
@@ -111,7 +130,7 @@ def _unreadable(
     if 300 <= answer.status < 400:
         # Without what may hold credentials: user and password, query and fragment.
         where = re.sub(r"[?#].*|(?<=//)[^/]*@", "", answer.headers.get("Location", "nowhere"))
-        where = clean(scrub(where, request.action), 200)
+        where = clean(scrub(where, action), 200)
         what = f"HTTP status {answer.status}, a redirect to {where}, which is not followed"
     else:
         what = f"HTTP status {answer.status}, and the body is not usable: {trouble}"

@@ -83,34 +83,37 @@ class Reconciler:
                 return _Holder(task.task_id, task.room_id, made)
         return None
 
-    async def _lost_agent(self, call: Call, failure: ZegoError, _: Ending) -> Response[Any] | None:
-        ours = await self.find_agent(call.request.action, timeout=max(0.001, call.remaining()))
+    async def _lost_agent(self, call: Call[Any], failure: ZegoError, _: Ending) -> bool:
+        ours = await self.find_agent(call.action, timeout=max(0.001, call.remaining()))
         if ours is None:
-            return None
+            return False
         if not ours:
             raise _taken(call, failure)
-        return call.found(None)
+        call.found(None)
+        return True
 
-    async def _lost_task(self, call: Call, failure: ZegoError, ending: Ending) -> Response[Any] | None:
+    async def _lost_task(self, call: Call[Any], failure: ZegoError, ending: Ending) -> bool:
         assert call.first_sent is not None
         late = TimedOut("there was no time left to find out whether the first attempt was carried out", waited_for="retry")
         try:
             async with asyncio.timeout(call.remaining()):
-                holder = await self._holder(call.request.action)
+                holder = await self._holder(call.action)
         except TimeoutError as error:
             raise error if isinstance(error, ZegoError) else late from None
         if holder is not None:
-            if not holder.is_of(call.request.action, call.first_sent):
+            if not holder.is_of(call.action, call.first_sent):
                 raise _taken(call, failure)
-            return call.found(StreamTask(task_id=holder.task_id))
+            call.found(StreamTask(task_id=holder.task_id))
+            return True
         if ending is Ending.TAKEN:
-            call.raise_unknown(failure)  # somebody has the StreamId, and the list of running tasks does not say who
+            # Somebody has the StreamId, and the list of running tasks does not say who.
+            raise call.unknown(failure) from failure
         if ending is Ending.LOST:
             settle = call.route.patience.settle
             if call.remaining() <= settle:
                 raise late
             await asyncio.sleep(settle)
-        return None
+        return False
 
 
 class _Holder(NamedTuple):
@@ -153,7 +156,7 @@ class _TaskList:
             await departing(0)
 
 
-def _taken(call: Call, failure: ZegoError) -> AlreadyExists:
+def _taken(call: Call[Any], failure: ZegoError) -> AlreadyExists:
     if isinstance(failure, AlreadyExists):
         return failure
     error = AlreadyExists(

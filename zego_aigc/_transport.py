@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 import aiohttp
-from aiohttp.payload import BytesPayload
+from aiohttp.payload import Payload
 
 from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
 
@@ -43,7 +43,7 @@ _UNASKED = "an answer to no request had come on the connection"
 """Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
 
 
-class Outgoing(BytesPayload):
+class Outgoing(Payload):
     """A request body that knows when it leaves for the wire.
 
     aiohttp asks a payload to write itself after the connection (TLS included) stands, so this is the one place where
@@ -52,6 +52,7 @@ class Outgoing(BytesPayload):
 
     def __init__(self, body: bytes, permit: Permit) -> None:
         super().__init__(body, content_type="application/json")
+        self._body = body
         self._permit = permit
         self._unproven: Any = None  # the connection, if nothing was heard on it before
         self.begun: bool = False
@@ -59,8 +60,21 @@ class Outgoing(BytesPayload):
         self.withheld = False
         """Set to let nothing leave any more."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self._body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return self._body.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """As :meth:`write_with_length`, which aiohttp calls."""
+        await self.write_with_length(writer, None)
+
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body, and count the request as departed."""
+        """Write the body, and count the request as departed. Its length is the body's."""
         transport = writer.transport
         if self.withheld or transport is None or transport.is_closing():
             # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
@@ -69,18 +83,17 @@ class Outgoing(BytesPayload):
             raise aiohttp.ClientConnectionResetError(_UNASKED)
         self.begun = True
         try:
-            await super().write_with_length(writer, content_length)
+            await writer.write(self._body[:content_length])
         finally:
             self._depart(transport)
 
     def _depart(self, transport: Any) -> None:
-        permit = self._permit
         # A handshake of TLS has been heard, and limiters need not know of proofs at all.
-        if transport.get_extra_info("sslcontext") is None and transport not in _heard and hasattr(permit, "answered"):
-            self._unproven = transport
-            permit.departed(unproven=True)
+        if transport in _heard or transport.get_extra_info("sslcontext") is not None or not hasattr(self._permit, "answered"):
+            self._permit.departed()
         else:
-            permit.departed()
+            self._unproven = transport
+            self._permit.departed(unproven=True)
 
     def answered(self) -> None:
         """An answer has begun to come."""
@@ -116,10 +129,11 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
             raise ConnectFailed(f"cannot use the connection to {url.host}: {_UNASKED}", host=url.host)
         outgoing.answered()
         try:
-            if (size := response.content_length) is not None and "Content-Encoding" not in response.headers:
-                body = await response.read() if size <= MAX_ANSWER else None
-            else:
+            size = response.content_length
+            if size is None or "Content-Encoding" in response.headers:
                 body = await _read_bounded(response)
+            else:
+                body = await response.read() if size <= MAX_ANSWER else None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             text = f"the answer of {url.host} broke off: {reason(error)}"
         else:
@@ -127,8 +141,8 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
                 return Answer(response.status, response.headers, body)
             text = f"the answer of {url.host} is larger than {MAX_ANSWER} bytes"
         finally:
-            # A connection whose answer was read to the end has gone back to the pool by now; any other is not used again.
-            response.close()
+            if response.connection is not None:  # not read to the end, or it would have gone back to the pool by now
+                response.close()
         failure = BadResponse(text, status=response.status)
     raise failure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections import OrderedDict
+from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from zego_aigc.errors import ConfigurationError
@@ -31,13 +31,15 @@ class Line(Generic[T]):
     and whoever changes that calls :meth:`serve` or :meth:`arm`.
     """
 
-    __slots__ = ("loop", "timer", "waiters")
+    __slots__ = ("_line", "loop", "timer", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
-        # An ordered dict, since a cancelled caller anywhere in the line leaves it in constant time.
-        self.waiters: OrderedDict[asyncio.Future[T], None] = OrderedDict()
         self.timer: asyncio.TimerHandle | None = None
+        self.waiting: int = 0
+        """How many wait."""
+        # Those who gave up stay in it, done, until they come to the head or there are too many of them.
+        self._line: deque[asyncio.Future[T]] = deque()
 
     @abstractmethod
     def take(self) -> T | None:
@@ -48,32 +50,48 @@ class Line(Generic[T]):
         """Seconds until :meth:`take` may succeed without anything else happening; None if it never will."""
 
     async def wait(self) -> T:
-        """Join the line and wait for one's turn. Cancelling gives up the place, and gives back what was just handed out."""
-        waiters = self.waiters
-        future: asyncio.Future[T] = self.loop.create_future()
-        waiters[future] = None
+        """Wait for one's turn. Cancelling gives up the place, and gives back what was just handed out."""
+        turn = self.join()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self.leave(turn)
+            raise
+
+    def join(self) -> asyncio.Future[T]:
+        """A place at the end of the line. Whoever is cancelled while waiting for it must :meth:`leave`."""
+        turn: asyncio.Future[T] = self.loop.create_future()
+        self._line.append(turn)
+        self.waiting += 1
         if self.timer is None:
             self.arm()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.cancelled():
-                waiters.pop(future, None)
-            else:
-                future.result().release()  # the grant and the cancellation crossed
-            raise
+        return turn
+
+    def leave(self, turn: asyncio.Future[T]) -> None:
+        """Give up a place, after a cancellation."""
+        if not turn.cancelled():
+            turn.result().release()  # the grant and the cancellation crossed
+            return
+        self.waiting -= 1
+        if len(self._line) > 2 * self.waiting + 10:
+            self._line = deque(other for other in self._line if not other.done())
 
     def serve(self) -> None:
         """Hand out what there is, to those who wait longest."""
-        waiters = self.waiters
-        while waiters:
-            future = next(iter(waiters))
-            if not future.done():  # else cancelled, and about to leave the line by itself
+        line = self._line
+        while line:
+            if not line[0].done():  # else cancelled
                 if (taken := self.take()) is None:
                     self.arm()
                     return
-                future.set_result(taken)
-            del waiters[future]
+                self.waiting -= 1
+                line[0].set_result(taken)
+            line.popleft()
+
+    def abandon(self) -> None:
+        """Forget those who wait: their event loop is closed, and they are past waking."""
+        self._line.clear()
+        self.waiting = 0
 
     def arm(self) -> None:
         """Let the timer ring when :meth:`take` may next succeed, if not before."""
@@ -103,7 +121,7 @@ def hand_over(what: str, old: asyncio.AbstractEventLoop | None, lines: Iterable[
             raise ConfigurationError(
                 f"this {what} is in use by another running event loop: give each loop (each thread) a {what} of its own"
             )
-        if any(line.waiters for line in lines):
+        if any(line.waiting for line in lines):
             raise ConfigurationError(f"callers of another event loop, which is not closed, still wait for this {what}")
     for line in lines:
-        line.waiters.clear()  # left by a closed loop, and past waking
+        line.abandon()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import msgspec
@@ -13,9 +13,9 @@ import yarl
 
 from zego_aigc import _checking, _lists
 from zego_aigc._calling import Call, Response, Route
-from zego_aigc._creating import Orphan, run_create
+from zego_aigc._creating import Orphan, see_through
 from zego_aigc._ending import Endings
-from zego_aigc._judging import RawAction, Request
+from zego_aigc._judging import RawAction, Request, request_for
 from zego_aigc._observing import Observer
 from zego_aigc._reconcile import Reconciler
 from zego_aigc._retry import Patience
@@ -145,10 +145,23 @@ class Client:
 
         def route(url: yarl.URL) -> Route:
             clock = self.pool.clock(str(url.origin()))
-            return Route(self.pool, self._signer, clock, url, url.host or "", scrubbed, hooks, patience)
+            return Route(
+                pool=self.pool,
+                signer=self._signer,
+                clock=clock,
+                url=url,
+                host=url.host or "",
+                scrub=scrubbed,
+                hooks=hooks,
+                patience=patience,
+                look_up_for=self._reconciler.look_up_for,
+                on_orphan=lambda orphan: me.tell_orphan(orphan),  # noqa: PLW0108 - a bound method would keep the client alive
+            )
 
-        self._to_agents = route(_base_url("aiagent_url", aiagent_url or _regional_url(region)))
-        self._to_humans = route(_base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL))
+        self._routes: dict[Service, Route] = {
+            Service.AI_AGENT: route(_base_url("aiagent_url", aiagent_url or _regional_url(region))),
+            Service.DIGITAL_HUMAN: route(_base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL)),
+        }
 
     @classmethod
     def from_env(cls, **options: Any) -> Client:
@@ -187,10 +200,7 @@ class Client:
     @property
     def hosts(self) -> dict[str, str]:
         """The base URL of each service, by the service's name."""
-        return {service.value: str(self._route_to(service).url) for service in Service}
-
-    def _route_to(self, service: Service) -> Route:
-        return self._to_agents if service is Service.AI_AGENT else self._to_humans
+        return {service.value: str(route.url) for service, route in self._routes.items()}
 
     # --- calls
 
@@ -222,7 +232,7 @@ class Client:
             OutcomeUnknown: the work may have been done, and a repeat could do it twice.
             ConfigurationError: the client is closed, or used from another event loop.
         """
-        return (await self._begin(action, timeout, before_send, deadline_from, self.tell_orphan)).result
+        return await self._prepared(action, timeout, before_send, deadline_from).run()
 
     async def call_with_response(
         self,
@@ -233,29 +243,31 @@ class Client:
         deadline_from: Literal["call", "grant"] = "call",
     ) -> Response[T]:
         """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
-        return await self._begin(action, timeout, before_send, deadline_from, self.tell_orphan)
+        call = self._prepared(action, timeout, before_send, deadline_from)
+        await call.run()
+        return call.response()
 
-    def _begin(
+    def _prepared(
         self,
         action: Action[T],
         timeout: float | None,
         before_send: Callable[[int], Awaitable[None]] | None,
         deadline_from: Literal["call", "grant"],
-        on_orphan: Callable[[Orphan], object],
-    ) -> Coroutine[Any, Any, Response[T]]:
+        on_orphan: Callable[[Orphan], object] | None = None,
+    ) -> Call[T]:
         self.pool.bind()
-        repeat = action.repeatable()
-        creates = repeat is Repeat.CREATES
-        body = _checking.encode(action)
-        call = Call(
-            self._route_to(action.service),
-            Request(type(action).__name__, repeat, body, action.result, action, creates or repeat is Repeat.ONCE),
+        request = request_for(type(action), action.repeatable())
+        return Call(
+            self._routes[action.service],
+            request,
+            action,
+            _checking.encode(action),
             self._timeout if timeout is None else _checked_timeout(timeout),
             before_send=before_send,
             from_grant=deadline_from == "grant",
-            look_up=self._reconciler.look_up_for(action) if creates else None,
+            see_through=see_through if request.creates else None,
+            on_orphan=on_orphan,
         )
-        return run_create(call, self.pool, on_orphan) if creates else call.run()
 
     async def call_raw(
         self,
@@ -293,13 +305,16 @@ class Client:
             encoded = msgspec.json.encode(body)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest([Problem("", "encoding", f"cannot be written as JSON: {error}")], action=name) from error
-        call = Call(
-            self._route_to(service),
-            Request(name, repeat, encoded, Any, RawAction(name, dict(body)), repeat in {Repeat.CREATES, Repeat.ONCE}),
+        request = Request.of(name, repeat, Any)
+        call: Call[Any] = Call(
+            self._routes[service],
+            request,
+            RawAction(name, dict(body)),
+            encoded,
             self._timeout if timeout is None else _checked_timeout(timeout),
+            see_through=see_through if request.creates else None,
         )
-        creates = repeat is Repeat.CREATES
-        return (await (run_create(call, self.pool, self.tell_orphan) if creates else call.run())).result
+        return await call.run()
 
     async def look_up(self, action: Action[T], *, not_before: float | None = None) -> T | None:
         """Find what a create whose outcome is unknown has made.
@@ -342,7 +357,7 @@ class Client:
             ConnectFailed: a host cannot be reached.
             TimedOut: it takes longer than `timeout`.
         """
-        await self.pool.warmup({self._to_agents.url, self._to_humans.url}, connections, timeout)
+        await self.pool.warmup({route.url for route in self._routes.values()}, connections, timeout)
 
     # --- lifetimes
 
@@ -395,7 +410,7 @@ class Client:
 
     async def create(self, action: Action[T], *, on_orphan: Callable[[Orphan], object]) -> T:
         """As :meth:`call`, for a create whose caller takes care of what a cancellation leaves behind."""
-        return (await self._begin(action, None, None, "call", on_orphan)).result
+        return await self._prepared(action, None, None, "call", on_orphan).run()
 
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.

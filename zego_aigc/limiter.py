@@ -89,20 +89,38 @@ class LocalLimiter:
         Raises:
             ConfigurationError: another event loop is using this limiter.
         """
+        lane = self._lane(app_id, action)
+        if not lane.waiting and (permit := lane.take()) is not None:
+            return permit
+        turn = lane.join()  # as lane.wait() does, with a frame less for each of the thousands that may wait
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            lane.leave(turn)
+            raise
+
+    def take(self, app_id: int, action: str) -> Permit | None:
+        """The right to send one request of the Action, if there is no need to wait for it.
+
+        Raises:
+            ConfigurationError: another event loop is using this limiter.
+        """
+        lane = self._lane(app_id, action)
+        return None if lane.waiting else lane.take()
+
+    def _lane(self, app_id: int, action: str) -> _Lane:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move_to(loop)
         lane = self._lanes.get((app_id, action))
         if lane is None:
             lane = self._lanes[app_id, action] = _Lane(loop, Window(*self._numbers), self._clock)
-        if not lane.waiters and lane.window.take(self._clock()):
-            return _LocalPermit(lane)
-        return await lane.wait()
+        return lane
 
     def estimate(self, app_id: int, action: str) -> float:
         """Seconds that a caller who came now would wait at least, given the queue and when its tokens come back."""
         lane = self._lanes.get((app_id, action))
-        return lane.window.estimate(self._clock(), len(lane.waiters)) if lane else 0.0
+        return lane.window.estimate(self._clock(), lane.waiting) if lane else 0.0
 
     def too_fast(self, app_id: int, action: str) -> None:
         """The service refused a call of the Action as too fast: its guard grows for a while."""
@@ -154,14 +172,14 @@ class _LocalPermit:
         lane = self._lane
         if lane is not None and self._latest is None:
             self._latest = lane.window.departed(lane.clock(), unproven=unproven)
-            if lane.waiters and lane.timer is None:
+            if lane.waiting and lane.timer is None:
                 lane.arm()
 
     def answered(self) -> None:
         lane = self._lane
         if lane is not None and self._latest is not None:
             self._lane = None
-            if lane.window.answered(self._latest, lane.clock()) and lane.waiters:
+            if lane.window.answered(self._latest, lane.clock()) and lane.waiting:
                 lane.arm()
 
     def release(self) -> None:
@@ -169,5 +187,5 @@ class _LocalPermit:
         if lane is not None and self._latest is None:
             self._lane = None
             lane.window.release()
-            if lane.waiters:
+            if lane.waiting:
                 lane.serve()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +12,7 @@ import yarl
 from zego_aigc import _transport
 from zego_aigc._alarm import Alarms
 from zego_aigc._clock import ServerClock
+from zego_aigc._detaching import Detachable
 from zego_aigc._outlasting import outlast
 from zego_aigc._retry import RetryBudget
 from zego_aigc._version import __version__
@@ -89,7 +89,13 @@ class SessionPool:
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._held: dict[Detachable[Any], asyncio.Future[None] | None] = {}  # by what closing waits for it
         self.alarms: Alarms  # once it is bound
+
+    @property
+    def borrowed(self) -> bool:
+        """Whether the aiohttp session is the user's."""
+        return self._borrowed is not None
 
     @property
     def closed(self) -> bool:
@@ -150,9 +156,9 @@ class SessionPool:
             )
         return loop
 
-    async def post(self, url: yarl.URL, outgoing: _transport.Outgoing, *, careful: bool) -> _transport.Answer:
+    def post(self, url: yarl.URL, outgoing: _transport.Outgoing, *, careful: bool) -> Coroutine[Any, Any, _transport.Answer]:
         """Send a request; see :func:`zego_aigc._transport.post`. The pool must be bound."""
-        return await _transport.post(self._sessions[careful], url, outgoing, self._options)
+        return _transport.post(self._sessions[careful], url, outgoing, self._options)
 
     async def websocket(self, address: str) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket, with the pool's proxy and TLS settings."""
@@ -185,22 +191,22 @@ class SessionPool:
                 touch.cancel()
             await asyncio.gather(*touches, return_exceptions=True)
 
-    def spawn(self, work: Coroutine[Any, Any, Any], *, eager: bool = False) -> asyncio.Task[Any]:
-        """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it.
-
-        Args:
-            work: the coroutine.
-            eager: begin it now instead of in the event loop's next turn, where Python can (from 3.12 on).
-        """
-        loop = asyncio.get_running_loop()
-        if eager and sys.version_info >= (3, 12):
-            task = asyncio.Task(work, loop=loop, eager_start=True)
-        else:
-            task = loop.create_task(work)
-        if not task.done():
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
+
+    def hold(self, work: Detachable[Any]) -> None:
+        """Take what the caller awaits into the pool's scope, until :meth:`let_go`: :meth:`aclose` waits, or interrupts it."""
+        self._held[work] = None
+
+    def let_go(self, work: Detachable[Any]) -> None:
+        """It is over."""
+        over = self._held.pop(work)
+        if over is not None and not over.done():
+            over.set_result(None)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Close the connections. Calls that are still running are cancelled after `drain` seconds.
@@ -210,20 +216,28 @@ class SessionPool:
         if self._closed:
             return
         self._closed = True
+        # Not what closes the pool: before_send may, from within a call.
+        running: set[asyncio.Future[Any]] = {task for task in self._tasks if task is not asyncio.current_task()}
+        for work in self._held:
+            if not work.running:
+                self._held[work] = over = asyncio.get_running_loop().create_future()
+                running.add(over)
         # In a task of its own: however often whoever closes is cancelled meanwhile, the connections are closed.
-        closing = asyncio.ensure_future(self._close(drain, asyncio.current_task()))
+        closing = asyncio.ensure_future(self._close(drain, running))
         cancelled = await outlast(closing, drain + 10.0)
         if cancelled is not None:
             raise cancelled
         if closing.done():
             closing.result()
 
-    async def _close(self, drain: float, closer: asyncio.Task[Any] | None) -> None:
-        running = self._tasks - {closer}  # before_send may close the pool, from within a call
+    async def _close(self, drain: float, running: set[asyncio.Future[Any]]) -> None:
         if running:
             _, running = await asyncio.wait(running, timeout=drain)
-        for task in running:
+        for task in self._tasks & running:
             task.cancel()
+        for work, over in self._held.items():
+            if over in running:
+                work.interrupt()
         if running:
             await asyncio.wait(running, timeout=5.0)
         if self._borrowed is None:

@@ -237,7 +237,7 @@ class _Budget:
 
     @property
     def waiting(self) -> int:
-        return len(self.line.waiters) if self.line else 0
+        return self.line.waiting if self.line else 0
 
     def take(self) -> Hold | None:
         """A place, if one may be given out now."""
@@ -252,7 +252,7 @@ class _Budget:
 
     def serve(self) -> None:
         """Places may have come free: give them to those who wait."""
-        if self.line is not None and self.line.waiters:
+        if self.line is not None and self.line.waiting:
             self.line.serve()
 
     def refusal(self) -> ApiError:

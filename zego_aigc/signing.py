@@ -39,8 +39,7 @@ class Signer:
         Returns:
             32 lower-case hex digits.
         """
-        text = f"{self._prefix}{nonce}{self._secret}{timestamp}"
-        return md5(text.encode(), usedforsecurity=False).hexdigest()
+        return md5(f"{self._prefix}{nonce}{self._secret}{timestamp}".encode(), usedforsecurity=False).hexdigest()
 
     def query(self, action: str, *, timestamp: int, nonce: str | None = None) -> str:
         """The whole query string of a call to `action`, with a fresh nonce from the operating system's randomness."""

@@ -1,0 +1,255 @@
+"""Work that goes on without the caller who began it: nothing is lost, done twice or left waiting, whenever who is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from asyncio.tasks import _PyTask  # type: ignore[attr-defined]  # the same rules as the one in C
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zego_aigc._detaching import Detachable
+
+pytestmark = pytest.mark.anyio
+
+
+class Work:
+    """Waits for its steps one after the other, and notes what happens to it."""
+
+    def __init__(self, steps: int = 1) -> None:
+        loop = asyncio.get_running_loop()
+        self.steps: list[asyncio.Future[int]] = [loop.create_future() for _ in range(steps)]
+        self.seen: list[int] = []
+        self.ended: list[str] = []
+
+    async def run(self) -> int:
+        try:
+            for step in self.steps:
+                self.seen.append(await step)
+        except BaseException as error:
+            self.ended.append(type(error).__name__)
+            raise
+        self.ended.append("done")
+        return sum(self.seen)
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def awaiting(work: Detachable[Any]) -> Any:
+    return await work
+
+
+async def test_work_that_nobody_cancels_is_as_if_it_were_awaited_itself() -> None:
+    work = Work(2)
+    task = asyncio.ensure_future(awaiting(Detachable(work.run(), lambda: True)))
+    await turns()
+    work.steps[0].set_result(1)
+    await turns()
+    work.steps[1].set_result(2)
+    assert await task == 3
+    assert work.ended == ["done"]
+
+
+async def test_errors_pass_through() -> None:
+    work = Work()
+    task = asyncio.ensure_future(awaiting(Detachable(work.run(), lambda: True)))
+    await turns()
+    work.steps[0].set_exception(OSError("broken"))
+    with pytest.raises(OSError, match="broken"):
+        await task
+    assert work.ended == ["OSError"]
+
+
+async def test_work_that_does_not_wait_is_done_at_once() -> None:
+    async def seven() -> int:
+        return 7
+
+    assert await Detachable(seven(), lambda: True) == 7
+
+
+async def test_work_that_survives_is_left_alone_and_another_task_goes_on_with_it() -> None:
+    work = Work(2)
+    detachable = Detachable(work.run(), lambda: True)
+    first = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    first.cancel("enough")
+    with pytest.raises(asyncio.CancelledError, match="enough"):
+        await first
+    assert detachable.detached
+    assert detachable.cancelled
+    assert work.ended == []
+    second = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    work.steps[0].set_result(1)
+    await turns()
+    work.steps[1].set_result(2)
+    assert await second == 3
+
+
+async def test_work_whose_wait_is_over_as_its_caller_is_cancelled_goes_on_too() -> None:
+    work = Work()
+    detachable = Detachable(work.run(), lambda: True)
+    first = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    work.steps[0].set_result(5)
+    first.cancel()  # before the loop could wake it
+    await asyncio.wait({first})
+    assert first.cancelled()
+    assert await asyncio.ensure_future(awaiting(detachable)) == 5
+
+
+async def test_work_that_does_not_survive_is_cancelled_with_its_caller() -> None:
+    work = Work()
+    detachable = Detachable(work.run(), lambda: False)
+    task = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert not detachable.detached
+    assert work.ended == ["CancelledError"]
+    assert work.steps[0].cancelled()
+
+
+async def test_whoever_took_work_over_takes_it_along_when_cancelled() -> None:
+    work = Work()
+    detachable = Detachable(work.run(), lambda: True)
+    for expected in ([], ["CancelledError"]):
+        task = asyncio.ensure_future(awaiting(detachable))
+        await turns()
+        task.cancel()
+        await asyncio.wait({task})
+        assert work.ended == expected
+
+
+async def test_an_interruption_ends_the_work_and_leaves_the_task_alone() -> None:
+    work = Work()
+    detachable = Detachable(work.run(), lambda: True)
+
+    async def caller() -> str:
+        with suppress(asyncio.CancelledError):
+            await detachable
+        await asyncio.sleep(0)
+        return "went on"
+
+    task = asyncio.ensure_future(caller())
+    await turns()
+    detachable.interrupt()
+    assert await task == "went on"
+    assert task.cancelling() == 0
+    assert detachable.interrupted
+    assert not detachable.cancelled
+    assert work.ended == ["CancelledError"]
+
+
+async def test_scopes_that_cancel_again_and_again_cancel_once() -> None:
+    work = Work()
+    detachable = Detachable(work.run(), lambda: True)
+    with anyio.move_on_after(0.01) as scope:
+        await detachable
+    assert scope.cancelled_caught
+    assert detachable.detached
+    work.steps[0].set_result(1)
+    assert await asyncio.ensure_future(awaiting(detachable)) == 1
+
+
+async def test_work_that_yields_a_turn_survives_there_as_well() -> None:
+    turned = 0
+
+    async def run() -> int:
+        nonlocal turned
+        for _ in range(5):
+            await asyncio.sleep(0)
+            turned += 1
+        return turned
+
+    detachable = Detachable(run(), lambda: True)
+    task = asyncio.ensure_future(awaiting(detachable))
+    await turns(2)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert await asyncio.ensure_future(awaiting(detachable)) == 5
+
+
+async def test_work_that_is_forgotten_is_closed() -> None:
+    work = Work()
+    task = asyncio.ensure_future(awaiting(Detachable(work.run(), lambda: True)))
+    await turns()
+    task.cancel()
+    await asyncio.wait({task})
+    del task
+    gc.collect()
+    assert work.ended == ["GeneratorExit"]
+
+
+EVENTS = ["cancel", "scope", "interrupt", "step", "turn"]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from(EVENTS), max_size=12),
+    st.integers(1, 3),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+    st.sampled_from([asyncio.Task, _PyTask]),
+)
+def test_whatever_happens_in_whatever_order_the_work_ends_once(
+    events: list[str], steps: int, survives: list[bool], make: Any
+) -> None:
+    asyncio.run(schedule(events, steps, survives, make))
+
+
+async def schedule(events: list[str], steps: int, survives: list[bool], make: Any) -> None:
+    """As a caller would use it: another task goes on with what was left behind."""
+    loop = asyncio.get_running_loop()
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        return make(coroutine, loop=loop, **options)
+
+    loop.set_task_factory(factory)
+    work = Work(steps)
+    answers = iter(survives)
+    detachable = Detachable(work.run(), lambda: next(answers))
+    task = asyncio.ensure_future(awaiting(detachable))
+    await turns(1)
+    interrupted = False
+    for event in events:
+        match event:
+            case "cancel":
+                task.cancel()
+            case "scope":
+                task.cancel("Cancelled by cancel scope 1")
+            case "interrupt":
+                detachable.interrupt()
+                interrupted = True
+            case "step":
+                for step in work.steps:
+                    if not step.done():
+                        step.set_result(1)
+                        break
+            case _:
+                await asyncio.sleep(0)
+        if task.done() and detachable.detached:
+            task = asyncio.ensure_future(awaiting(detachable))
+    for _ in range(3):  # it may be cancelled, and taken over, once more
+        for step in work.steps:
+            if not step.done():
+                step.set_result(1)
+        await asyncio.wait({task}, timeout=1)
+        assert task.done()
+        if detachable.detached:
+            task = asyncio.ensure_future(awaiting(detachable))
+    if task.cancelled():
+        assert work.ended == ["CancelledError"]
+        assert interrupted or "cancel" in events or "scope" in events
+    else:
+        assert task.result() == steps
+        assert work.ended == ["done"]

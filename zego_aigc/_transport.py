@@ -129,11 +129,7 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
             raise ConnectFailed(f"cannot use the connection to {url.host}: {_UNASKED}", host=url.host)
         outgoing.answered()
         try:
-            size = response.content_length
-            if size is None or "Content-Encoding" in response.headers:
-                body = await _read_bounded(response)
-            else:
-                body = await response.read() if size <= MAX_ANSWER else None
+            body = await _read(response, session)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             text = f"the answer of {url.host} broke off: {reason(error)}"
         else:
@@ -145,6 +141,18 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
                 response.close()
         failure = BadResponse(text, status=response.status)
     raise failure
+
+
+async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession) -> bytes | None:
+    """The body, or None if it is too large."""
+    size = response.content_length
+    if size is None or "Content-Encoding" in response.headers:
+        return await _read_bounded(response)
+    if size > MAX_ANSWER:
+        return None
+    if response.content.is_eof() and not session.trace_configs:
+        return response.content.read_nowait()  # it came together with the headers: there is nothing to wait for
+    return await response.read()
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:

@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from zego_aigc import LocalLimiter
 from zego_aigc.provisioning import JournalBusy, JournalError
 from zego_aigc.provisioning._lock import Lock, is_locked
 from zego_aigc.provisioning.afterglow import Ended, pause, tag
-from zego_aigc.provisioning.journal import APPLICATION_ID, SCHEMA, Journal, Target, read_journal
+from zego_aigc.provisioning.journal import APPLICATION_ID, SCHEMA, Follow, Journal, Target, read_journal
 
 pytestmark = pytest.mark.anyio
 
@@ -74,12 +75,25 @@ def statuses(path: Path) -> dict[str, str]:
         return {row.key: row.status for row in reading.rows()}
 
 
+Told = tuple[int | None, Exception | None]
+
+
+def teller(told: list[Told]) -> Callable[[int | None, Exception | None], None]:
+    """What notes in `told` what it is called with."""
+
+    def then(result: int | None, error: Exception | None) -> None:
+        told.append((result, error))
+
+    return then
+
+
 async def test_an_intent_and_an_outcome_are_there_once_they_are_awaited(path: Path) -> None:
     journal = await with_entries(path)
     await journal.intend("k0", now=1.0)
     await journal.intend("k0", now=2.0)
     await journal.intend("k1", now=3.0)
-    await journal.settle("k1", "done", made_id="id", result={"TaskId": "id"}, now=4.0)
+    journal.settle("k1", "done", made_id="id", result={"TaskId": "id"}, now=4.0)
+    await journal.flush()
     with read_journal(path) as reading:
         first, second, *_ = reading.rows()
     assert (first.status, first.attempts, first.first_sent, first.last_sent) == ("sent", 2, 1.0, 2.0)
@@ -106,6 +120,75 @@ async def test_commits_are_shared_by_those_who_ask_at_a_time(path: Path) -> None
     await asyncio.gather(*(journal.intend(KEYS[n % 4], now=float(n)) for n in range(400)))
     assert commits < 40
     await journal.close(LIMITER)
+
+
+async def test_an_outcome_is_durable_no_later_than_an_intent_that_was_noted_after_it(path: Path) -> None:
+    """So whoever waits for its next intent alone leaves no more than one entry in doubt."""
+    journal = await with_entries(path)
+    await journal.intend("k0", now=1.0)
+    gate = threading.Event()
+    busy = asyncio.create_task(journal.ask(lambda _: gate.wait(10)))
+    await asyncio.sleep(0)
+    told: list[Told] = []
+    journal.settle("k0", "done", now=2.0, then=teller(told))
+    await asyncio.sleep(0)
+    assert not told
+    intent = journal.intend("k1", now=3.0)
+    gate.set()
+    await intent
+    assert told
+    assert (statuses(path)["k0"], statuses(path)["k1"]) == ("done", "sent")
+    await busy
+    await journal.close(LIMITER)
+
+
+async def test_an_entry_may_be_settled_and_sent_again_in_one_turn(path: Path) -> None:
+    journal = await with_entries(path)
+    await journal.intend("k0", now=1.0)
+    journal.settle("k0", "pending", now=2.0)
+    await journal.intend("k0", now=3.0)
+    with read_journal(path) as reading:
+        row, *_ = reading.rows()
+    assert (row.status, row.attempts, row.first_sent) == ("sent", 2, 3.0)
+    await journal.close(LIMITER)
+
+
+async def test_what_follows_from_outcomes_is_done_once_for_all_that_are_noted_together(path: Path) -> None:
+    journal = await with_entries(path)
+
+    def follow(connection: sqlite3.Connection, parents: Sequence[str]) -> int:
+        connection.executemany("UPDATE journal.entries SET room_id = 'let go' WHERE key = ?", [(key,) for key in parents])
+        return len(parents)
+
+    def broken(connection: sqlite3.Connection, _: Sequence[str]) -> None:
+        connection.execute("UPDATE journal.nothing SET x = 1")
+
+    told: list[Told] = []
+    then = teller(told)
+    for key in KEYS[:3]:
+        journal.settle(key, "done", now=1.0, follow=Follow(follow, key), then=then)
+    journal.settle("k3", "failed", now=1.0, then=then)
+    await journal.flush()
+    assert sorted(told, key=str) == [(3, None)] * 3 + [(None, None)]
+    told.clear()
+    journal.settle("k3", "done", now=2.0, follow=Follow(broken, "k3"), then=then)
+    journal.settle("k0", "removed", now=2.0, then=then)
+    with pytest.raises(JournalError):
+        await journal.flush()
+    assert [type(error) for _, error in told] == [JournalError] * 2
+    assert statuses(path) == {"k0": "done", "k1": "done", "k2": "done", "k3": "failed"}
+    with read_journal(path) as reading:
+        assert [row.room_id for row in reading.rows()] == ["let go"] * 3 + [None]
+    await journal.close(LIMITER)
+
+
+async def test_what_was_noted_is_written_before_the_journal_is_closed_and_nothing_is_noted_afterwards(path: Path) -> None:
+    journal = await with_entries(path)
+    journal.settle("k0", "done", now=1.0)
+    await journal.close(LIMITER)
+    assert statuses(path)["k0"] == "done"
+    with pytest.raises(RuntimeError, match="closed"):
+        journal.settle("k1", "done", now=1.0)
 
 
 async def test_an_error_in_a_group_reaches_all_who_asked_and_leaves_the_journal_usable(path: Path) -> None:
@@ -262,7 +345,12 @@ def step(draw: tuple[str, str]) -> Step:
     kind, key = draw
     if kind == "intend":
         return lambda journal: journal.intend(key, now=1.0)
-    return lambda journal: journal.settle(key, kind, made_id=f"id-{key}", now=2.0)
+
+    def settle(journal: Journal) -> Awaitable[None]:
+        journal.settle(key, kind, made_id=f"id-{key}", now=2.0)
+        return journal.flush()
+
+    return settle
 
 
 steps = st.lists(

@@ -318,6 +318,45 @@ async def test_leaving_the_block_early_stops_and_the_next_run_goes_on(sandbox: S
     assert ids(outcomes.values()) == set(sandbox.app.tasks)
 
 
+async def test_an_outcome_is_told_once_it_is_durable(client: Client, journal: Path) -> None:
+    fleet = [*small_fleet(), *(stream(f"more-{n}") for n in range(100))]
+    async with provision(client, fleet, journal=journal) as running:
+        async for outcome in running:
+            with read_journal(journal) as reading:
+                (row,) = reading.rows("key = ?", (outcome.key,))
+            assert row.status == "done"
+            assert row.made_id in {getattr(outcome.result, "task_id", row.made_id), row.agent_id}
+
+
+async def test_outcomes_that_cannot_be_noted_end_the_run_and_are_not_told(
+    client: Client, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zego_aigc.provisioning.journal._SETTLE", "UPDATE journal.nowhere SET x = ?")
+    told: list[Outcome] = []
+    with pytest.raises(JournalError, match="cannot be used"):  # noqa: PT012 - whatever is told before
+        async with provision(client, [stream(str(n)) for n in range(100)], journal=journal) as running:
+            async for outcome in running:
+                told.append(outcome)  # noqa: PERF401 - kept although it ends in an error
+    assert not told
+    assert "done" not in {row["status"] for row in rows(journal).values()}
+    monkeypatch.undo()
+    _, report = await run(client, [stream(str(n)) for n in range(100)], journal)
+    assert report.done == 100
+
+
+async def test_a_run_that_nobody_listens_to_waits(client: Client, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zego_aigc.provisioning.operation.MOST_UNHEARD", 8)
+    count = 1500
+    async with provision(client, [stream(str(n)) for n in range(count)], journal=journal) as running:
+        before = -1
+        while (done := running.report.done) != before:
+            before = done
+            await anyio.sleep(0.3)
+        assert 8 <= done < count / 2, "as many as had left by then, and no more"
+        told = [outcome.key async for outcome in running]
+    assert len(set(told)) == len(told) == count
+
+
 async def test_an_error_in_the_block_is_the_one_that_comes_out(client: Client, journal: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         async with provision(client, [stream()], journal=journal):

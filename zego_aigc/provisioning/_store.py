@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["Store"]
@@ -24,14 +25,15 @@ MOST_IN_GROUP = 512
 
 class _Job(NamedTuple):
     work: Callable[[sqlite3.Connection], Any]
-    future: asyncio.Future[Any]
+    done: Callable[[Any], object]
+    failed: Callable[[Exception], object]
     alone: bool
 
 
 class _End(NamedTuple):
     job: _Job
     value: Any
-    error: BaseException | None
+    error: Exception | None
 
 
 class Store:
@@ -50,22 +52,44 @@ class Store:
         self._thread.start()
 
     def ask(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Have `work` done; the future is done once its effects are on disk.
-
-        The work is part of a transaction with others. It must not begin or end one, and an error in it undoes them all.
-        """
-        return self._put(work, alone=False)
+        """As :meth:`put`; the future is done once the work's effects are on disk."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self.put(work, partial(_resolve, future), partial(_fail, future))
+        return future
 
     def ask_alone(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Have `work` done outside any transaction: for what cannot be done inside one, or is large enough for its own."""
-        return self._put(work, alone=True)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._put(_Job(work, partial(_resolve, future), partial(_fail, future), alone=True))
+        return future
 
-    def _put(self, work: Callable[[sqlite3.Connection], T], *, alone: bool) -> asyncio.Future[T]:
+    def put(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        done: Callable[[T], object],
+        failed: Callable[[Exception], object],
+    ) -> None:
+        """Have `work` done, as part of a transaction with others: it must not begin or end one, and an error undoes them all.
+
+        Args:
+            work: called in the store's thread.
+            done: called in the event loop with what `work` returned, once its effects are on disk.
+            failed: called in the event loop with an error of the group, of which nothing was done.
+        """
+        self._put(_Job(work, done, failed, alone=False))
+
+    def _put(self, job: _Job) -> None:
+        self.require_open()
+        self._jobs.put(job)
+
+    def require_open(self) -> None:
+        """See that there is still somebody to do the work.
+
+        Raises:
+            RuntimeError: it was closed.
+        """
         if self._closed:
             raise RuntimeError("the journal is closed")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(work, future, alone))
-        return future
 
     async def close(self) -> None:
         """Finish what was asked for and close the connection. Closing twice does nothing."""
@@ -102,7 +126,7 @@ class Store:
 
     def _deliver(self, ends: Sequence[_End]) -> None:
         with suppress(RuntimeError):  # the loop is gone, and nobody waits any more
-            self._loop.call_soon_threadsafe(_resolve, ends)
+            self._loop.call_soon_threadsafe(_tell, ends)
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job) -> _End:
@@ -127,11 +151,19 @@ def _transaction(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> Sequen
     return ends
 
 
-def _resolve(ends: Sequence[_End]) -> None:
-    for (_, future, _), value, error in ends:
-        if future.done():
-            continue  # whoever asked was cancelled
-        if error is not None:
-            future.set_exception(error)
+def _tell(ends: Sequence[_End]) -> None:
+    for job, value, error in ends:
+        if error is None:
+            job.done(value)
         else:
-            future.set_result(value)
+            job.failed(error)
+
+
+def _resolve(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():  # else whoever asked was cancelled
+        future.set_result(value)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -9,15 +9,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
 
 from zego_aigc.provisioning.events import Meter
 
-__all__ = ["Crew", "Lane", "Sending"]
+__all__ = ["Crew", "Handoff", "Lane", "Sending"]
+
+T = TypeVar("T")
 
 CHUNK = 64
 """Entries that a lane fetches at a time."""
@@ -27,14 +28,6 @@ WAITING = 32
 
 MOST = 512
 """Workers of a lane at most: enough for ten calls a second that each take 45 s to be answered."""
-
-
-async def send(stream: MemoryObjectSendStream[Any], item: object) -> None:
-    """As ``stream.send(item)``, without going round the event loop when there is room."""
-    try:
-        stream.send_nowait(item)
-    except anyio.WouldBlock:
-        await stream.send(item)
 
 
 class Sending:
@@ -76,30 +69,35 @@ class Sending:
             self._lane.busy -= 1
 
 
-class Handoff:
-    """Passes entries from one feeder to many workers: an entry wakes one worker, in a few microseconds."""
+class Handoff(Generic[T]):
+    """Passes things on from those who never wait to those who take them: one wakes one taker, in a few microseconds."""
 
-    __slots__ = ("_closed", "_empty", "_idle", "_items")
+    __slots__ = ("_closed", "_emptied", "_idle", "_items")
 
     def __init__(self) -> None:
-        self._items: deque[Any] = deque()
+        self._items: deque[T] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._empty = anyio.Event()
+        self._emptied = anyio.Event()
         self._closed = False
 
-    def put(self, item: object) -> None:
-        """Offer an entry."""
-        self._items.append(item)
-        self._wake_one()
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: T) -> None:
+        """Offer one. Once it is closed, it is dropped."""
+        if not self._closed:
+            self._items.append(item)
+            self._wake_one()
 
     async def emptied(self) -> None:
         """Wait until everything was taken."""
         if self._items:
-            self._empty = anyio.Event()
-            await self._empty.wait()
+            if self._emptied.is_set():
+                self._emptied = anyio.Event()
+            await self._emptied.wait()
 
-    async def get(self) -> Any:
-        """An entry; None once it is closed."""
+    async def get(self) -> T | None:
+        """The next one; None once it is closed and everything was taken."""
         while not self._items:
             if self._closed:
                 return None
@@ -113,13 +111,15 @@ class Handoff:
                 raise
         item = self._items.popleft()
         if not self._items:
-            self._empty.set()
+            self._emptied.set()
         return item
 
-    def close(self) -> None:
-        """Nothing more comes. What was not taken is dropped."""
+    def close(self, *, drop: bool = False) -> None:
+        """Nothing more comes. What was not taken may still be, unless it is dropped."""
         self._closed = True
-        self._items.clear()
+        if drop:
+            self._items.clear()
+            self._emptied.set()
         while self._idle:
             self._wake_one()
 
@@ -158,7 +158,7 @@ class Lane:
         self._work = work
         self._workers = 0
         self._wake = anyio.Event()
-        self._handoff = Handoff()
+        self._handoff: Handoff[Any] = Handoff()
         self._group: TaskGroup | None = None
 
     def wake(self) -> None:
@@ -177,16 +177,23 @@ class Lane:
         for _ in range(WAITING):
             self._hire()
         with crew.stoppable():
-            while crew.open and not crew.stopping:
-                self._wake = anyio.Event()
-                found = await self._fetch(CHUNK)
-                for item in found:
-                    self._handoff.put(item)
-                if found:
-                    await self._handoff.emptied()
-                elif crew.open:
-                    await self._wake.wait()
-        self._handoff.close()
+            try:
+                await self._feed()
+            except Exception as error:  # noqa: BLE001 - the crew tells it
+                crew.fail(error)
+        self._handoff.close(drop=True)
+
+    async def _feed(self) -> None:
+        crew = self._crew
+        while crew.open and not crew.stopping:
+            self._wake = anyio.Event()
+            found = await self._fetch(CHUNK)
+            for item in found:
+                self._handoff.put(item)
+            if found:
+                await self._handoff.emptied()
+            elif crew.open:
+                await self._wake.wait()
 
     def _hire(self) -> None:
         if self._group is not None and not self._crew.stopping:

@@ -8,6 +8,7 @@ have been sent. No bodies are kept, only digests that leave secrets out, and res
 # ruff: noqa: S608 - what the SQL is put together from are words of our own
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from zego_aigc.client import Client
     from zego_aigc.limiter import Limiter
 
-__all__ = ["Journal", "Row", "Target", "read_journal"]
+__all__ = ["Follow", "Journal", "Row", "Target", "read_journal"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 CACHE = 16_384  # KiB of the scratch database that stay in memory
@@ -118,6 +120,19 @@ class Facts(NamedTuple):
     """How the last run ended; None if it was killed, or is going on."""
 
 
+class Follow(NamedTuple, Generic[A, T]):
+    """What is to be done in the transaction that notes an outcome."""
+
+    work: Callable[[sqlite3.Connection, Sequence[A]], T]
+    """Called once for all outcomes that are noted together."""
+    argument: A
+    """What it is called with for this one."""
+
+
+Then: TypeAlias = Callable[[T | None, Exception | None], object]
+"""Called with what was returned, or with why nothing was done."""
+
+
 class Journal:
     """A journal that this process alone writes. :meth:`open` makes one; close it with :meth:`close`.
 
@@ -134,6 +149,8 @@ class Journal:
         self._lock = lock
         self._store = store
         self._begun = False
+        self._loop = asyncio.get_running_loop()
+        self._noting: _Notes | None = None
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], *, must_exist: bool = False) -> Self:
@@ -198,42 +215,47 @@ class Journal:
     async def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Have `work` done in the journal's thread, in a transaction together with others; return once it is durable.
 
+        It sees all that was noted before.
+
         Raises:
             JournalError: the disk refuses.
         """
+        self._hand_over()
         try:
             return await self._store.ask(work)
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self._refusal(error) from error
 
     async def ask_alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """As :meth:`ask`, outside any transaction."""
+        self._hand_over()
         try:
             return await self._store.ask_alone(work)
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self._refusal(error) from error
 
-    def _failed(self, error: sqlite3.Error) -> JournalError:
-        return JournalError(f"the journal {self.path} cannot be used: {error}")
+    def _refusal(self, error: Exception) -> Exception:
+        """An error of the journal's thread as it is told."""
+        return JournalError(f"the journal {self.path} cannot be used: {error}") if isinstance(error, sqlite3.Error) else error
 
     # --- what happens to an entry
 
-    async def intend(self, key: str, *, substitute: Mapping[str, Any] | None = None, now: float) -> None:
-        """Note durably that an attempt at an entry is about to leave.
+    def intend(self, key: str, *, substitute: Mapping[str, Any] | None = None, now: float) -> asyncio.Future[None]:
+        """Note that an attempt at an entry is about to leave. It may leave once what is returned is done: then it is durable.
 
         Args:
             key: the entry's.
             substitute: columns that differ because another Action is sent in its place.
             now: Unix time.
-        """
-        values: tuple[Any, ...] = (now, now, self.run, key)
-        sql = _INTEND
-        if substitute:
-            sql = _INTEND.replace(" WHERE", "".join(f", {column} = ?" for column in substitute) + " WHERE")
-            values = (now, now, self.run, *substitute.values(), key)
-        await self.ask(lambda connection: connection.execute(sql, values) and None)
 
-    async def settle(
+        Raises:
+            JournalError: the disk refuses. The future raises it.
+        """
+        notes = self._notes()
+        notes.intend((now, now, self.run, key), substitute)
+        return self._durable(notes)
+
+    def settle(
         self,
         key: str,
         status: str,
@@ -243,12 +265,23 @@ class Journal:
         result: Any = None,
         error: Mapping[str, Any] | None = None,
         now: float,
-        follow: Callable[[sqlite3.Connection], T] | None = None,
-    ) -> T | None:
-        """Note durably what came of an entry: ``done``, ``failed``, ``unknown``, ``pending`` or ``removed``.
+        follow: Follow[Any, T] | None = None,
+        then: Then[T] | None = None,
+    ) -> None:
+        """Note what came of an entry: ``done``, ``failed``, ``unknown``, ``pending`` or ``removed``.
 
-        Returns:
-            what `follow` returns, which is done in the same transaction.
+        It is durable once :meth:`flush` returns, and no later than anything that is noted afterwards.
+
+        Args:
+            key: the entry's.
+            status: what came of it.
+            origin: whether it was made, or was there already.
+            made_id: the id of what was made.
+            result: in wire form.
+            error: why it is not done.
+            now: Unix time.
+            follow: what else is to be done in the same transaction.
+            then: called with what `follow` returned once all of it is durable, or with why it is not.
         """
         values = (
             status,
@@ -259,12 +292,35 @@ class Journal:
             now,
             key,
         )
+        self._notes().settle(values, follow, then)
 
-        def settle(connection: sqlite3.Connection) -> T | None:
-            connection.execute(_SETTLE, values)
-            return None if follow is None else follow(connection)
+    def flush(self) -> asyncio.Future[None]:
+        """Wait until all that was noted is durable, and was told.
 
-        return await self.ask(settle)
+        Raises:
+            JournalError: the disk refuses what was noted in this turn of the event loop. The future raises it.
+        """
+        return self._durable(self._notes())
+
+    def _durable(self, notes: _Notes) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        notes.waiting.append(future)
+        return future
+
+    def _notes(self) -> _Notes:
+        """Where to note what happens in this turn of the event loop."""
+        notes = self._noting
+        if notes is None:
+            self._store.require_open()
+            notes = self._noting = _Notes()
+            self._loop.call_soon(self._hand_over)
+        return notes
+
+    def _hand_over(self) -> None:
+        """Have what was noted written."""
+        if (notes := self._noting) is not None:
+            self._noting = None
+            self._store.put(notes.write, notes.written, lambda error: notes.lost(self._refusal(error)))
 
     async def close(self, limiter: Limiter) -> None:
         """Close the journal and let others write it, who learn when and by which limiter it was last in use."""
@@ -276,8 +332,71 @@ class Journal:
             # One plain file is left, which can be copied and read from a read-only place. A reader may keep it from being so.
             with suppress(JournalError):
                 await self.ask_alone(lambda connection: connection.execute("PRAGMA journal.journal_mode=DELETE").fetchall())
+        self._hand_over()
         await self._store.close()
         self._lock.release()
+
+
+class _Notes:
+    """What is noted in one turn of the event loop: one statement writes it for many entries, and one hand-over does for all.
+
+    Outcomes are written first. An entry that is about to be sent again may have both, in this order; never the other way
+    round, since no outcome is known before the intent is durable.
+    """
+
+    __slots__ = ("_following", "_intents", "_outcomes", "_substitutes", "_thens", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[None]] = []
+        """Who waits until all of it is durable."""
+        self._outcomes: list[tuple[Any, ...]] = []
+        self._thens: list[Then[Any]] = []
+        self._following: dict[Callable[..., Any], tuple[list[Any], list[Then[Any]]]] = {}
+        self._intents: list[tuple[Any, ...]] = []
+        self._substitutes: list[tuple[str, tuple[Any, ...]]] = []
+
+    def settle(self, values: tuple[Any, ...], follow: Follow[Any, T] | None, then: Then[T] | None) -> None:
+        self._outcomes.append(values)
+        thens = self._thens
+        if follow is not None:
+            arguments, thens = self._following.setdefault(follow.work, ([], []))
+            arguments.append(follow.argument)
+        if then is not None:
+            thens.append(then)
+
+    def intend(self, values: tuple[Any, ...], substitute: Mapping[str, Any] | None) -> None:
+        self._intents.append(values)
+        if substitute:
+            sql = f"UPDATE journal.entries SET {', '.join(f'{column} = ?' for column in substitute)} WHERE key = ?"
+            self._substitutes.append((sql, (*substitute.values(), values[-1])))
+
+    def write(self, connection: sqlite3.Connection) -> list[Any]:
+        """Write all of it; returns what the works that follow return."""
+        connection.executemany(_SETTLE, self._outcomes)
+        connection.executemany(_INTEND, self._intents)
+        for sql, values in self._substitutes:
+            connection.execute(sql, values)
+        return [work(connection, arguments) for work, (arguments, _) in self._following.items()]
+
+    def written(self, followed: Sequence[Any]) -> None:
+        """It is durable."""
+        for then in self._thens:
+            then(None, None)
+        for result, (_, thens) in zip(followed, self._following.values(), strict=True):
+            for then in thens:
+                then(result, None)
+        for future in self.waiting:
+            if not future.done():  # else whoever waited was cancelled
+                future.set_result(None)
+
+    def lost(self, error: Exception) -> None:
+        """It could not be written."""
+        for thens in (self._thens, *(thens for _, thens in self._following.values())):
+            for then in thens:
+                then(None, error)
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(error)
 
 
 _INTEND = (

@@ -148,11 +148,12 @@ class Maker:
             sending.leaves()
             await self._journal.intend(item.key, substitute=_substitute(item, action), now=time.time())
 
+        kind = KIND_OF_ACTION.get(type(action).__name__)
         try:
             response = await self._client.call_with_response(action, before_send=before_send, deadline_from="grant")
         except QuotaExceeded:
-            if hold is not None:
-                hold.full()
+            if kind is not None:
+                self._placing.refused(kind, hold)
             raise
         except OutcomeUnknown as error:
             if hold is not None:
@@ -171,13 +172,14 @@ class Maker:
                 case _:
                     raise
         made = made_of(action, response.result, request_id=response.request_id, attempts=response.attempts)
-        if hold is not None and made.made_id is not None:
-            self._placing.made(hold, made.made_id, getattr(action, "ttl", None))
+        if kind is not None and made.made_id is not None:
+            self._placing.made(kind, hold, made.made_id, getattr(action, "ttl", None))
         return made
 
     async def _not_done(self, item: Item, sending: Sending, error: ZegoError) -> None:
         """The attempt has provably done nothing, and the entry goes on waiting: let the journal not call it unknown."""
-        await self._journal.settle(item.key, "pending", error=error_facts(error), now=time.time())
+        self._journal.settle(item.key, "pending", error=error_facts(error), now=time.time())
+        await self._journal.flush()
         sending.free()
 
     async def _clear(self, item: Item) -> None:
@@ -224,7 +226,7 @@ class Maker:
     async def _place(self, item: Item, action: Action[Any]) -> Hold | Made | Action[Any] | None:
         """A place in the quota for an Action that needs one; or what becomes of the entry without."""
         kind = KIND_OF_ACTION.get(type(action).__name__)
-        if kind is None:
+        if kind is None or self._placing.unlimited(kind):
             return None
         if self._on_quota == "wait":
             return await self._placing.soon(kind)

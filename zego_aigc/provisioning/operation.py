@@ -9,16 +9,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from zego_aigc.provisioning.afterglow import pause
-from zego_aigc.provisioning.crew import Crew, Lane, send
+from zego_aigc.provisioning.crew import Crew, Handoff, Lane
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
 from zego_aigc.provisioning.journal import Journal, Target
 
@@ -29,6 +27,9 @@ __all__ = ["Operation"]
 
 GRACE = 5.0
 """Seconds that what has left gets to be answered when the block is cancelled."""
+
+MOST_UNHEARD = 256
+"""Events that may be untaken before those who tell them wait. Some more come from what is under way."""
 
 
 class Operation:
@@ -53,8 +54,7 @@ class Operation:
         self._group: TaskGroup
         self._worked = anyio.Event()
         self._over = anyio.Event()
-        self._send: MemoryObjectSendStream[Event]
-        self._events: MemoryObjectReceiveStream[Event]
+        self._events: Handoff[Event]
 
     # --- for the operation at hand
 
@@ -83,7 +83,7 @@ class Operation:
             await self._close_journal()
             raise
         self._began = time.monotonic()
-        self._send, self._events = anyio.create_memory_object_stream[Event](256)
+        self._events = Handoff()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         self._group.start_soon(self._main)
@@ -95,7 +95,7 @@ class Operation:
         self._group.cancel_scope.shield = True
         if not self._over.is_set():
             self.stop("the block that ran it was left")
-        self._events.close()
+        self._events.close(drop=True)  # nobody listens any more
         try:
             with anyio.move_on_after(GRACE if error is not None else None):
                 await self._worked.wait()
@@ -139,7 +139,7 @@ class Operation:
                 self._crew.fail(error)
             finally:
                 self._over.set()
-                self._send.close()
+                self._events.close()
 
     def stop(self, why: str = "it was asked to stop") -> None:
         """Send nothing more, wait for what has left, note what came of it, and end. The same call goes on from there."""
@@ -178,25 +178,26 @@ class Operation:
             yield event
 
     async def _next(self) -> Event | None:
-        try:
-            try:
-                return self._events.receive_nowait()
-            except anyio.WouldBlock:
-                return await self._events.receive()
-        except anyio.EndOfStream:
-            if self._crew.error is not None:
-                raise self._crew.error from None
-            return None
+        event = await self._events.get()
+        if event is None and self._crew.error is not None:
+            raise self._crew.error from None
+        return event
 
     async def _tell(self, event: Event) -> None:
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the block was left, and nobody listens
-            await send(self._send, event)
+        """Tell something, and wait while too much of what was told was not listened to."""
+        self._events.put(event)
+        await self._heard()
 
-    async def _outcome(self, outcome: Outcome) -> None:
+    async def _heard(self) -> None:
+        """Wait while too much of what was told was not listened to."""
+        if len(self._events) >= MOST_UNHEARD:
+            await self._events.emptied()
+
+    def _outcome(self, outcome: Outcome) -> None:
         """Count an outcome and tell it."""
         self.report.add(outcome)
         self._crew.told()
-        await self._tell(outcome)
+        self._events.put(outcome)
 
     def _take_note(self, note: str | None) -> None:
         self.note = note

@@ -58,6 +58,10 @@ class Placing:
         self._has_been_full: set[Kind] = set()
         self._sweeping = anyio.Lock()
 
+    def unlimited(self, kind: Kind) -> bool:
+        """Whether there is neither a budget nor a service that has said "full": then nobody needs a place."""
+        return self._forgetful and kind not in self._has_been_full
+
     async def now_or_never(self, kind: Kind) -> Hold:
         """A place.
 
@@ -72,8 +76,6 @@ class Placing:
         Raises:
             QuotaClosed: there was none for too long.
         """
-        if self._forgetful and kind not in self._has_been_full:
-            return await self._quota.acquire(kind)  # at once
         while True:
             with suppress(QuotaExceeded):
                 return await self.now_or_never(kind)
@@ -85,6 +87,14 @@ class Placing:
             with anyio.move_on_after(min(left, SWEEP)):
                 return await self._quota.acquire(kind)
             await self._sweep(kind)
+
+    def refused(self, kind: Kind, hold: Hold | None) -> None:
+        """The service said that the account is full."""
+        self._has_been_full.add(kind)
+        if hold is None:
+            self._quota.full(kind)
+        else:
+            hold.full()
 
     def waits_for(self, kind: Kind) -> None:
         """Say that the account is full."""
@@ -100,15 +110,16 @@ class Placing:
         full = " and ".join(_plain(kind) for kind in self._stuck)
         self._note(f"the account is full of {full}: waiting for some to end, at most {self._patience:g} s without progress")
 
-    def made(self, hold: Hold, instance_id: str, ttl: int | None) -> None:
+    def made(self, kind: Kind, hold: Hold | None, instance_id: str, ttl: int | None) -> None:
         """An instance lives in a place that was handed out."""
-        hold.live(instance_id, expires_in=ttl or math.inf)
-        if hold.kind in self._has_been_full:
-            self._stuck.pop(hold.kind, None)
+        if self._stuck.pop(kind, None) is not None:
             self._tell()
+        if hold is None:
+            return
+        hold.live(instance_id, expires_in=ttl or math.inf)
         if not self._forgetful:
-            self._remember(hold.kind, instance_id)
-        elif not self._quota.usage(hold.kind).full:
+            self._remember(kind, instance_id)
+        elif not self._quota.usage(kind).full:
             hold.release()
 
     def adopt(self, kind: Kind, instance_id: str) -> None:

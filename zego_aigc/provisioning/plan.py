@@ -227,23 +227,29 @@ def _take(connection: sqlite3.Connection, where: str, values: Sequence[Any], ord
     return [Item(seq, key, _decoder(action).decode(body), *rest) for seq, key, action, body, *rest in rows]
 
 
-def release_heirs(connection: sqlite3.Connection, seq: int) -> set[str]:
-    """An entry is done: those that waited for it wait for one less. Returns the Actions of those that wait no more."""
-    connection.execute("UPDATE plan SET waiting = waiting - 1 WHERE seq IN (SELECT child FROM edges WHERE parent = ?)", (seq,))
+def release_heirs(connection: sqlite3.Connection, parents: Sequence[int]) -> set[str]:
+    """Entries are done: those that waited for them wait for so many less. Returns the Actions of those that wait no more."""
+    given = (str(parents),)
+    edges = "edges WHERE parent IN (SELECT value FROM json_each(?))"
+    connection.execute(
+        f"UPDATE plan SET waiting = waiting - edge.n FROM (SELECT child, count(*) AS n FROM {edges} GROUP BY child) AS edge"
+        " WHERE edge.child = plan.seq",
+        given,
+    )
     rows = connection.execute(
-        "SELECT DISTINCT action FROM plan WHERE waiting = 0 AND state = 0"
-        " AND seq IN (SELECT child FROM edges WHERE parent = ?)",
-        (seq,),
+        f"SELECT DISTINCT action FROM plan WHERE waiting = 0 AND state = 0 AND seq IN (SELECT child FROM {edges})", given
     )
     return {action for (action,) in rows}
 
 
-def block_heirs(connection: sqlite3.Connection, seq: int, why: str) -> int:
-    """An entry will not be done in this run: nor will those that wait for it. Returns how many were blocked now."""
-    return connection.execute(
-        f"{_HEIRS % '?'} UPDATE plan SET state = 4, why = ? WHERE state = 0 AND seq IN heirs",
-        (seq, why),
-    ).rowcount
+def block_heirs(connection: sqlite3.Connection, parents: Sequence[tuple[int, str]]) -> int:
+    """Entries will not be done in this run, and why: nor will those that wait for them. Returns how many were blocked now."""
+    return sum(
+        connection.execute(
+            f"{_HEIRS % '?'} UPDATE plan SET state = 4, why = ? WHERE state = 0 AND seq IN heirs", parent
+        ).rowcount
+        for parent in parents
+    )
 
 
 def block_actions(connection: sqlite3.Connection, actions: Iterable[str], why: str) -> int:
@@ -254,7 +260,7 @@ def block_actions(connection: sqlite3.Connection, actions: Iterable[str], why: s
         f"UPDATE plan SET state = 4, why = ? WHERE state = 0 AND action IN ({marks}) RETURNING seq, heirs",
         (why, *names),
     ).fetchall()
-    return len(blocked) + sum(block_heirs(connection, seq, why) for seq, heirs in blocked if heirs)
+    return len(blocked) + block_heirs(connection, [(seq, why) for seq, heirs in blocked if heirs])
 
 
 _HEIRS = (
@@ -263,10 +269,18 @@ _HEIRS = (
 )
 
 
-def put_off(connection: sqlite3.Connection, seq: int, due: float, *, probed: bool, outwait: bool = False) -> None:
-    """An entry was taken, and is to be looked into or waited out, after those with an earlier `due`."""
-    state = State.TO_OUTWAIT if outwait else State.TO_RECONCILE
-    connection.execute("UPDATE plan SET state = ?, due = ?, probed = ? WHERE seq = ?", (state, due, probed, seq))
+class Delay(NamedTuple):
+    """An entry that was taken, and is to be looked into or waited out, after those with an earlier `due`."""
+
+    state: State
+    due: float
+    probed: bool
+    seq: int
+
+
+def put_off(connection: sqlite3.Connection, delays: Sequence[Delay]) -> None:
+    """Put entries off."""
+    connection.executemany("UPDATE plan SET state = ?, due = ?, probed = ? WHERE seq = ?", delays)
 
 
 def tally(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:

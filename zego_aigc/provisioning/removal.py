@@ -131,7 +131,8 @@ class Removal:
                 self.crew.told()
                 return
             request_id, attempts = error.request_id, error.attempts
-        await self._journal.settle(row.key, "removed", now=time.time())
+        self._journal.settle(row.key, "removed", now=time.time())
+        await self._journal.flush()
         self.removed += 1
         await tell(_outcome(row, ending, "done", None, request_id, attempts))
         self.crew.told()
@@ -151,7 +152,8 @@ class Removal:
             if row.action == "CreateDigitalHumanStreamTask":
                 task_id = await self._find_task(row)
                 if task_id is not None:
-                    await self._journal.settle(row.key, "done", origin="made", made_id=task_id, now=time.time())
+                    self._journal.settle(row.key, "done", origin="made", made_id=task_id, now=time.time())
+                    await self._journal.flush()
                 else:
                     await self._absent(row, tell)
                 return
@@ -180,7 +182,8 @@ class Removal:
         return any(agent.agent_id == agent_id for agent in answer.agents)
 
     async def _absent(self, row: Row, tell: Tell) -> None:
-        await self._journal.settle(row.key, "removed", now=time.time())
+        self._journal.settle(row.key, "removed", now=time.time())
+        await self._journal.flush()
         ending = ending_of(row.action, row.agent_id or row.stream_id or "-")
         assert ending is not None
         await tell(_outcome(row, ending, "done", None, None, 0))

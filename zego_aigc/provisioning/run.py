@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,10 +20,11 @@ from zego_aigc.provisioning.crew import Crew, Lane, Sending
 from zego_aigc.provisioning.entry import names, whereabouts
 from zego_aigc.provisioning.errors import NotTried, StreamFailed
 from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
+from zego_aigc.provisioning.journal import Follow
 from zego_aigc.provisioning.making import IfExists, Made, Maker, OnQuota, Unreachable, made_of, not_tried
 from zego_aigc.provisioning.operation import Operation
 from zego_aigc.provisioning.placing import Placing, QuotaClosed
-from zego_aigc.provisioning.plan import Item
+from zego_aigc.provisioning.plan import Delay, Item, State
 from zego_aigc.provisioning.preflight import Entries
 from zego_aigc.provisioning.reconcile import Remedy, due, remedy
 from zego_aigc.provisioning.removal import Removal
@@ -184,6 +184,7 @@ class Provisioning(Operation):
         crew.lanes["lost"] = Lane(crew, "lost", partial(self._fetch, plan.take_due), self._reconcile)
         crew.lanes["idle"] = Lane(crew, "idle", partial(self._fetch, plan.take_idle), self._outwait)
         await crew.run()
+        await self._journal.flush()  # when it was stopped, some outcomes are still on their way to the disk
 
     async def _fetch(self, take: Callable[..., list[Item]], most: int) -> list[Item]:
         return await self._journal.ask(partial(take, most=most))
@@ -207,9 +208,8 @@ class Provisioning(Operation):
     async def _conclude_item(self, item: Item, made: Made, sending: Sending) -> None:
         """Settle an entry, a stream task perhaps only once it streams."""
         if made.status == "done" and made.made_id is not None and self._streams is not None and _is_task(made.action):
-            await self._journal.settle(
-                item.key, "made", origin=made.origin, made_id=made.made_id, result=made.wire, now=time.time()
-            )
+            self._journal.settle(item.key, "made", origin=made.origin, made_id=made.made_id, result=made.wire, now=time.time())
+            await self._journal.flush()
             sending.settled()
             made = await self._streamed(self._streams, made, made.made_id)
         await self._settle_item(item, made)
@@ -227,56 +227,70 @@ class Provisioning(Operation):
         return made._replace(status="pending", error=NotTried(why))
 
     async def _settle_item(self, item: Item, made: Made) -> None:
-        """Note what came of an entry, let go or block what waits for it, and tell."""
-        follow: Callable[[sqlite3.Connection], set[str] | int] | None = None
+        """Note what came of an entry, let go or block what waits for it, and tell once it is durable.
+
+        Nobody waits for that: whoever sends next waits for its intent, which becomes durable after this or with it. So no more
+        entries are ever in doubt than there are workers.
+        """
+        follow: Follow[Any, set[str] | int] | None = None
         if item.heirs and made.status == "done":
-            follow = partial(plan.release_heirs, seq=item.seq)
+            follow = Follow(plan.release_heirs, item.seq)
         elif item.heirs:
             why = {"failed": "failed", "unknown": "may or may not have been done"}.get(made.status, "was not tried")
-            follow = partial(plan.block_heirs, seq=item.seq, why=f"it waits for {item.key!r}, which {why}")
+            follow = Follow(plan.block_heirs, (item.seq, f"it waits for {item.key!r}, which {why}"))
         status = "made" if made.status == "pending" and made.made_id is not None else made.status
-        woken = await self._journal.settle(
-            item.key, status, origin=made.origin, made_id=made.made_id, result=made.wire,
-            error=None if made.error is None else error_facts(made.error), now=time.time(), follow=follow,
+        outcome = Outcome(
+            key=item.key, action=item.action, status=made.status, result=made.result, error=made.error,
+            origin=made.origin, request_id=made.request_id, attempts=made.attempts,
+            where=_where(item.action) if made.status == "unknown" else None,
         )  # fmt: skip
+        self._journal.settle(
+            item.key, status, origin=made.origin, made_id=made.made_id, result=made.wire,
+            error=None if made.error is None else error_facts(made.error), now=time.time(),
+            follow=follow, then=partial(self._settled, outcome),
+        )  # fmt: skip
+        await self._heard()
+
+    def _settled(self, outcome: Outcome, woken: set[str] | int | None, error: Exception | None) -> None:
+        """What came of an entry is durable: let go what waited for it, and tell."""
+        if error is not None:
+            self._crew.fail(error)
+            return
         if isinstance(woken, set):
             for action in woken:
                 self._crew.lanes[action].wake()
         elif woken:
             self._crew.lanes["settled"].wake()
-        await self._outcome(
-            Outcome(
-                key=item.key, action=item.action, status=made.status, result=made.result, error=made.error,
-                origin=made.origin, request_id=made.request_id, attempts=made.attempts,
-                where=_where(item.action) if made.status == "unknown" else None,
-            )
-        )  # fmt: skip
+        self._outcome(outcome)
 
-    async def _outcome(self, outcome: Outcome) -> None:
+    def _outcome(self, outcome: Outcome) -> None:
         if self._options.rollback and outcome.status == "failed":
             self.stop(f"{outcome.key} failed, and nothing half done was to be left")
-        await super()._outcome(outcome)
+        super()._outcome(outcome)
 
     async def _close_kind(self, item: Item, closed: QuotaClosed) -> None:
         """The account stays full: leave the rest of a kind pending."""
         actions = [action for action, kind in KIND_OF_ACTION.items() if kind == closed.kind]
         if await self._journal.ask(partial(plan.block_actions, actions=actions, why=str(closed))):
             self._crew.lanes["settled"].wake()
-        await self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(str(closed))))
+        self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(str(closed))))
+        await self._heard()
 
     async def _tell_settled(self, item: Item, _: Sending) -> None:
         """Tell an entry that an earlier run did, or that is blocked."""
         if item.why is not None:
-            await self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
+            self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
+            await self._heard()
             return
         if item.made_id is not None and (kind := KIND_OF_ACTION.get(item.sent_as)) is not None:
             self._placing.adopt(kind, item.made_id)
-        await self._outcome(
+        self._outcome(
             Outcome(
                 key=item.key, action=item.action, status="done", result=_result(item),
                 origin=item.origin, earlier=True, attempts=item.attempts,  # type: ignore[arg-type] # our own words
             )
         )  # fmt: skip
+        await self._heard()
 
     # --- what may have been done
 
@@ -289,8 +303,9 @@ class Provisioning(Operation):
     async def _put_off(self, item: Item, made: Made, *, probed: bool) -> None:
         """Note that an entry is unknown, and look into it later in this run."""
         assert made.error is not None
-        later = partial(plan.put_off, seq=item.seq, due=time.time(), probed=probed)
-        await self._journal.settle(item.key, "unknown", error=error_facts(made.error), now=time.time(), follow=later)
+        later = Follow(plan.put_off, Delay(State.TO_RECONCILE, time.time(), probed, item.seq))
+        self._journal.settle(item.key, "unknown", error=error_facts(made.error), now=time.time(), follow=later)
+        await self._journal.flush()
         self._crew.lanes["lost"].wake()
 
     async def _reconcile(self, item: Item, sending: Sending) -> None:
@@ -314,7 +329,8 @@ class Provisioning(Operation):
             case Remedy.PROBE:
                 await self._make(item, sending, probing=True)
             case Remedy.OUTWAIT:  # a lane of its own, so that nothing waits behind it
-                await self._journal.ask(partial(plan.put_off, seq=item.seq, due=when, probed=item.probed, outwait=True))
+                delay = Delay(State.TO_OUTWAIT, when, item.probed, item.seq)
+                await self._journal.ask(partial(plan.put_off, delays=[delay]))
                 self._crew.lanes["idle"].wake()
             case Remedy.LEAVE:
                 await self._settle_item(item, self._left_unknown(item))

@@ -1,10 +1,11 @@
-"""Work that goes on without the caller who began it: nothing is lost, done twice or left waiting, whenever who is cancelled."""
+"""Work that ends in time, or goes on without its caller: nothing is lost, done twice or left waiting, whoever is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 from asyncio.tasks import _PyTask  # type: ignore[attr-defined]  # the same rules as the one in C
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +13,9 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_time import SimulatedLoop
 
+from zego_aigc._alarm import Alarms
 from zego_aigc._detaching import Detachable
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +41,14 @@ class Work:
         return sum(self.seen)
 
 
+def begin(
+    coroutine: Coroutine[Any, Any, Any], *, survives: Callable[[], bool] | None = lambda: True, seconds: float = 60.0
+) -> Detachable[Any]:
+    detachable = Detachable(coroutine, Alarms(asyncio.get_running_loop()), seconds)
+    detachable.survives = survives
+    return detachable
+
+
 async def turns(count: int = 3) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -49,7 +60,7 @@ async def awaiting(work: Detachable[Any]) -> Any:
 
 async def test_work_that_nobody_cancels_is_as_if_it_were_awaited_itself() -> None:
     work = Work(2)
-    task = asyncio.ensure_future(awaiting(Detachable(work.run(), lambda: True)))
+    task = asyncio.ensure_future(awaiting(begin(work.run())))
     await turns()
     work.steps[0].set_result(1)
     await turns()
@@ -60,7 +71,7 @@ async def test_work_that_nobody_cancels_is_as_if_it_were_awaited_itself() -> Non
 
 async def test_errors_pass_through() -> None:
     work = Work()
-    task = asyncio.ensure_future(awaiting(Detachable(work.run(), lambda: True)))
+    task = asyncio.ensure_future(awaiting(begin(work.run())))
     await turns()
     work.steps[0].set_exception(OSError("broken"))
     with pytest.raises(OSError, match="broken"):
@@ -72,12 +83,12 @@ async def test_work_that_does_not_wait_is_done_at_once() -> None:
     async def seven() -> int:
         return 7
 
-    assert await Detachable(seven(), lambda: True) == 7
+    assert await begin(seven()) == 7
 
 
 async def test_work_that_survives_is_left_alone_and_another_task_goes_on_with_it() -> None:
     work = Work(2)
-    detachable = Detachable(work.run(), lambda: True)
+    detachable = begin(work.run())
     first = asyncio.ensure_future(awaiting(detachable))
     await turns()
     first.cancel("enough")
@@ -96,7 +107,7 @@ async def test_work_that_survives_is_left_alone_and_another_task_goes_on_with_it
 
 async def test_work_whose_wait_is_over_as_its_caller_is_cancelled_goes_on_too() -> None:
     work = Work()
-    detachable = Detachable(work.run(), lambda: True)
+    detachable = begin(work.run())
     first = asyncio.ensure_future(awaiting(detachable))
     await turns()
     work.steps[0].set_result(5)
@@ -108,7 +119,7 @@ async def test_work_whose_wait_is_over_as_its_caller_is_cancelled_goes_on_too() 
 
 async def test_work_that_does_not_survive_is_cancelled_with_its_caller() -> None:
     work = Work()
-    detachable = Detachable(work.run(), lambda: False)
+    detachable = begin(work.run(), survives=None)
     task = asyncio.ensure_future(awaiting(detachable))
     await turns()
     task.cancel()
@@ -121,7 +132,7 @@ async def test_work_that_does_not_survive_is_cancelled_with_its_caller() -> None
 
 async def test_whoever_took_work_over_takes_it_along_when_cancelled() -> None:
     work = Work()
-    detachable = Detachable(work.run(), lambda: True)
+    detachable = begin(work.run())
     for expected in ([], ["CancelledError"]):
         task = asyncio.ensure_future(awaiting(detachable))
         await turns()
@@ -132,7 +143,7 @@ async def test_whoever_took_work_over_takes_it_along_when_cancelled() -> None:
 
 async def test_an_interruption_ends_the_work_and_leaves_the_task_alone() -> None:
     work = Work()
-    detachable = Detachable(work.run(), lambda: True)
+    detachable = begin(work.run())
 
     async def caller() -> str:
         with suppress(asyncio.CancelledError):
@@ -150,9 +161,86 @@ async def test_an_interruption_ends_the_work_and_leaves_the_task_alone() -> None
     assert work.ended == ["CancelledError"]
 
 
+async def test_an_interruption_that_comes_as_a_wait_ends_meets_the_next_wait() -> None:
+    work = Work(2)
+    detachable = begin(work.run())
+    task = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    work.steps[0].set_result(1)
+    detachable.interrupt()
+    await asyncio.wait({task}, timeout=1)
+    assert work.seen == [1]
+    assert work.ended == ["CancelledError"]
+
+
+async def test_an_interruption_also_meets_work_that_yields_its_turns() -> None:
+    async def run() -> None:
+        for _ in range(1000):
+            await asyncio.sleep(0)
+
+    detachable = begin(run())
+    task = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    detachable.interrupt()
+    await asyncio.wait({task}, timeout=1)
+    assert task.cancelled()
+
+
+async def test_whoever_wants_to_know_is_told_when_it_is_over() -> None:
+    work = Work()
+    detachable = begin(work.run())
+    task = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    detachable.over = asyncio.get_running_loop().create_future()
+    work.steps[0].set_result(1)
+    await asyncio.wait_for(detachable.over, 1)
+    assert await task == 1
+
+
+@settings(deadline=None)
+@given(st.floats(0.001, 100))
+def test_work_is_cut_when_its_time_is_up_and_its_task_is_not_cancelled(seconds: float) -> None:
+    loop = SimulatedLoop()
+
+    async def caller() -> None:
+        work = Work()
+        detachable = begin(work.run(), seconds=seconds)
+        began = loop.time()
+        with suppress(asyncio.CancelledError):
+            await detachable
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()
+        assert detachable.rang
+        assert not detachable.cancelled
+        assert seconds - 1e-9 <= loop.time() - began <= seconds + 0.02 + 1e-9
+        assert work.ended == ["CancelledError"]
+
+    try:
+        loop.run_until_complete(caller())
+    finally:
+        loop.close()
+
+
+async def test_a_cancellation_that_comes_with_the_end_of_its_time_is_not_forgotten() -> None:
+    for first in ("ring", "cancel"):
+        work = Work()
+        detachable = begin(work.run(), survives=None)
+        task = asyncio.ensure_future(awaiting(detachable))
+        await turns()
+        if first == "ring":
+            detachable.ring()
+        task.cancel()
+        if first == "cancel":
+            detachable.ring()
+        await asyncio.wait({task}, timeout=1)
+        assert task.cancelled()
+        assert detachable.cancelled
+
+
 async def test_scopes_that_cancel_again_and_again_cancel_once() -> None:
     work = Work()
-    detachable = Detachable(work.run(), lambda: True)
+    detachable = begin(work.run())
     with anyio.move_on_after(0.01) as scope:
         await detachable
     assert scope.cancelled_caught
@@ -171,7 +259,7 @@ async def test_work_that_yields_a_turn_survives_there_as_well() -> None:
             turned += 1
         return turned
 
-    detachable = Detachable(run(), lambda: True)
+    detachable = begin(run())
     task = asyncio.ensure_future(awaiting(detachable))
     await turns(2)
     task.cancel()
@@ -180,15 +268,22 @@ async def test_work_that_yields_a_turn_survives_there_as_well() -> None:
     assert await asyncio.ensure_future(awaiting(detachable)) == 5
 
 
-async def test_work_that_is_forgotten_is_closed() -> None:
-    work = Work()
-    task = asyncio.ensure_future(awaiting(Detachable(work.run(), lambda: True)))
-    await turns()
-    task.cancel()
-    await asyncio.wait({task})
-    del task
+def test_work_that_is_forgotten_is_closed_when_its_time_is_up() -> None:
+    loop = SimulatedLoop()
+
+    async def forget() -> Work:
+        work = Work()
+        task = asyncio.ensure_future(awaiting(begin(work.run())))
+        await turns()
+        task.cancel()
+        await asyncio.wait({task})
+        return work
+
+    work = loop.run_until_complete(forget())
+    loop.advance(61)
     gc.collect()
     assert work.ended == ["GeneratorExit"]
+    loop.close()
 
 
 EVENTS = ["cancel", "scope", "interrupt", "step", "turn"]
@@ -217,7 +312,7 @@ async def schedule(events: list[str], steps: int, survives: list[bool], make: An
     loop.set_task_factory(factory)
     work = Work(steps)
     answers = iter(survives)
-    detachable = Detachable(work.run(), lambda: next(answers))
+    detachable = begin(work.run(), survives=lambda: next(answers))
     task = asyncio.ensure_future(awaiting(detachable))
     await turns(1)
     interrupted = False

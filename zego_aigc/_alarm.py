@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterator
 
-__all__ = ["TICK", "Alarm", "Alarms"]
+__all__ = ["TICK", "Alarm", "Alarms", "Timed"]
 
 TICK = 0.02
 """Seconds by which an alarm may ring late, where it was set for :data:`COARSE` or more. Shorter ones are exact."""
@@ -19,30 +20,70 @@ COARSE = 0.5
 
 
 class Alarms:
-    """The alarms of one event loop."""
+    """What is under way on one event loop, and when its time is up."""
 
-    __slots__ = ("_sharing", "loop")
+    __slots__ = ("_exact", "_sharing", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
-        self._sharing: dict[int, set[Alarm]] = {}
+        self._sharing: dict[int, set[Timed]] = {}  # by the tick at whose end they ring
+        self._exact: set[Timed] = set()
 
-    def add(self, alarm: Alarm, seconds: float) -> set[Alarm]:
-        """Let an alarm ring in so many seconds, together with the others of the set that is returned."""
+    def __iter__(self) -> Iterator[Timed]:
+        for sharing in self._sharing.values():
+            yield from sharing
+        yield from self._exact
+
+    def add(self, timed: Timed, seconds: float) -> tuple[set[Timed], asyncio.TimerHandle | None]:
+        """Let something ring in so many seconds.
+
+        Returns:
+            with whom it stands, until it is discarded from them, and its own timer if it has one.
+        """
+        if seconds < COARSE:
+            self._exact.add(timed)
+            return self._exact, self.loop.call_later(seconds, timed.ring)
         tick = math.ceil((self.loop.time() + seconds) / TICK)
         sharing = self._sharing.get(tick)
         if sharing is None:
             sharing = self._sharing[tick] = set()
             self.loop.call_at(tick * TICK, self._ring, tick)
-        sharing.add(alarm)
-        return sharing
+        sharing.add(timed)
+        return sharing, None
 
     def _ring(self, tick: int) -> None:
-        for alarm in self._sharing.pop(tick):
-            alarm.ring()
+        for timed in self._sharing.pop(tick):
+            timed.ring()
 
 
-class Alarm:
+class Timed:
+    """Something whose time may be up."""
+
+    __slots__ = ("_alarms", "_among", "_timer", "rang")
+
+    def __init__(self, alarms: Alarms, seconds: float | None) -> None:
+        self._alarms = alarms
+        self.rang: bool = False
+        """Whether its time was up."""
+        self._among: set[Timed] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if seconds is not None:
+            self._among, self._timer = alarms.add(self, seconds)
+
+    @abstractmethod
+    def ring(self) -> None:
+        """Its time is up."""
+
+    def quiet(self) -> None:
+        """Let it not ring any more."""
+        if self._among is not None:
+            self._among.discard(self)
+            self._among = None
+            if self._timer is not None:
+                self._timer.cancel()
+
+
+class Alarm(Timed):
     """Cancels the current task when it rings. Whoever sets it must :meth:`stop` it, whatever happens.
 
     ::
@@ -59,34 +100,18 @@ class Alarm:
 
     Args:
         alarms: those of the running loop.
-        seconds: from now until it rings; None to set it later.
+        seconds: from now until it rings; None for never.
     """
 
-    __slots__ = ("_alarms", "_cancelling", "_handle", "_sharing", "_stopped", "_task", "rang")
+    __slots__ = ("_cancelling", "_stopped", "_task")
 
     def __init__(self, alarms: Alarms, seconds: float | None) -> None:
         task = asyncio.current_task(alarms.loop)
         assert task is not None
-        self._alarms = alarms
         self._task = task
         self._cancelling = task.cancelling()
-        self._sharing: set[Alarm] | None = None  # with whom it shares a timer
-        self._handle: asyncio.TimerHandle | None = None  # or its own
-        self.rang: bool = False
-        """Whether its time was up."""
         self._stopped: bool | None = None
-        if seconds is not None:
-            self.reset(seconds)
-
-    def reset(self, seconds: float) -> None:
-        """Let it ring in so many seconds instead. One that has rung stays so."""
-        if self.rang:
-            return
-        self._forget()
-        if seconds >= COARSE:
-            self._sharing = self._alarms.add(self, seconds)
-        else:
-            self._handle = self._alarms.loop.call_later(seconds, self.ring)
+        super().__init__(alarms, seconds)
 
     def stop(self) -> bool:
         """Switch it off.
@@ -95,25 +120,12 @@ class Alarm:
             whether it rang and is the only reason for which the task is being cancelled.
         """
         if self._stopped is None:
-            self._forget()
+            self.quiet()
             # Takes its own cancellation back, as asyncio.timeout() does: what is left is somebody else's.
             self._stopped = self.rang and self._task.uncancel() <= self._cancelling
         return self._stopped
-
-    def move_to(self, task: asyncio.Task[Any]) -> None:
-        """Let it cancel another task, which has just been made."""
-        self._task = task
-        self._cancelling = 0
 
     def ring(self) -> None:
         """Its time is up."""
         self.rang = True
         self._task.cancel()
-
-    def _forget(self) -> None:
-        if self._sharing is not None:
-            self._sharing.discard(self)
-            self._sharing = None
-        elif self._handle is not None:
-            self._handle.cancel()
-            self._handle = None

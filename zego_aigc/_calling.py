@@ -17,6 +17,7 @@ import msgspec
 
 from zego_aigc import _checking
 from zego_aigc._alarm import Alarm
+from zego_aigc._detaching import Detachable
 from zego_aigc._judging import RawAction, Request, Verdict, judge
 from zego_aigc._retry import Backoff, Ending, Patience, Step, next_step
 from zego_aigc._telling import Hooks, logger
@@ -120,6 +121,7 @@ class Call(Generic[T]):
         "_before_send",
         "_body",
         "_corrected",
+        "_cut_short",
         "_failed",
         "_granted",
         "_outgoing",
@@ -128,6 +130,7 @@ class Call(Generic[T]):
         "_started",
         "_timeout",
         "_tries",
+        "_work",
         "action",
         "attempts",
         "deadline",
@@ -170,7 +173,9 @@ class Call(Generic[T]):
         self._answer: Answer | None = None  # to the last attempt
         self._request_id: str | None = None
         # Of the attempt under way:
-        self._alarm: Alarm | None = None
+        self._alarm: Alarm | None = None  # while it stands in line
+        self._work: Detachable[bool] | None = None
+        self._cut_short = False  # whether it may take less time than the call
         self._granted: float | None = None  # when the limiter let it go
         self._outgoing: Outgoing | None = None  # once it is signed
         self._started = time.monotonic()
@@ -291,30 +296,29 @@ class Call(Generic[T]):
         if self._alarm.stop() and isinstance(error, asyncio.CancelledError):
             self._give_up(self._timed_out())
 
-    async def attempt(self, permit: Permit) -> bool:
+    def attempt(self, permit: Permit) -> Detachable[bool]:
         """Use a permit: sign, send, and see what comes back.
 
         Returns:
-            whether the call is over. Otherwise :meth:`go_on`.
-
-        Raises:
-            Exception: of before_send.
-            OutcomeUnknown: the deadline passed, and the work may have been done.
-            TimedOut: the deadline passed.
+            what is to be awaited for it: whether the call is over. Otherwise :meth:`go_on`. It may raise what before_send
+            raises, and TimedOut or OutcomeUnknown.
         """
-        route, request, pool = self.route, self.request, self.route.pool
-        answer: Answer | None = None
-        failure: BaseException | None = None
         self._granted = granted = time.monotonic()
+        if self._alarm is not None:
+            self._alarm.stop()
+            self._alarm = None
         if self.deadline is None:
             self.deadline = granted + self._timeout
-        seconds = self.deadline - granted
-        if seconds > route.patience.attempt and self._may_be_cut():
-            seconds = route.patience.attempt
-        if (alarm := self._alarm) is None:
-            alarm = self._alarm = Alarm(pool.alarms, seconds)
-        else:
-            alarm.reset(seconds)
+        seconds, most = self.deadline - granted, self.route.patience.attempt
+        self._cut_short = seconds > most and (not self.request.never_blindly or self.route.look_up_for(self.action) is not None)
+        self._work = work = Detachable(self._use(permit), self.route.pool.alarms, most if self._cut_short else seconds)
+        return work
+
+    async def _use(self, permit: Permit) -> bool:
+        route, request, pool, work = self.route, self.request, self.route.pool, self._work
+        assert work is not None
+        answer: Answer | None = None
+        failure: BaseException | None = None
         try:
             if self._before_send is not None:
                 await self._before_send(self.attempts)
@@ -335,10 +339,10 @@ class Call(Generic[T]):
         except asyncio.CancelledError as error:
             failure = error
             self.withhold()
-            if not alarm.stop():
+            if work.cancelled or not work.rang:
                 raise
             failure = late = self._timed_out()
-            if self.deadline - granted <= route.patience.attempt or not self._may_be_cut():
+            if not self._cut_short:
                 self._give_up(late)
             self._failed = Verdict(late, Ending.LOST if self.in_flight else Ending.NOTHING_DONE)
             return False
@@ -348,11 +352,11 @@ class Call(Generic[T]):
         else:
             return self._judge(answer)
         finally:
-            alarm.stop()
-            self._alarm = None
+            self._work = None  # or the two would keep each other until the garbage collector comes
             permit.release()  # does nothing for a request that departed
             if route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
-                seconds = time.monotonic() - granted
+                assert self._granted is not None
+                seconds = time.monotonic() - self._granted
                 route.hooks.attempt_over(request.name, self.attempts, route.url, seconds, answer, failure)
 
     def _refuse(self) -> NoReturn:
@@ -380,26 +384,17 @@ class Call(Generic[T]):
 
     def outlives_cancellation(self) -> bool:
         """The call is being cancelled: whether to leave the attempt under way alone. Otherwise it will not leave any more."""
-        if self._alarm is None or self._alarm.rang:
+        if self._work is None or self._work.rang:
             return False
         if not self.in_flight:
             self.withhold()  # at once: aiohttp writes in a task of its own, which may run before the cancelled one
             return False
         return True
 
-    def adopt(self, task: asyncio.Task[Any]) -> None:
-        """The attempt under way goes on in another task."""
-        if self._alarm is not None:
-            self._alarm.move_to(task)
-
     def withhold(self) -> None:
         """Let the attempt under way not leave any more, unless it has."""
         if self._outgoing is not None:
             self._outgoing.withheld = True
-
-    def _may_be_cut(self) -> bool:
-        """Whether the call can go on after an attempt that is cut short."""
-        return not self.request.never_blindly or self.route.look_up_for(self.action) is not None
 
     def _timed_out(self) -> TimedOut:
         if self._granted is None:

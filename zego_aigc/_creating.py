@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zego_aigc._calling import Call
-from zego_aigc._detaching import Detachable
 from zego_aigc._outlasting import join, outlast
 from zego_aigc.errors import ConfigurationError, OutcomeUnknown, ZegoError
 
@@ -49,20 +48,16 @@ async def see_through(call: Call[Any], permit: Permit) -> None:
             permit.release()  # the task may have been cancelled before its first step
         return
     # Nearly always the first attempt is the only one, and nobody is cancelled: so no task of its own until either happens.
-    attempt = Detachable(call.attempt(permit), call.outlives_cancellation)
-    call.route.pool.hold(attempt)
+    attempt = call.attempt(permit)
+    attempt.survives = call.outlives_cancellation
     try:
         over = await attempt
     except asyncio.CancelledError:
         if attempt.detached:
-            task = call.route.pool.spawn(_finish(call, attempt))
-            call.adopt(task)
-            await _leave_behind(call, task)
+            await _leave_behind(call, call.route.pool.spawn(_finish(call, attempt)))
         elif attempt.interrupted and not attempt.cancelled:
             raise _closed(call) from None
         raise
-    finally:
-        call.route.pool.let_go(attempt)
     if not over:
         await _apart(call, call.go_on())
 

@@ -1,6 +1,7 @@
-"""Work that can go on without the caller who began it, at no cost as long as nobody is cancelled.
+"""Work that ends in time, and that can go on without the caller who began it: at no cost as long as neither happens.
 
-A task of its own would do the same, and costs every call two turns of the event loop, in case that its caller is cancelled.
+A timeout around a task of its own would do the same, and costs every call two turns of the event loop and a timer, in case that
+its caller is cancelled or it takes too long.
 """
 
 from __future__ import annotations
@@ -10,75 +11,92 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
+from zego_aigc._alarm import Alarms, Timed
+
 __all__ = ["Detachable"]
 
 T = TypeVar("T")
 
 
-class Detachable(Generic[T]):
-    """A coroutine that runs in the task that awaits it, until that task is cancelled; then it may be awaited by another.
+class Detachable(Timed, Generic[T]):
+    """A coroutine that runs in the task that awaits it, until its time is up or that task is cancelled.
 
-    ::
+    When its time is up, the coroutine is cancelled, and not the task. When the task is cancelled, so is the coroutine, unless
+    it `survives`: then it is left as it is, and another task may await it and so go on with it::
 
-        work = Detachable(coroutine, survives)
+        work = Detachable(coroutine, alarms, 30.0)
+        work.survives = has_left
         try:
             return await work
         except asyncio.CancelledError:
             if work.detached:
-                asyncio.create_task(...)    # which awaits work once more, and so goes on with it
+                asyncio.create_task(...)    # which awaits work once more
             raise
 
     Tasks take anything for a future that looks like one, and cancel what they wait for by its ``cancel()``. So the task gets
-    this object to wait on, in place of the future that the coroutine waits on. Where the coroutine `survives`, it is left as
-    it is, and only the task learns of its cancellation.
+    this object to wait on, in place of the future that the coroutine waits on.
 
-    What runs inside must not be tied to the task that began it when it survives, as a timeout around it would be.
+    What survives must not be tied to the task that began it, as a timeout inside of it would be.
 
     Args:
         coroutine: the work.
-        survives: asked when the task is cancelled, whether to leave the work alone.
+        alarms: those of the running loop.
+        seconds: until its time is up.
     """
 
     __slots__ = (
         "_asyncio_future_blocking",
         "_awaited",
-        "_awaiting",
         "_coroutine",
-        "_loop",
-        "_survives",
+        "_cut",
         "_wake",
         "cancelled",
         "detached",
         "interrupted",
+        "over",
+        "running",
+        "survives",
     )
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], survives: Callable[[], bool]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], alarms: Alarms, seconds: float) -> None:
+        super().__init__(alarms, seconds)
         self._coroutine = coroutine
-        self._survives: Callable[[], bool] | None = survives
-        self._awaiting = False  # whether the coroutine waits: for _awaited, or for its turn if that is None
-        self._awaited: asyncio.Future[Any] | None = None
-        self._asyncio_future_blocking: bool = False
+        self._awaited: asyncio.Future[Any] | None = None  # None while it runs, or waits for its next turn only
         self._wake: tuple[Callable[[Any], object], Context | None] | None = None
+        self._cut = False  # to be cancelled as soon as it waits
+        self._asyncio_future_blocking: bool = False
+        self.survives: Callable[[], bool] | None = None
+        """Asked when the task is cancelled, whether to leave the work alone."""
+        self.running: bool = True
+        """Whether it is at work rather than waiting: if so, whoever asks is called by it."""
         self.cancelled: bool = False
-        """Whether the awaiting task was cancelled, rather than the work :meth:`interrupt`-ed."""
+        """Whether the awaiting task was cancelled."""
         self.detached: bool = False
         """Whether it goes on without the task that was cancelled."""
         self.interrupted: bool = False
-        """Whether it was cut short."""
+        """Whether :meth:`interrupt` was called."""
+        self.over: asyncio.Future[None] | None = None
+        """Set it to be woken when the work is over."""
 
     def __await__(self) -> Generator[Any, Any, T]:
         error: BaseException | None = None
-        if self.detached:  # somebody else has taken it over
+        if self.detached:  # somebody else takes it over
             self.detached = self.cancelled = False
-            self._survives = None
+            self.survives = None
         while True:
-            if not self._awaiting:
+            if self.running:
                 try:
                     self._awaited = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
                 except StopIteration as end:
+                    self._end()
                     result: T = end.value
                     return result
-                self._awaiting, error = True, None
+                except BaseException:
+                    self._end()
+                    raise
+                self.running, error = False, None
+                if self._cut:
+                    self._cancel_awaited()
             try:
                 if self._awaited is None:
                     yield
@@ -90,29 +108,39 @@ class Detachable(Generic[T]):
                 if isinstance(caught, asyncio.CancelledError):
                     if self._awaited is None:
                         self.cancelled = True
-                        self.detached = self._survives is not None and self._survives()
+                        self.detached = self.survives is not None and self.survives()
                     if self.detached:
                         raise
                 error = caught
-            self._awaiting = False
+            else:
+                if self._cut and self._awaited is None:
+                    self._cut, error = False, asyncio.CancelledError()
+            self.running = True
 
-    @property
-    def running(self) -> bool:
-        """Whether it is at work rather than waiting: if so, the work is who asks."""
-        return not self._awaiting
+    def ring(self) -> None:
+        """Its time is up: cancel the work, and not the task that awaits it."""
+        self.rang = True
+        self._cancel_awaited()
 
     def interrupt(self) -> None:
         """Cancel the work, and not the task that awaits it."""
         self.interrupted = True
-        if self._awaited is not None:
-            self._awaited.cancel()
+        self._cancel_awaited()
+
+    def _cancel_awaited(self) -> None:
+        # What is over already cannot be cancelled: then the next wait is.
+        self._cut = self._awaited is None or self.running or not self._awaited.cancel()
+
+    def _end(self) -> None:
+        self.quiet()
+        if self.over is not None and not self.over.done():
+            self.over.set_result(None)
 
     # --- what a task asks of a future
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of what the coroutine waits for."""
-        assert self._awaited is not None
-        return self._awaited.get_loop()
+        return self._alarms.loop
 
     def add_done_callback(self, wake: Callable[[Any], object], *, context: Context | None = None) -> None:
         """Wake the task as soon as the coroutine can go on."""
@@ -124,15 +152,16 @@ class Detachable(Generic[T]):
         """The task is cancelled."""
         assert self._awaited is not None
         self.cancelled = True
-        if self._survives is None or not (self.detached or self._survives()):
+        if self.detached:
+            return False
+        if self.survives is None or not self.survives():
             return self._awaited.cancel(msg)
-        if not self.detached:
-            self.detached = True
-            assert self._wake is not None
-            wake, context = self._wake
-            # If there is nothing to remove, what the coroutine waits for is over, and the task is about to be woken.
-            if self._awaited.remove_done_callback(wake):
-                self.get_loop().call_soon(wake, self, context=context)
+        self.detached = True
+        assert self._wake is not None
+        wake, context = self._wake
+        # If there is nothing to remove, what the coroutine waits for is over, and the task is about to be woken.
+        if self._awaited.remove_done_callback(wake):
+            self._alarms.loop.call_soon(wake, self, context=context)
         return False  # not cancelled itself: the task raises its CancelledError when it is woken
 
     def result(self) -> None:

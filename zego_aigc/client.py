@@ -140,6 +140,9 @@ class Client:
         def scrubbed(text: str, action: Any) -> str:
             return scrub(text, action.body if isinstance(action, RawAction) else action, server_secret, callback_secret or "")
 
+        def tell_orphan(orphan: Orphan) -> None:
+            me.tell_orphan(orphan)
+
         hooks = Hooks(on_attempt, on_result)
         self._patience = patience = patience or Patience()
 
@@ -155,7 +158,7 @@ class Client:
                 hooks=hooks,
                 patience=patience,
                 look_up_for=self._reconciler.look_up_for,
-                on_orphan=lambda orphan: me.tell_orphan(orphan),  # noqa: PLW0108 - a bound method would keep the client alive
+                on_orphan=tell_orphan,
             )
 
         self._routes: dict[Service, Route] = {

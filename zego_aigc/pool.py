@@ -89,7 +89,6 @@ class SessionPool:
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._held: dict[Detachable[Any], asyncio.Future[None] | None] = {}  # by what closing waits for it
         self.alarms: Alarms  # once it is bound
 
     @property
@@ -198,16 +197,6 @@ class SessionPool:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def hold(self, work: Detachable[Any]) -> None:
-        """Take what the caller awaits into the pool's scope, until :meth:`let_go`: :meth:`aclose` waits, or interrupts it."""
-        self._held[work] = None
-
-    def let_go(self, work: Detachable[Any]) -> None:
-        """It is over."""
-        over = self._held.pop(work)
-        if over is not None and not over.done():
-            over.set_result(None)
-
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Close the connections. Calls that are still running are cancelled after `drain` seconds.
 
@@ -216,28 +205,33 @@ class SessionPool:
         if self._closed:
             return
         self._closed = True
-        # Not what closes the pool: before_send may, from within a call.
-        running: set[asyncio.Future[Any]] = {task for task in self._tasks if task is not asyncio.current_task()}
-        for work in self._held:
-            if not work.running:
-                self._held[work] = over = asyncio.get_running_loop().create_future()
-                running.add(over)
+        loop = asyncio.get_running_loop()
+        # Creates, in tasks of their own or in their callers'. But not what closes the pool: before_send may, in a call.
+        works: dict[asyncio.Future[Any], Detachable[Any]] = {}
+        for work in self.alarms if self._loop is loop else ():
+            if isinstance(work, Detachable) and work.survives is not None and not work.running:
+                work.over = loop.create_future()
+                works[work.over] = work
+        tasks = {task for task in self._tasks if task is not asyncio.current_task()}
         # In a task of its own: however often whoever closes is cancelled meanwhile, the connections are closed.
-        closing = asyncio.ensure_future(self._close(drain, running))
+        closing = asyncio.ensure_future(self._close(drain, tasks, works))
         cancelled = await outlast(closing, drain + 10.0)
         if cancelled is not None:
             raise cancelled
         if closing.done():
             closing.result()
 
-    async def _close(self, drain: float, running: set[asyncio.Future[Any]]) -> None:
+    async def _close(
+        self, drain: float, tasks: set[asyncio.Task[Any]], works: dict[asyncio.Future[Any], Detachable[Any]]
+    ) -> None:
+        running: set[asyncio.Future[Any]] = {*tasks, *works}
         if running:
             _, running = await asyncio.wait(running, timeout=drain)
-        for task in self._tasks & running:
-            task.cancel()
-        for work, over in self._held.items():
-            if over in running:
-                work.interrupt()
+        for one in running:
+            if one in works:
+                works[one].interrupt()
+            else:
+                one.cancel()
         if running:
             await asyncio.wait(running, timeout=5.0)
         if self._borrowed is None:

@@ -8,12 +8,14 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks.measure import pin
+from benchmarks.measure import pin, steady_memory
 from benchmarks.plot import bars
 from benchmarks.report import Table, as_json, as_text, into_docs, machine
 
 PARTS = {
     "calls": "benchmarks.calls",
+    "steps": "benchmarks.steps",
+    "uvloop": "benchmarks.on_uvloop",
     "codec": "benchmarks.codec",
     "limiters": "benchmarks.limiting",
     "provisioning": "benchmarks.provisioning",
@@ -38,13 +40,16 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     speak = options.json != "-"
     pin(0)
+    steady_memory()
     tables: list[Table] = []
     if speak:
         about = machine()
         print(f"{about['processor']}, Python {about['python']}")
         print(", ".join(f"{name} {version}" for name, version in about["packages"].items()), flush=True)
     for part in options.parts or PARTS:
-        made = asyncio.run(importlib.import_module(PARTS[part]).run(quick=options.quick))
+        module = importlib.import_module(PARTS[part])
+        with asyncio.Runner(loop_factory=getattr(module, "new_event_loop", None)) as runner:
+            made = runner.run(module.run(quick=options.quick))
         tables += made
         if speak:
             print(*(as_text(table) for table in made), sep="\n", flush=True)

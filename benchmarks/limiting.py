@@ -10,6 +10,7 @@ import contextlib
 import gc
 import itertools
 import time
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
@@ -18,6 +19,8 @@ from typing import Any
 
 from benchmarks.measure import package
 from benchmarks.report import Table, Target
+from benchmarks.sample import APP_ID, SERVER_SECRET, build
+from zego_aigc.client import Client
 from zego_aigc.limiter import LocalLimiter
 
 LIMIT = 10
@@ -157,6 +160,32 @@ async def after_cancelling(acquire: Acquire) -> float:
     return time.monotonic() - start
 
 
+async def held_in_line() -> float:
+    """Bytes that one of 1,000 calls in line holds beyond a task that waits for anything."""
+
+    async def waiting() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def held(make: Callable[[], Coroutine[Any, Any, object]]) -> float:
+        gc.collect()
+        tracemalloc.start()
+        tasks = [asyncio.create_task(make()) for _ in range(1000)]
+        await asyncio.sleep(0.1)
+        gc.collect()
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return size / 1000
+
+    action = build()
+    limiter = LocalLimiter(1, 3600.0)
+    async with Client(APP_ID, SERVER_SECRET, limiter=limiter, aiagent_url="http://127.0.0.1:9", timeout=1e9) as client:
+        await limiter.acquire(APP_ID, type(action).__name__)
+        return await held(lambda: client.call(action)) - await held(waiting)
+
+
 async def run(*, quick: bool) -> list[Table]:
     """Measure."""
     found = {name: entry for name, entry in PACKAGES.items() if find_spec(entry[0])}
@@ -202,6 +231,7 @@ async def run(*, quick: bool) -> list[Table]:
             targets=[
                 Target("zego_aigc: us an acquire that need not wait, by itself", await uncontended_alone(), 1.0),
                 Target(f"zego_aigc: us an acquire with {crowds[-1]:,} waiting, beyond the tasks alone", ours - alone[-1], 8.0),
+                Target("zego_aigc: bytes that each of 1,000 calls in line holds beyond its task", await held_in_line(), 1024),
                 Target("zego_aigc: worst count in any second", courses[names.index(OURS)].worst, LIMIT),
             ],
             skipped=skipped,

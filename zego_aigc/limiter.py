@@ -89,9 +89,9 @@ class LocalLimiter:
         Raises:
             ConfigurationError: another event loop is using this limiter.
         """
-        lane = self._lane(app_id, action)
-        if not lane.waiting and (permit := lane.take()) is not None:
+        if (permit := self.take(app_id, action)) is not None:
             return permit
+        lane = self._lanes[app_id, action]
         turn = lane.join()  # as lane.wait() does, with a frame less for each of the thousands that may wait
         try:
             return await turn
@@ -105,17 +105,13 @@ class LocalLimiter:
         Raises:
             ConfigurationError: another event loop is using this limiter.
         """
-        lane = self._lane(app_id, action)
-        return None if lane.waiting else lane.take()
-
-    def _lane(self, app_id: int, action: str) -> _Lane:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move_to(loop)
         lane = self._lanes.get((app_id, action))
         if lane is None:
             lane = self._lanes[app_id, action] = _Lane(loop, Window(*self._numbers), self._clock)
-        return lane
+        return _LocalPermit(lane) if not lane.waiting and lane.window.take(self._clock()) else None
 
     def estimate(self, app_id: int, action: str) -> float:
         """Seconds that a caller who came now would wait at least, given the queue and when its tokens come back."""

@@ -30,7 +30,7 @@ __all__ = ["SessionPool"]
 CONNECTING = 8.0
 """Seconds that connecting (TCP and TLS) may take."""
 
-_HEADERS = {
+HEADERS = {
     "Content-Type": "application/json",
     "Accept-Encoding": "identity",  # answers are small, and their size can be bounded before they are read
     "User-Agent": f"zego_aigc/{__version__}",
@@ -84,7 +84,7 @@ class SessionPool:
         if proxy is not None:
             self._options["proxy"] = _checked_proxy(proxy)
         if session is not None:
-            self._options["headers"] = _HEADERS
+            self._options["headers"] = HEADERS
         self._signers: dict[tuple[int, str], Signer] = {}
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
@@ -149,7 +149,7 @@ class SessionPool:
             self._sessions[careful] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=_HEADERS,
+                headers=HEADERS,
                 # The call's own deadline bounds everything; a host that does not even connect is worth another try before.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECTING),
             )

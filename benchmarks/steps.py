@@ -1,0 +1,112 @@
+"""(a) What a call is made of: aiohttp posting prepared bytes, and one step after the other of what the library adds to that."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import aiohttp
+import msgspec
+import yarl
+
+from benchmarks.calls import OURS, PREPARED, Call, ours, prepared
+from benchmarks.measure import crowd, side_by_side
+from benchmarks.report import Table
+from benchmarks.sample import APP_ID, SERVER_SECRET, build
+from benchmarks.server import running
+from zego_aigc import Signer, _checking
+from zego_aigc._envelope import read
+from zego_aigc._transport import Outgoing, post
+from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
+from zego_aigc.limiter import LocalLimiter
+from zego_aigc.pool import HEADERS
+
+NAME = "CreateDigitalHumanAgentInstance"
+PLAIN = msgspec.json.Encoder()
+
+
+class Free:
+    """A permit that costs nothing."""
+
+    def departed(self, *, unproven: bool = False) -> None:
+        """The request leaves."""
+
+    def answered(self) -> None:
+        """It is answered."""
+
+    def release(self) -> None:
+        """It will not leave."""
+
+
+def steps(url: str, session: aiohttp.ClientSession) -> dict[str, Call]:
+    """Each does what the one before it does, and one thing more."""
+    base = yarl.URL(f"{url}/")
+    signer = Signer(APP_ID, SERVER_SECRET)
+    limiter = LocalLimiter(100, window=1e-6, guard=0.0)
+    body = PLAIN.encode(build())
+
+    def signed() -> yarl.URL:
+        return base.with_query(signer.query(NAME, timestamp=int(time.time())))
+
+    fixed = signed()
+
+    async def tuned() -> object:
+        response = await session.post(fixed, data=body, allow_redirects=False)
+        return await response.read()
+
+    async def departing() -> object:
+        return await post(session, fixed, Outgoing(body, Free()), {})
+
+    async def signing() -> object:
+        return await post(session, signed(), Outgoing(body, Free()), {})
+
+    async def encoding() -> object:
+        return await post(session, signed(), Outgoing(PLAIN.encode(build()), Free()), {})
+
+    async def checking() -> object:
+        return await post(session, signed(), Outgoing(_checking.encode(build()), Free()), {})
+
+    async def decoding() -> object:
+        answer = await post(session, signed(), Outgoing(_checking.encode(build()), Free()), {})
+        return read(answer.body, CreatedDigitalHumanAgentInstance)
+
+    async def limiting() -> object:
+        encoded = _checking.encode(build())
+        permit = await limiter.acquire(APP_ID, NAME)
+        try:
+            answer = await post(session, signed(), Outgoing(encoded, permit), {})
+        finally:
+            permit.release()
+        return read(answer.body, CreatedDigitalHumanAgentInstance)
+
+    return {
+        "headers on the session, no cookies, no timer": tuned,
+        "a body that knows when it leaves, a bounded answer": departing,
+        "the signature, in a URL of its own": signing,
+        "the request built and encoded": encoding,
+        "checked": checking,
+        "the answer decoded": decoding,
+        "the limiter's permit": limiting,
+    }
+
+
+async def run(*, quick: bool) -> list[Table]:
+    """Measure."""
+    count, rounds = (64, 3) if quick else (64, 100)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=8.0)
+    async with contextlib.AsyncExitStack() as stack:
+        url = stack.enter_context(running())
+        calls: dict[str, Call] = {PREPARED: await stack.enter_async_context(prepared(url))}
+        session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=HEADERS, timeout=timeout)
+        calls |= steps(url, await stack.enter_async_context(session))
+        calls[f"{OURS}: deadline, retries, cancellation, hooks, log"] = await stack.enter_async_context(ours(url))
+        contenders = {name: crowd(call, 1) for name, call in calls.items()}
+        costs = await side_by_side(contenders, count=count, rounds=rounds, baseline=PREPARED)
+    return [
+        Table(
+            part="steps",
+            title="What a call is made of, 1 in flight: each step does what those above it do, and one thing more",
+            columns=["", "CPU us", "x aiohttp", "+-"],
+            rows=[[name, cost.cpu, cost.ratio, cost.spread] for name, cost in costs.items()],
+        )
+    ]

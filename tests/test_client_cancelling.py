@@ -29,6 +29,7 @@ from zego_aigc import (
     Quota,
     Repeat,
     SessionPool,
+    TimedOut,
     aiagent,
     digitalhuman,
 )
@@ -308,6 +309,105 @@ async def test_a_create_over_a_borrowed_session_whose_task_is_ended_before_its_f
         assert not stage.reached.is_set()
         await client.call(voice(), timeout=1)  # the token came back
         await client.aclose()
+
+
+# --- cancelled and late at the same time
+
+
+async def test_a_create_that_is_cancelled_as_its_time_runs_out_is_reported_as_unknown() -> None:
+    async with staged() as (stage, client, orphans):
+        stage.stop_before_answer = True
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(client.call(voice(), timeout=0.3))
+        due = loop.time() + 0.3
+        await stage.reached.wait()
+
+        def overslept() -> None:
+            time.sleep(max(0.0, due + 0.02 - loop.time()))
+            loop.call_soon(task.cancel)  # after the alarm, before the task wakes
+
+        loop.call_at(due - 0.02, overslept)
+        with pytest.raises((asyncio.CancelledError, OutcomeUnknown)) as caught:
+            await task
+    if caught.type is asyncio.CancelledError:
+        assert [orphan.certain for orphan in orphans] == [False]
+    else:
+        assert orphans == []
+
+
+@pytest.mark.parametrize("action", [READ, voice()], ids=["read", "create"])
+async def test_a_timeout_inside_before_send_is_not_taken_for_a_cancellation_of_the_call(action: Action[Any]) -> None:
+    async def impatient(_: int) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(10)
+
+    async with staged() as (stage, client, _):
+        stage.stop_before_answer = True
+        with pytest.raises((TimedOut, OutcomeUnknown)):
+            await client.call(action, timeout=0.3, before_send=impatient)
+        assert stage.reached.is_set()
+
+
+async def test_a_before_send_that_ignores_the_deadline_does_not_have_the_request_sent_after_it() -> None:
+    async def stubborn(_: int) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+
+    async with staged() as (stage, client, orphans):
+        with pytest.raises(TimedOut, match="before_send"):
+            await client.call(voice(), timeout=0.1, before_send=stubborn)
+        assert not stage.reached.is_set()
+    assert orphans == []
+
+
+async def test_the_deadline_of_a_call_covers_a_create_inside_its_before_send() -> None:
+    async with staged() as (stage, client, orphans):
+        stage.stop_before_answer = True
+
+        async def nested(_: int) -> None:
+            await client.call(voice(), timeout=100)
+
+        with pytest.raises(TimedOut, match="before_send"):
+            await asyncio.wait_for(client.call(READ, timeout=0.2, before_send=nested), 2)
+    assert [orphan.certain for orphan in orphans] == [False]
+
+
+async def test_a_create_that_nobody_waits_for_any_more_gives_its_connection_back() -> None:
+    stage = Stage()
+    stage.stop_before_answer = True
+    orphans: list[Orphan] = []
+    async with raw_server(stage) as url, SessionPool(max_connections=1) as pool:
+        client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append, patience=Patience(cancelled=0))
+        task = asyncio.ensure_future(client.call(voice()))
+        await stage.reached.wait()
+        task.cancel()
+        await asyncio.wait({task})
+        assert [orphan.certain for orphan in orphans] == [False]
+        stage.stop_before_answer = False
+        await client.call(voice(), timeout=2)
+
+
+async def test_closing_the_client_refuses_calls_in_the_limiters_line_before_they_are_told_that_they_leave() -> None:
+    told: list[int] = []
+
+    async def tell(attempt: int) -> None:
+        told.append(attempt)
+
+    async with staged() as (stage, client, orphans):
+        await client.pool.limiter.acquire(1, "CreateAgentInstance")
+        for deadline_from in ("call", "grant"):
+            task = asyncio.ensure_future(client.call(voice(), timeout=100, before_send=tell, deadline_from=deadline_from))
+            await asyncio.sleep(0.01)
+            if deadline_from == "call":
+                first = task
+        await asyncio.wait_for(client.pool.aclose(drain=10), 1)
+        for call in (first, task):
+            with pytest.raises(ConfigurationError, match="closed before CreateAgentInstance was sent"):
+                await asyncio.wait_for(call, 1)
+        assert not stage.reached.is_set()
+    assert told == []
+    assert orphans == []
 
 
 # --- any schedule

@@ -235,7 +235,47 @@ async def test_a_cancellation_that_comes_with_the_end_of_its_time_is_not_forgott
             detachable.ring()
         await asyncio.wait({task}, timeout=1)
         assert task.cancelled()
-        assert detachable.cancelled
+        assert work.ended == ["CancelledError"]
+
+
+async def test_a_timeout_inside_of_it_that_was_dealt_with_is_no_cancellation_of_it() -> None:
+    seen: list[bool] = []
+
+    async def run() -> None:
+        seen.append(detachable.cancelled)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await asyncio.get_running_loop().create_future()
+        seen.append(detachable.cancelled)
+
+    detachable = begin(run(), survives=None)
+    await detachable
+    assert seen == [False, False]
+
+
+async def test_one_within_another_is_cut_with_it() -> None:
+    work = Work()
+    inner = begin(work.run())
+    outer = begin(awaiting(inner))
+    task = asyncio.ensure_future(awaiting(outer))
+    await turns()
+    outer.ring()
+    await asyncio.wait({task}, timeout=1)
+    assert task.cancelled()
+    assert not inner.detached
+    assert work.ended == ["CancelledError"]
+
+
+async def test_what_was_left_behind_can_be_closed() -> None:
+    work = Work()
+    detachable = begin(work.run())
+    task = asyncio.ensure_future(awaiting(detachable))
+    await turns()
+    task.cancel()
+    await asyncio.wait({task})
+    detachable.close()
+    assert work.ended == ["GeneratorExit"]
+    assert work.steps[0].cancelled()
 
 
 async def test_scopes_that_cancel_again_and_again_cancel_once() -> None:
@@ -286,7 +326,7 @@ def test_work_that_is_forgotten_is_closed_when_its_time_is_up() -> None:
     loop.close()
 
 
-EVENTS = ["cancel", "scope", "interrupt", "step", "turn"]
+EVENTS = ["cancel", "scope", "interrupt", "ring", "step", "turn"]
 
 
 @settings(deadline=None)
@@ -324,6 +364,9 @@ async def schedule(events: list[str], steps: int, survives: list[bool], make: An
                 task.cancel("Cancelled by cancel scope 1")
             case "interrupt":
                 detachable.interrupt()
+                interrupted = True
+            case "ring":
+                detachable.ring()
                 interrupted = True
             case "step":
                 for step in work.steps:

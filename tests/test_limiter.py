@@ -185,6 +185,17 @@ def test_while_all_tokens_are_held_nothing_runs(loop: SimulatedLoop, limiter: Lo
     dismiss(loop, tasks[10:])
 
 
+def test_a_token_that_comes_back_as_a_waiter_gives_up_is_there_for_a_newcomer(
+    loop: SimulatedLoop, limiter: LocalLimiter
+) -> None:
+    tasks = crowd(loop, limiter, 11)
+    newcomer = loop.create_task(limiter.acquire(APP, ACTION))
+    tasks[10].cancel()  # and has not left the line yet when the newcomer joins it
+    tasks[0].result().release()
+    loop.settle()
+    assert newcomer.done()
+
+
 @pytest.mark.parametrize("waiting", [2, 100, 1000])
 def test_each_token_wakes_one_caller_whatever_the_number_of_waiters(
     loop: SimulatedLoop, limiter: LocalLimiter, waiting: int

@@ -34,15 +34,15 @@ class Alarms:
             yield from sharing
         yield from self._exact
 
-    def add(self, timed: Timed, seconds: float) -> tuple[set[Timed], asyncio.TimerHandle | None]:
-        """Let something ring in so many seconds.
+    def add(self, timed: Timed, seconds: float | None) -> tuple[set[Timed], asyncio.TimerHandle | None]:
+        """Let something ring in so many seconds, or never.
 
         Returns:
             with whom it stands, until it is discarded from them, and its own timer if it has one.
         """
-        if seconds < COARSE:
+        if seconds is None or seconds < COARSE:
             self._exact.add(timed)
-            return self._exact, self.loop.call_later(seconds, timed.ring)
+            return self._exact, None if seconds is None else self.loop.call_later(seconds, timed.ring)
         tick = math.ceil((self.loop.time() + seconds) / TICK)
         sharing = self._sharing.get(tick)
         if sharing is None:
@@ -65,10 +65,9 @@ class Timed:
         self._alarms = alarms
         self.rang: bool = False
         """Whether its time was up."""
-        self._among: set[Timed] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        if seconds is not None:
-            self._among, self._timer = alarms.add(self, seconds)
+        self._among: set[Timed] | None
+        self._timer: asyncio.TimerHandle | None
+        self._among, self._timer = alarms.add(self, seconds)
 
     @abstractmethod
     def ring(self) -> None:

@@ -221,7 +221,10 @@ class Call(Generic[T]):
             self._over(final)
             if final is error:
                 raise
-            raise final from error
+            try:
+                raise final from error
+            finally:
+                del final  # its traceback holds this frame
         if self.route.hooks.on_result is not None:
             self._over(None)
         return self.result
@@ -262,8 +265,8 @@ class Call(Generic[T]):
         if take is not None and (permit := take(self.route.signer.app_id, self.request.name)) is not None:
             return permit
         self._refuse_long_queue()
-        if not isinstance(self.action, RawAction):
-            self._body = None
+        if self.attempts == 1 and not isinstance(self.action, RawAction):
+            self._body = None  # encoded anew when its turn comes; but what may have been carried out is repeated as it was
         self._alarm = Alarm(pool.alarms, None if self.deadline is None else self.remaining())
         return None
 
@@ -291,9 +294,12 @@ class Call(Generic[T]):
 
         Raises:
             TimedOut: because the time is up.
+            ConfigurationError: because the client was closed.
         """
         assert self._alarm is not None
         if self._alarm.stop() and isinstance(error, asyncio.CancelledError):
+            if self.route.pool.closed:
+                self._refuse()
             self._give_up(self._timed_out())
 
     def attempt(self, permit: Permit) -> Detachable[bool]:
@@ -320,15 +326,19 @@ class Call(Generic[T]):
         answer: Answer | None = None
         failure: BaseException | None = None
         try:
-            if self._before_send is not None:
-                await self._before_send(self.attempts)
             if pool.closed:
                 self._refuse()
+            if self._before_send is not None:
+                await self._before_send(self.attempts)
+                if pool.closed:
+                    self._refuse()
+                if work.rang:
+                    raise asyncio.CancelledError  # noqa: TRY301 - which before_send has kept to itself
             if self._body is None:
                 # Checked again, since the maps inside may have changed meanwhile.
                 self._body = _checking.encode(self.action, advise=False)
             query = route.signer.query(request.name, timestamp=route.clock.timestamp())
-            outgoing = self._outgoing = Outgoing(self._body, permit)
+            outgoing = self._outgoing = Outgoing(self._body, permit, work)
             if self.first_sent is None:
                 self.first_sent = time.monotonic()
             answer = await pool.post(route.url.with_query(query), outgoing, careful=request.never_blindly)
@@ -352,12 +362,13 @@ class Call(Generic[T]):
         else:
             return self._judge(answer)
         finally:
-            self._work = None  # or the two would keep each other until the garbage collector comes
+            self._work = None
             permit.release()  # does nothing for a request that departed
             if route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
                 assert self._granted is not None
                 seconds = time.monotonic() - self._granted
                 route.hooks.attempt_over(request.name, self.attempts, route.url, seconds, answer, failure)
+            failure = None  # its traceback holds this frame
 
     def _refuse(self) -> NoReturn:
         """The client is closed.
@@ -383,13 +394,8 @@ class Call(Generic[T]):
         return True
 
     def outlives_cancellation(self) -> bool:
-        """The call is being cancelled: whether to leave the attempt under way alone. Otherwise it will not leave any more."""
-        if self._work is None or self._work.rang:
-            return False
-        if not self.in_flight:
-            self.withhold()  # at once: aiohttp writes in a task of its own, which may run before the cancelled one
-            return False
-        return True
+        """The call is being cancelled: whether to leave the attempt under way alone."""
+        return self.in_flight and self._work is not None and not self._work.rang
 
     def withhold(self) -> None:
         """Let the attempt under way not leave any more, unless it has."""

@@ -54,9 +54,15 @@ async def see_through(call: Call[Any], permit: Permit) -> None:
         over = await attempt
     except asyncio.CancelledError:
         if attempt.detached:
-            await _leave_behind(call, call.route.pool.spawn(_finish(call, attempt)))
+            try:
+                await _leave_behind(call, call.route.pool.spawn(_finish(call, attempt)))
+            finally:
+                if attempt.detached:  # its new task was cancelled before its first step
+                    attempt.close()
         elif attempt.interrupted and not attempt.cancelled:
             raise _closed(call) from None
+        elif call.may_exist:  # its time was up at the same moment
+            _tell(call, Orphan(call.action, None, certain=False))
         raise
     if not over:
         await _apart(call, call.go_on())
@@ -88,9 +94,12 @@ async def _leave_behind(call: Call[Any], task: asyncio.Task[None]) -> None:
     if not task.done():
         task.cancel()
         await outlast(task, 1.0)
-    orphan = _orphan(task, call)
-    if orphan is not None:
-        (call.on_orphan or call.route.on_orphan)(orphan)
+    if (orphan := _orphan(task, call)) is not None:
+        _tell(call, orphan)
+
+
+def _tell(call: Call[Any], orphan: Orphan) -> None:
+    (call.on_orphan or call.route.on_orphan)(orphan)
 
 
 def _orphan(task: asyncio.Task[None], call: Call[Any]) -> Orphan | None:

@@ -36,7 +36,8 @@ class Detachable(Timed, Generic[T]):
     Tasks take anything for a future that looks like one, and cancel what they wait for by its ``cancel()``. So the task gets
     this object to wait on, in place of the future that the coroutine waits on.
 
-    What survives must not be tied to the task that began it, as a timeout inside of it would be.
+    What survives must not be tied to the task that began it, as a timeout inside of it would be. Before, such a timeout may
+    cancel the task as its caller might, and take that back: `survives` is asked then too, and must change nothing.
 
     Args:
         coroutine: the work.
@@ -47,10 +48,11 @@ class Detachable(Timed, Generic[T]):
     __slots__ = (
         "_asyncio_future_blocking",
         "_awaited",
+        "_cancelling",
         "_coroutine",
         "_cut",
+        "_task",
         "_wake",
-        "cancelled",
         "detached",
         "interrupted",
         "over",
@@ -65,12 +67,12 @@ class Detachable(Timed, Generic[T]):
         self._wake: tuple[Callable[[Any], object], Context | None] | None = None
         self._cut = False  # to be cancelled as soon as it waits
         self._asyncio_future_blocking: bool = False
+        self._task: asyncio.Task[Any] | None = None  # who awaits it
+        self._cancelling = 0  # how often that was being cancelled when it began to
         self.survives: Callable[[], bool] | None = None
         """Asked when the task is cancelled, whether to leave the work alone."""
         self.running: bool = True
         """Whether it is at work rather than waiting: if so, whoever asks is called by it."""
-        self.cancelled: bool = False
-        """Whether the awaiting task was cancelled."""
         self.detached: bool = False
         """Whether it goes on without the task that was cancelled."""
         self.interrupted: bool = False
@@ -81,8 +83,11 @@ class Detachable(Timed, Generic[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         error: BaseException | None = None
         if self.detached:  # somebody else takes it over
-            self.detached = self.cancelled = False
+            self.detached = False
             self.survives = None
+        self._task = task = asyncio.current_task(self._alarms.loop)
+        assert task is not None
+        self._cancelling = task.cancelling()
         while True:
             if self.running:
                 try:
@@ -96,7 +101,7 @@ class Detachable(Timed, Generic[T]):
                     raise
                 self.running, error = False, None
                 if self._cut:
-                    self._cancel_awaited()
+                    self._cut_off()
             try:
                 if self._awaited is None:
                     yield
@@ -107,7 +112,6 @@ class Detachable(Timed, Generic[T]):
             except BaseException as caught:
                 if isinstance(caught, asyncio.CancelledError):
                     if self._awaited is None:
-                        self.cancelled = True
                         self.detached = self.survives is not None and self.survives()
                     if self.detached:
                         raise
@@ -117,22 +121,43 @@ class Detachable(Timed, Generic[T]):
                     self._cut, error = False, asyncio.CancelledError()
             self.running = True
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the awaiting task is being cancelled. A timeout inside of the work cancels it too, and takes that back."""
+        return self._task is not None and self._task.cancelling() > self._cancelling
+
     def ring(self) -> None:
         """Its time is up: cancel the work, and not the task that awaits it."""
         self.rang = True
-        self._cancel_awaited()
+        self._cut_off()
 
     def interrupt(self) -> None:
         """Cancel the work, and not the task that awaits it."""
         self.interrupted = True
-        self._cancel_awaited()
+        self._cut_off()
 
-    def _cancel_awaited(self) -> None:
-        # What is over already cannot be cancelled: then the next wait is.
-        self._cut = self._awaited is None or self.running or not self._awaited.cancel()
+    def close(self) -> None:
+        """End work that was left behind and that nobody goes on with."""
+        awaited = self._awaited
+        if awaited is not None and not awaited.cancel() and not awaited.cancelled():
+            awaited.exception()  # seen, or the event loop would complain that nobody did
+        self._coroutine.close()
+        self._end()
+
+    def _cut_off(self) -> bool:
+        awaited = self._awaited
+        if awaited is None or self.running:
+            cut = False
+        elif isinstance(awaited, Detachable):  # a call within a call, in the same task, which is not what is cancelled here
+            cut = awaited._cut_off()  # noqa: SLF001 - of the same class
+        else:
+            cut = awaited.cancel()
+        self._cut = not cut  # what is over already cannot be cancelled: then the next wait is
+        return cut
 
     def _end(self) -> None:
         self.quiet()
+        self._task = self._wake = self.survives = None  # whom it would keep, and who would keep it
         if self.over is not None and not self.over.done():
             self.over.set_result(None)
 
@@ -151,7 +176,6 @@ class Detachable(Timed, Generic[T]):
     def cancel(self, msg: object = None) -> bool:
         """The task is cancelled."""
         assert self._awaited is not None
-        self.cancelled = True
         if self.detached:
             return False
         if self.survives is None or not self.survives():

@@ -150,6 +150,7 @@ class _TaskList:
             if self._boarding is me:
                 self._boarding = None
 
+        await asyncio.sleep(0)  # or an eager task would depart before get() knows that it is boarding
         try:
             return await self._client.call_with_response(QueryDigitalHumanStreamTasks(), before_send=departing)
         finally:

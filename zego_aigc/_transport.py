@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 import aiohttp
@@ -43,6 +43,15 @@ _UNASKED = "an answer to no request had come on the connection"
 """Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
 
 
+class Sender(Protocol):
+    """Who wants a request to be sent."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether not any more, at this moment: aiohttp writes in a task of its own, which may run before the cancelled one."""
+        ...
+
+
 class Outgoing(Payload):
     """A request body that knows when it leaves for the wire.
 
@@ -50,10 +59,11 @@ class Outgoing(Payload):
     the limiter's second can begin. Headers go out together with the body.
     """
 
-    def __init__(self, body: bytes, permit: Permit) -> None:
+    def __init__(self, body: bytes, permit: Permit, sender: Sender | None = None) -> None:
         super().__init__(body, content_type="application/json")
         self._body = body
         self._permit = permit
+        self._sender = sender
         self._unproven: Any = None  # the connection, if nothing was heard on it before
         self.begun: bool = False
         """Whether any byte of the request may have left."""
@@ -76,7 +86,8 @@ class Outgoing(Payload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the body, and count the request as departed. Its length is the body's."""
         transport = writer.transport
-        if self.withheld or transport is None or transport.is_closing():
+        unwanted = self.withheld or (self._sender is not None and self._sender.cancelled)
+        if unwanted or transport is None or transport.is_closing():
             # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
             raise aiohttp.ClientConnectionResetError("the connection was closing")
         if getattr(getattr(writer, "protocol", None), "should_close", False):

@@ -63,8 +63,7 @@ class Line(Generic[T]):
         turn: asyncio.Future[T] = self.loop.create_future()
         self._line.append(turn)
         self.waiting += 1
-        if self.timer is None:
-            self.arm()
+        self.arm()  # also where a timer runs: what was just given back may be waiting for somebody who left
         return turn
 
     def leave(self, turn: asyncio.Future[T]) -> None:

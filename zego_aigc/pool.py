@@ -10,7 +10,7 @@ import aiohttp
 import yarl
 
 from zego_aigc import _transport
-from zego_aigc._alarm import Alarms
+from zego_aigc._alarm import Alarm, Alarms
 from zego_aigc._clock import ServerClock
 from zego_aigc._detaching import Detachable
 from zego_aigc._outlasting import outlast
@@ -198,9 +198,10 @@ class SessionPool:
         return task
 
     async def aclose(self, *, drain: float = 5.0) -> None:
-        """Close the connections. Calls that are still running are cancelled after `drain` seconds.
+        """Close the connections, after up to `drain` seconds for creates that are under way.
 
-        Closing twice does nothing.
+        Calls that wait for the limiter are refused, and so are those that come to the point of being sent. Closing twice does
+        nothing.
         """
         if self._closed:
             return
@@ -208,10 +209,12 @@ class SessionPool:
         loop = asyncio.get_running_loop()
         # Creates, in tasks of their own or in their callers'. But not what closes the pool: before_send may, in a call.
         works: dict[asyncio.Future[Any], Detachable[Any]] = {}
-        for work in self.alarms if self._loop is loop else ():
-            if isinstance(work, Detachable) and work.survives is not None and not work.running:
-                work.over = loop.create_future()
-                works[work.over] = work
+        for timed in [*self.alarms] if self._loop is loop else ():
+            if isinstance(timed, Alarm):
+                timed.ring()  # it stands in the limiter's line
+            elif isinstance(timed, Detachable) and timed.survives is not None and not timed.running:
+                timed.over = loop.create_future()
+                works[timed.over] = timed
         tasks = {task for task in self._tasks if task is not asyncio.current_task()}
         # In a task of its own: however often whoever closes is cancelled meanwhile, the connections are closed.
         closing = asyncio.ensure_future(self._close(drain, tasks, works))

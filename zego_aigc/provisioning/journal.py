@@ -380,23 +380,27 @@ class _Notes:
 
     def written(self, followed: Sequence[Any]) -> None:
         """It is durable."""
-        for then in self._thens:
-            then(None, None)
-        for result, (_, thens) in zip(followed, self._following.values(), strict=True):
-            for then in thens:
-                then(result, None)
-        for future in self.waiting:
-            if not future.done():  # else whoever waited was cancelled
-                future.set_result(None)
+        try:
+            for then in self._thens:
+                then(None, None)
+            for result, (_, thens) in zip(followed, self._following.values(), strict=True):
+                for then in thens:
+                    then(result, None)
+        finally:
+            for future in self.waiting:
+                if not future.done():  # else whoever waited was cancelled
+                    future.set_result(None)
 
     def lost(self, error: Exception) -> None:
         """It could not be written."""
-        for thens in (self._thens, *(thens for _, thens in self._following.values())):
-            for then in thens:
-                then(None, error)
-        for future in self.waiting:
-            if not future.done():
-                future.set_exception(error)
+        try:
+            for thens in (self._thens, *(thens for _, thens in self._following.values())):
+                for then in thens:
+                    then(None, error)
+        finally:
+            for future in self.waiting:
+                if not future.done():
+                    future.set_exception(error)
 
 
 _INTEND = (

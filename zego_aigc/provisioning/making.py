@@ -24,7 +24,7 @@ from zego_aigc.errors import (
 )
 from zego_aigc.provisioning.crew import Sending
 from zego_aigc.provisioning.entry import Entry, idle_time, mask, names
-from zego_aigc.provisioning.errors import NotTried
+from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Status, error_facts
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.placing import Placing
@@ -167,7 +167,7 @@ class Maker:
                     return await self._taken(action, error, probing=probing)
                 case AuthenticationError():
                     raise Unreachable(_failed(action, error)) from error
-                case ZegoError() if not isinstance(error, ConnectFailed):
+                case ZegoError() if not isinstance(error, ConnectFailed | JournalError):
                     return _failed(action, error)
                 case _:
                     raise

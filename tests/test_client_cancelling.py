@@ -396,13 +396,13 @@ async def test_closing_the_client_refuses_calls_in_the_limiters_line_before_they
 
     async with staged() as (stage, client, orphans):
         await client.pool.limiter.acquire(1, "CreateAgentInstance")
-        for deadline_from in ("call", "grant"):
-            task = asyncio.ensure_future(client.call(voice(), timeout=100, before_send=tell, deadline_from=deadline_from))
-            await asyncio.sleep(0.01)
-            if deadline_from == "call":
-                first = task
+        calls = [
+            asyncio.ensure_future(client.call(voice(), timeout=100, before_send=tell)),
+            asyncio.ensure_future(client.call(voice(), timeout=100, before_send=tell, deadline_from="grant")),
+        ]
+        await asyncio.sleep(0.01)
         await asyncio.wait_for(client.pool.aclose(drain=10), 1)
-        for call in (first, task):
+        for call in calls:
             with pytest.raises(ConfigurationError, match="closed before CreateAgentInstance was sent"):
                 await asyncio.wait_for(call, 1)
         assert not stage.reached.is_set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 import aiohttp
@@ -16,10 +16,21 @@ from aiohttp.payload import Payload
 from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from aiohttp.abc import AbstractStreamWriter
     from yarl import URL
 
     from zego_aigc.limiter import Permit
+
+    class Sender(Protocol):
+        """Who wants a request to be sent."""
+
+        @property
+        def cancelled(self) -> bool:
+            """Whether not any more: aiohttp writes in a task of its own, which may run before the one that is cancelled."""
+            ...
+
 
 __all__ = ["MAX_ANSWER", "Answer", "Outgoing", "post", "reason", "touch"]
 
@@ -41,15 +52,6 @@ _heard: WeakSet[Any] = WeakSet()
 
 _UNASKED = "an answer to no request had come on the connection"
 """Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
-
-
-class Sender(Protocol):
-    """Who wants a request to be sent."""
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether not any more, at this moment: aiohttp writes in a task of its own, which may run before the cancelled one."""
-        ...
 
 
 class Outgoing(Payload):

@@ -235,6 +235,7 @@ async def test_a_cancellation_that_comes_with_the_end_of_its_time_is_not_forgott
             detachable.ring()
         await asyncio.wait({task}, timeout=1)
         assert task.cancelled()
+        assert detachable.cancelled
         assert work.ended == ["CancelledError"]
 
 

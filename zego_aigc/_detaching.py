@@ -157,7 +157,7 @@ class Detachable(Timed, Generic[T]):
 
     def _end(self) -> None:
         self.quiet()
-        self._task = self._wake = self.survives = None  # whom it would keep, and who would keep it
+        self._wake = self.survives = None  # which hold the task's wake-up, and whoever decides
         if self.over is not None and not self.over.done():
             self.over.set_result(None)
 

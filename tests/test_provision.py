@@ -391,6 +391,27 @@ async def test_cancelling_waits_for_what_has_left_and_notes_it(
     assert [path.name for path in journal.parent.iterdir()] == [journal.name], "it is closed, and free for the next run"
 
 
+async def test_a_run_that_is_cancelled_again_and_again_ends_and_leaves_its_journal_free(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.faults.everywhere().latency(0.2)
+
+    async def whole() -> None:
+        async with provision(client, small_fleet(), journal=journal) as going:
+            async for _ in going:
+                pass
+
+    task = asyncio.ensure_future(whole())
+    await until(lambda: sandbox.recording.calls)
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0.001)
+    assert task.cancelled()
+    sandbox.faults.clear()
+    _, report = await run(client, small_fleet(), journal)
+    assert report.done + report.unknown == 10
+
+
 async def test_a_run_that_fails_is_rolled_back_when_asked(sandbox: Sandbox, client: Client, journal: Path) -> None:
     await run(client, [register("before")], journal)
     sandbox.faults.on(CreateDigitalHumanStreamTask).after(2).refuse(400000003)

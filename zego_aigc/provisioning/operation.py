@@ -5,6 +5,7 @@ They live in an ``async with`` block, tell what happens as a stream of events, a
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from zego_aigc._outlasting import outlast
 from zego_aigc.provisioning.afterglow import pause
 from zego_aigc.provisioning.crew import Crew, Handoff, Lane
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
@@ -27,6 +29,9 @@ __all__ = ["Operation"]
 
 GRACE = 5.0
 """Seconds that what has left gets to be answered when the block is cancelled."""
+
+CLOSING = 60.0
+"""Seconds that closing the journal may take, which writes what is still to be written."""
 
 MOST_UNHEARD = 256
 """Events that may be untaken before those who tell them wait. Some more come from what is under way."""
@@ -97,19 +102,27 @@ class Operation:
             self.stop("the block that ran it was left")
         self._events.close(drop=True)  # nobody listens any more
         try:
-            with anyio.move_on_after(GRACE if error is not None else None):
-                await self._worked.wait()
-            self._abandon()
-            await self._over.wait()
-            if error is not None and self._crew.error is None:
-                await self._undo()
-            await self._group.__aexit__(None, None, None)
+            try:
+                with anyio.move_on_after(GRACE if error is not None else None):
+                    await self._worked.wait()
+                self._abandon()
+                await self._over.wait()
+                if error is not None and self._crew.error is None:
+                    await self._undo()
+            finally:
+                self._abandon()  # where whoever leaves is cancelled once more
+                await self._group.__aexit__(None, None, None)
         finally:
             await self._close_journal()
 
     async def _close_journal(self) -> None:
-        with anyio.CancelScope(shield=True):  # a cancelled scope around the block would leave it open, and locked
-            await self._journal.close(self._client.pool.limiter)
+        # In a task of its own: however often whoever leaves is cancelled meanwhile, the journal is closed and unlocked.
+        closing = asyncio.ensure_future(self._journal.close(self._client.pool.limiter))
+        cancelled = await outlast(closing, CLOSING)
+        if closing.done():
+            closing.result()
+        if cancelled is not None:
+            raise cancelled
 
     def _pause(self) -> float:
         """Seconds until the last run's calls have left the service's window."""

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from typing import Any
 
 import pytest
 from simulated_time import SimulatedLoop
@@ -29,6 +31,36 @@ def loop() -> Iterator[SimulatedLoop]:
 @pytest.fixture
 def limiter(loop: SimulatedLoop) -> LocalLimiter:
     return LocalLimiter(clock=loop.time)
+
+
+class RoughLoop(asyncio.SelectorEventLoop):
+    """Rounds timers to milliseconds, and those that fall due at once are none: as uvloop does."""
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[[], object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        delay = round(when - self.time(), 3)
+        if delay <= 0:
+            return self.call_soon(callback, *args, context=context)
+        return super().call_at(self.time() + delay, callback, *args, context=context)
+
+
+def test_nobody_is_left_in_line_on_a_loop_whose_timers_are_rough() -> None:
+    limiter = LocalLimiter(limit=1, window=0.0014, guard=0)
+
+    async def one() -> None:
+        permit = await limiter.acquire(APP, ACTION)
+        permit.departed()
+        permit.answered()
+
+    async def many() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            for _ in range(500):
+                group.create_task(one())
+                await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=RoughLoop) as runner:
+        runner.run(many())
 
 
 def crowd(loop: SimulatedLoop, limiter: LocalLimiter, count: int) -> list[asyncio.Task[Permit]]:

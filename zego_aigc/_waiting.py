@@ -31,11 +31,12 @@ class Line(Generic[T]):
     and whoever changes that calls :meth:`serve` or :meth:`arm`.
     """
 
-    __slots__ = ("_line", "loop", "timer", "waiting")
+    __slots__ = ("_line", "_rings_at", "loop", "timer", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.Handle | None = None
+        self._rings_at = 0.0  # of the timer: uvloop's cannot always tell
         self.waiting: int = 0
         """How many wait."""
         # Those who gave up stay in it, done, until they come to the head or there are too many of them.
@@ -99,9 +100,10 @@ class Line(Generic[T]):
             return
         when = self.loop.time() + delay
         if self.timer is not None:
-            if self.timer.when() <= when:
+            if self._rings_at <= when:
                 return
             self.timer.cancel()
+        self._rings_at = when
         self.timer = self.loop.call_at(when, self._ring)
 
     def _ring(self) -> None:

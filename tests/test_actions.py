@@ -194,6 +194,15 @@ def test_rules_between_fields_are_listed_where_there_are_any(cls: type[msgspec.S
         assert "- " in (inspect.getdoc(cls.rules) or "")
 
 
+@pytest.mark.parametrize("cls", STRUCTS, ids=lambda cls: cls.__name__)
+def test_rules_say_nothing_where_none_of_the_fields_that_they_are_about_is_set(cls: type[msgspec.Struct]) -> None:
+    if issubclass(cls, Wire) and (fields := cls.rules.__dict__.get("about")):
+        assert {*fields} <= {spec.attribute for spec in fields_of(cls) if not spec.required}
+        required: dict[str, Any] = {spec.attribute: "x" for spec in fields_of(cls) if spec.required}
+        bare = cls(**required)
+        assert not list(bare.rules())
+
+
 def test_packages_export_what_they_hold_and_nothing_else() -> None:
     for package in (aiagent, digitalhuman):
         assert package.__all__ == sorted(package.__all__, key=lambda name: (not name.isupper(), name))

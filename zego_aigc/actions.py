@@ -15,12 +15,12 @@ import msgspec
 from zego_aigc._naming import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from zego_aigc.errors import Problem
 
-__all__ = ["ACTIONS", "Action", "Advice", "Repeat", "Result", "Service", "Wire"]
+__all__ = ["ACTIONS", "Action", "Advice", "Repeat", "Result", "Service", "Wire", "about"]
 
 
 class Service(enum.Enum):
@@ -49,6 +49,22 @@ class Advice(str):
     """A finding of :meth:`Wire.rules` that is worth a :class:`~zego_aigc.errors.VendorAdvice` warning, not an error."""
 
     __slots__ = ()
+
+
+RulesT = TypeVar("RulesT", bound="Callable[..., Iterable[object]]")
+
+
+def about(*fields: str) -> Callable[[RulesT], RulesT]:
+    """Decorate a struct's :meth:`Wire.rules`: they have nothing to say unless one of these fields is set.
+
+    A request is checked so quickly that calls of rules which have nothing to say would be a good part of it.
+    """
+
+    def mark(rules: RulesT) -> RulesT:
+        rules.__dict__["about"] = fields
+        return rules
+
+    return mark
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire):

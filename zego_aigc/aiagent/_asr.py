@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
 from zego_aigc._constraints import Deprecated, Number, OneOf
-from zego_aigc.actions import Advice, Wire
+from zego_aigc.actions import Advice, Wire, about
 from zego_aigc.aiagent._vad import level_advice, pause_advice
 from zego_aigc.aiagent._vendors import VendorParams
 
@@ -69,6 +69,7 @@ class ASR(Wire, frozen=True, kw_only=True):
     hot_word: Annotated[str, Deprecated("ASR.Params")] | None = None
     """Words to favour. Newer pages set them in Params, in the vendor's form."""
 
+    @about("vad_silence_segmentation", "pause_interval", "vad_min_speech_dur", "vad_energy_threshold")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 
@@ -76,16 +77,6 @@ class ASR(Wire, frozen=True, kw_only=True):
         - Advice: PauseInterval works only above VADSilenceSegmentation.
         - Advice: VADMinSpeechDur and VADEnergyThreshold count only with VADSensitiveLevel 3.
         """
-        if (
-            self.vad_silence_segmentation is None
-            and self.pause_interval is None
-            and self.vad_min_speech_dur is None
-            and self.vad_energy_threshold is None
-        ):
-            return ()
-        return self._advice()
-
-    def _advice(self) -> Iterable[Advice]:
         silence = self.vad_silence_segmentation
         if silence is not None and silence > TENCENT_LONGEST_SILENCE and self.hears_with_tencent:
             yield Advice(f"ASR.VADSilenceSegmentation: Tencent takes at most {TENCENT_LONGEST_SILENCE} ms")

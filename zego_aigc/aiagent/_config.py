@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from zego_aigc._constraints import Deprecated, Number, OneOf, Text
-from zego_aigc.actions import Advice, Wire
+from zego_aigc.actions import Advice, Wire, about
 from zego_aigc.errors import Problem
 
 __all__ = [
@@ -116,12 +116,13 @@ class AdvancedConfig(Wire, frozen=True, kw_only=True):
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request. A bad value may
     silence the agent."""
 
+    @about("tts_param_paths")
     def rules(self) -> Iterable[Problem]:
         """Rules between the fields.
 
         - TTSParamPaths holds strings.
         """
-        return () if self.tts_param_paths is None else _paths_problems(self.tts_param_paths)
+        return _paths_problems(self.tts_param_paths or {})
 
 
 class LiveAdvancedConfig(Wire, frozen=True, kw_only=True):
@@ -135,12 +136,13 @@ class LiveAdvancedConfig(Wire, frozen=True, kw_only=True):
     tts_param_paths: Mapping[str, str] | None = None
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request."""
 
+    @about("tts_param_paths")
     def rules(self) -> Iterable[Problem]:
         """Rules between the fields.
 
         - TTSParamPaths holds strings.
         """
-        return () if self.tts_param_paths is None else _paths_problems(self.tts_param_paths)
+        return _paths_problems(self.tts_param_paths or {})
 
 
 def _paths_problems(paths: Mapping[str, object]) -> Iterable[Problem]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 from zego_aigc._constraints import Items, Number, OneOf
-from zego_aigc.actions import Advice, Wire
+from zego_aigc.actions import Advice, Wire, about
 
 __all__ = ["ZIM", "HistoryMessage", "Message", "MessageHistory", "SyncMode"]
 
@@ -71,6 +71,7 @@ class MessageHistory(Wire, frozen=True, kw_only=True):
     zim: ZIM | None = None
     """The in-app chat. For SyncMode 0."""
 
+    @about("messages", "zim")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar
 
 from zego_aigc._constraints import ID_CHARS, Number, Text
-from zego_aigc.actions import Action, Advice, Repeat, Service
+from zego_aigc.actions import Action, Advice, Repeat, Service, about
 from zego_aigc.aiagent._asr import ASR, TENCENT_LONGEST_SILENCE
 from zego_aigc.aiagent._config import AdvancedConfig, CallbackConfig, DigitalHuman, LiveAdvancedConfig, LiveCallbackConfig
 from zego_aigc.aiagent._history import MessageHistory
@@ -209,6 +209,7 @@ class DeleteAgentInstance(Action[None], frozen=True, kw_only=True):
     graceful_shutdown_timeout: Annotated[int, Number(1, 120)] | None = None
     """How long it may take to finish, in seconds: 1 to 120, default 30. With GracefulShutdown only."""
 
+    @about("graceful_shutdown_timeout")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 
@@ -225,22 +226,13 @@ def _disabled_tts() -> Problem:
 
 def _conversation_rules(
     create: CreateAgentInstance | CreateDigitalHumanAgentInstance,
-) -> Iterable[Problem | Advice]:
-    """Rules between the objects of the two conversational creates."""
-    if create.rtc.agent_user_id == create.user_id or create.vad is not None or create.advanced_config is not None:
-        return _conversation_findings(create)
-    return ()
-
-
-def _conversation_findings(
-    create: CreateAgentInstance | CreateDigitalHumanAgentInstance,
 ) -> Iterator[Problem | Advice]:
+    """Rules between the objects of the two conversational creates."""
     if create.rtc.agent_user_id == create.user_id:
         yield Problem("RTC.AgentUserId", "unique_agent_ids", "must not be the user's UserId: one would kick the other out")
-    vad, asr = create.vad, create.asr
-    if vad is not None and vad.turn_detect_config is not None and asr is not None and asr.hears_with_tencent:
-        silence = vad.turn_detect_config.silence_segmentation
-        if silence is not None and silence > TENCENT_LONGEST_SILENCE:
+    if create.asr is not None and create.vad is not None and create.vad.turn_detect_config is not None:
+        silence = create.vad.turn_detect_config.silence_segmentation
+        if silence is not None and silence > TENCENT_LONGEST_SILENCE and create.asr.hears_with_tencent:
             yield Advice(f"VAD.TurnDetectConfig.SilenceSegmentation: Tencent may take at most {TENCENT_LONGEST_SILENCE} ms")
     meta = create.advanced_config and create.advanced_config.llm_meta_info
     if meta and meta.send_meta_keys and create.tts is not None and not create.tts.vendor.startswith(("MiniMax", "ByteDance")):

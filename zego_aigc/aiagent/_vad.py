@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from zego_aigc._constraints import Number, OneOf
-from zego_aigc.actions import Advice, Wire
+from zego_aigc.actions import Advice, Wire, about
 
 __all__ = ["VAD", "SensitiveConfig", "SensitiveLevel", "TurnDetectConfig", "VoiceDetectConfig", "level_advice", "pause_advice"]
 
@@ -36,13 +36,12 @@ class TurnDetectConfig(Wire, frozen=True, kw_only=True):
     pause_interval: Annotated[int, Number(200, 2000)] | None = None
     """Utterances closer than this are joined, in ms: 200 to 2000. It works only above SilenceSegmentation."""
 
+    @about("pause_interval")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 
         - Advice: PauseInterval works only above SilenceSegmentation.
         """
-        if self.pause_interval is None:
-            return ()
         return pause_advice(
             "VAD.TurnDetectConfig.PauseInterval", self.pause_interval, "SilenceSegmentation", self.silence_segmentation
         )
@@ -58,6 +57,7 @@ class SensitiveConfig(Wire, frozen=True, kw_only=True):
     energy_threshold: Annotated[float, Number(0, 1)] | None = None
     """How loud a sound must be: 0 to 1. With level 3 only."""
 
+    @about("min_speech_dur", "energy_threshold")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

@@ -8,12 +8,12 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from zego_aigc._schema import FieldSpec, Kind, field_docs, fields_of
 from zego_aigc.actions import ACTIONS, Action, Repeat, Service, Wire
 
 if TYPE_CHECKING:
-    import msgspec
-
     from zego_aigc._constraints import Text
 
 __all__ = ["describe", "did_you_mean", "lost_answer", "plain", "rules_of", "service_name", "type_text", "value_text"]
@@ -92,7 +92,7 @@ def _fields(cls: type[msgspec.Struct], width: int, depth: int) -> Iterator[str]:
         yield textwrap.fill(
             plain(docs.get(spec.attribute, "")), width, initial_indent=indent + "    ", subsequent_indent=indent + "    "
         )
-        if (inner := spec.struct or (spec.item and spec.item.struct)) is not None:
+        if (inner := spec.struct or (spec.item.struct if spec.item is not None else None)) is not None:
             yield from _fields(inner, width, depth + 1)
     for rule in rules_of(cls):
         yield textwrap.fill(plain(rule), width, initial_indent=f"{indent}- ", subsequent_indent=f"{indent}  ")
@@ -134,7 +134,7 @@ def value_text(spec: FieldSpec, *, request: bool) -> list[str]:
         facts.append(f"at most {spec.items.most} items")
     facts += _text_facts(spec.text)
     if spec.item is not None:
-        facts += [f"each {fact}" for fact in value_text(spec.item._replace(required=False), request=request)]
+        facts += [f"each {fact}" for fact in value_text(msgspec.structs.replace(spec.item, required=False), request=request)]
     if spec.secret is not None:
         facts.append(f"secret: {', '.join(spec.secret.keys)}" if spec.secret.keys else "secret")
     if spec.deprecated is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from zego_aigc._creating import Orphan
 from zego_aigc.aiagent import CreatedAgentInstance
@@ -19,7 +21,7 @@ _MOST = 1000
 """Unknown outcomes that are kept in mind."""
 
 
-class _Unknown(NamedTuple):
+class _Unknown(msgspec.Struct, frozen=True):
     action: Any
     hold: Hold | None
 

@@ -9,7 +9,7 @@ import inspect
 import textwrap
 import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Kind(enum.Enum):
     ANY = "any"
 
 
-class FieldSpec(NamedTuple):
+class FieldSpec(msgspec.Struct, frozen=True):
     """A field, or a list's item (then without names)."""
 
     attribute: str

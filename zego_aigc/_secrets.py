@@ -19,12 +19,15 @@ __all__ = ["MASK", "mask_map", "masked_fields", "masked_repr", "masked_wire", "s
 
 MASK = "***"
 
-_TELLTALE = re.compile(
+_TELLTALE = (
     r"(^|[_.-]|api|app|access|(?-i:[a-z0-9](?=K)))key(_?id)?$|secret|token$|passw|pwd$|credential|authorization|signature"
-    r"|cookie|^(ak_?id|app)$",
-    re.IGNORECASE,
+    r"|cookie|^(ak_?id|app)$"
 )
 """Keys of free-form maps whose values are taken for credentials."""
+
+
+def _is_telltale(key: str) -> bool:
+    return re.search(_TELLTALE, key, re.IGNORECASE) is not None
 
 
 def mask_map(value: Any, keys: Iterable[str] = ()) -> Any:
@@ -32,7 +35,7 @@ def mask_map(value: Any, keys: Iterable[str] = ()) -> Any:
     match value:
         case Mapping():
             return {
-                key: MASK if inner and (key in keys or _TELLTALE.search(str(key))) else mask_map(inner, keys)
+                key: MASK if inner and (key in keys or _is_telltale(str(key))) else mask_map(inner, keys)
                 for key, inner in value.items()
             }
         case list() | tuple():
@@ -124,7 +127,7 @@ def _secrets_in_map(value: Any, keys: Iterable[str]) -> Iterable[str]:
     match value:
         case Mapping():
             for key, inner in value.items():
-                if key in keys or _TELLTALE.search(str(key)):
+                if key in keys or _is_telltale(str(key)):
                     yield from _strings_in(inner)
                 else:
                     yield from _secrets_in_map(inner, keys)

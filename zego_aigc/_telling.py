@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from zego_aigc._envelope import Unreadable, read
 from zego_aigc.errors import ZegoError
 
@@ -57,7 +59,7 @@ class Outcome(NamedTuple):
     """What the call ended in, if not in a result."""
 
 
-class Hooks(NamedTuple):
+class Hooks(msgspec.Struct, frozen=True):
     """Who wants to know."""
 
     on_attempt: Callable[[Attempt], object] | None

@@ -22,7 +22,8 @@ from urllib.request import Request, urlopen
 import yarl
 
 from benchmarks.sandboxed import Served, serving
-from zego_aigc._transport import Answer, Outgoing
+from zego_aigc._outgoing import Outgoing
+from zego_aigc._transport import Answer
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.limiter import LocalLimiter

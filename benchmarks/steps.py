@@ -16,10 +16,10 @@ from benchmarks.sample import APP_ID, SERVER_SECRET, build
 from benchmarks.server import running
 from zego_aigc import Signer, _checking
 from zego_aigc._envelope import read
-from zego_aigc._transport import Outgoing, post
+from zego_aigc._outgoing import HEADERS, Outgoing, Posting
+from zego_aigc._transport import post
 from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
 from zego_aigc.limiter import LocalLimiter
-from zego_aigc.pool import HEADERS
 
 NAME = "CreateDigitalHumanAgentInstance"
 PLAIN = msgspec.json.Encoder()
@@ -97,7 +97,9 @@ async def run(*, quick: bool) -> list[Table]:
     async with contextlib.AsyncExitStack() as stack:
         url = stack.enter_context(running())
         calls: dict[str, Call] = {PREPARED: await stack.enter_async_context(prepared(url))}
-        session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=HEADERS, timeout=timeout)
+        session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), headers=HEADERS, timeout=timeout, request_class=Posting
+        )
         calls |= steps(url, await stack.enter_async_context(session))
         calls[f"{OURS}: deadline, retries, cancellation, hooks, log"] = await stack.enter_async_context(ours(url))
         contenders = {name: crowd(call, 1) for name, call in calls.items()}

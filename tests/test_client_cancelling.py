@@ -15,7 +15,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from raw_server import Exchange, ok, raw_server
+from raw_server import Exchange, http, ok, raw_server
 from requests_made import register, stream, talking, voice
 
 from zego_aigc import (
@@ -216,6 +216,215 @@ async def test_a_create_outlasts_being_cancelled_again_and_again() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert [orphan.certain for orphan in orphans] == [True]
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
+@every_way
+async def test_a_create_is_held_through_every_piece_of_its_answer(cancel: Cancel, length: bool) -> None:
+    go_on = asyncio.Event()
+    answer = ok({"AgentInstanceId": "i-1"})
+    if not length:
+        _, _, body = answer.partition(b"\r\n\r\n")
+        size = f"{len(body):x}".encode()
+        answer = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + body + b"\r\n0\r\n\r\n"
+
+    async def piecemeal(exchange: Exchange) -> None:
+        await go_on.wait()
+        for at in range(0, len(answer), 20):
+            await exchange.send(answer[at : at + 20])
+            await asyncio.sleep(0.002)
+
+    orphans: list[Orphan] = []
+    async with raw_server(piecemeal) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
+
+        async def create() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.06, go_on.set)
+            # Beside the way by which it is cancelled first:
+            again = [loop.call_later(0.055 + n * 0.003, task.cancel) for n in range(5)]
+            try:
+                await client.call(voice())
+            finally:
+                for cancellation in again:
+                    cancellation.cancel()
+
+        with suppress(asyncio.CancelledError):
+            await cancel(create, 0.05)
+        assert [orphan.result and orphan.result.agent_instance_id for orphan in orphans] == ["i-1"]
+        orphans.clear()
+        await client.call(voice(), timeout=1)
+    assert orphans == []
+
+
+@every_way
+async def test_a_cancelled_create_whose_connection_breaks_is_reported_as_unknown(cancel: Cancel) -> None:
+    async def cut(exchange: Exchange) -> None:
+        await asyncio.sleep(0.1)
+        exchange.cut()
+
+    orphans: list[Orphan] = []
+    async with raw_server(cut) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
+        await cancel(lambda: client.call(voice()), 0.05)
+    assert orphans == [Orphan(voice(), None, certain=False)]
+
+
+@every_way
+async def test_a_cancelled_create_that_is_refused_has_made_nothing(cancel: Cancel) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        await asyncio.sleep(0.1)
+        await exchange.send(http(200, b'{"Code": 410001002, "Message": "bad", "RequestId": "r"}'))
+
+    orphans: list[Orphan] = []
+    async with raw_server(refuse) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
+        await cancel(lambda: client.call(voice()), 0.05)
+    assert orphans == []
+
+
+async def test_a_held_create_ends_at_its_deadline_when_that_is_sooner_than_its_patience() -> None:
+    stage, orphans = Stage(), list[Orphan]()
+    stage.stop_before_answer = True
+    async with raw_server(stage) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
+        task = asyncio.ensure_future(client.call(voice(), timeout=0.3))
+        await stage.reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(task), 1)
+    assert [orphan.certain for orphan in orphans] == [False]
+
+
+@every_way
+async def test_a_held_create_whose_answer_stops_half_way_ends_with_the_patience_for_all_of_it(cancel: Cancel) -> None:
+    async def half(exchange: Exchange) -> None:
+        await asyncio.sleep(0.1)
+        await exchange.send(ok({"AgentInstanceId": "i-1"})[:-10])
+
+    orphans: list[Orphan] = []
+    async with raw_server(half) as url:
+        client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, patience=Patience(cancelled=0.3))
+        start = time.monotonic()
+        await cancel(lambda: client.call(voice(), timeout=20), 0.05)
+        assert time.monotonic() - start < 3
+        await client.aclose()
+    assert [orphan.certain for orphan in orphans] == [False]
+
+
+async def test_the_time_for_an_attempt_ends_a_hold_and_what_was_made_is_looked_up() -> None:
+    stage, orphans = Stage(), list[Orphan]()
+    stage.stop_before_answer = True
+    looked: list[str] = []
+
+    async def handle(exchange: Exchange) -> None:
+        if exchange.query["Action"] == "CreateDigitalHumanStreamTask":
+            await stage(exchange)
+        else:
+            looked.append(exchange.query["Action"])
+            await exchange.send(ok({"TaskList": []}))
+
+    ANSWERS.setdefault("CreateDigitalHumanStreamTask", {"TaskId": "t-1"})
+    patience = Patience(attempt=0.2, cancelled=2, settle=0.01, first_pause=0.001)
+    async with raw_server(handle) as url:
+        client = Client(1, "s", digitalhuman_url=url, on_orphan=orphans.append, patience=patience)
+        task = asyncio.ensure_future(client.call(stream()))
+        await stage.reached.wait()
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.3, stage.go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(task), 3)
+        await client.aclose()
+    assert looked
+    assert len(orphans) == 1
+
+
+async def test_closing_the_client_ends_a_hold_that_begins_meanwhile() -> None:
+    stage, orphans = Stage(), list[Orphan]()
+    stage.stop_before_answer = True
+    async with raw_server(stage) as url:
+        client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, patience=Patience(cancelled=100))
+        task = asyncio.ensure_future(client.call(voice()))
+        await stage.reached.wait()
+        closing = asyncio.ensure_future(client.aclose(drain=0.1))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait_for(closing, 2)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [orphan.certain for orphan in orphans] == [False]
+
+
+async def test_calls_that_wait_for_a_connection_when_the_client_closes_say_so() -> None:
+    stage = Stage()
+    stage.stop_before_answer = True
+    async with raw_server(stage) as url, SessionPool(max_connections=1) as pool:
+        client = Client(1, "s", aiagent_url=url, pool=pool)
+        calls = [asyncio.ensure_future(client.call(READ)) for _ in range(3)]
+        await stage.reached.wait()
+        await pool.aclose(drain=0.05)
+        for call in calls:
+            with pytest.raises(ConfigurationError, match="the client was closed before ListAgents was sent"):
+                await asyncio.wait_for(call, 2)
+
+
+async def test_a_call_over_a_borrowed_session_that_is_refused_as_its_turn_comes_says_why() -> None:
+    stage = Stage()
+    limiter = LocalLimiter(limit=1, window=60)
+    async with raw_server(stage) as url, aiohttp.ClientSession() as session:
+        client = Client(1, "s", aiagent_url=url, session=session, limiter=limiter)
+        permit = await limiter.acquire(1, "CreateAgentInstance")
+        call = asyncio.ensure_future(client.call(voice(), timeout=100))
+        await asyncio.sleep(0.01)
+        permit.release()  # the caller wakes in the next turn
+        closing = asyncio.ensure_future(client.aclose(drain=0))
+        with pytest.raises(ConfigurationError, match="closed before CreateAgentInstance was sent"):
+            await asyncio.wait_for(call, 1)
+        await closing
+        assert [*client.pool.alarms] == []
+    assert not stage.reached.is_set()
+
+
+async def test_a_cancellation_that_before_send_keeps_to_itself_costs_no_attempt() -> None:
+    told: list[int] = []
+
+    async def stubborn(attempt: int) -> None:
+        told.append(attempt)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+
+    async with staged() as (_, client, _):
+        await asyncio.create_task(client.call(voice(), before_send=stubborn))
+    assert told == [1]
+
+
+async def test_closing_the_client_ends_a_create_that_is_held() -> None:
+    stage, orphans = Stage(), list[Orphan]()
+    stage.stop_before_answer = True
+    async with raw_server(stage) as url:
+        client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, patience=Patience(cancelled=100))
+        task = asyncio.ensure_future(client.call(voice()))
+        await stage.reached.wait()
+        task.cancel()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        await asyncio.wait_for(client.aclose(drain=0.05), 2)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [orphan.certain for orphan in orphans] == [False]
+
+
+@pytest.mark.parametrize("action", [READ, voice()], ids=["read", "create"])
+async def test_a_deadline_leaves_the_caller_as_it_was(action: Action[Any]) -> None:
+    async with staged() as (stage, client, _):
+        stage.stop_before_answer = True
+        task = asyncio.current_task()
+        assert task is not None
+        with pytest.raises((TimedOut, OutcomeUnknown)):
+            await client.call(action, timeout=0.05)
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)
 
 
 async def test_a_raw_create_that_is_cancelled_is_reported_too() -> None:

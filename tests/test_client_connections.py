@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import anyio
 import pytest
 from raw_server import Exchange, http, ok, raw_server
@@ -29,8 +31,9 @@ from zego_aigc import (
     TransportError,
     aiagent,
 )
+from zego_aigc._outgoing import Outgoing
 from zego_aigc._retry import Patience
-from zego_aigc._transport import MAX_ANSWER, Outgoing
+from zego_aigc._transport import MAX_ANSWER
 
 pytestmark = pytest.mark.anyio
 
@@ -88,6 +91,44 @@ async def test_each_attempt_is_signed_anew() -> None:
 
 
 # --- keep-alive
+
+
+@pytest.mark.parametrize("path", ["", "/some/where"])
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "by proxy"])
+async def test_own_sessions_send_what_aiohttp_would_send_by_itself(path: str, proxied: bool) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    async def handle(exchange: Exchange) -> None:
+        head = re.sub(r"(SignatureNonce|Timestamp|Signature)=\w+", r"\1=", exchange.head)
+        seen.append((head, exchange.body))
+        await exchange.send(ok({"AgentInstanceId": "i-1"}))
+
+    async with raw_server(handle) as url, aiohttp.ClientSession() as plain:
+        proxy = url.replace("//", "//u:p@") if proxied else None
+        where = f"http://vendor.example:8080{path}" if proxied else f"{url}{path}"
+        for pool in (SessionPool(proxy=proxy), SessionPool(proxy=proxy, session=plain)):
+            async with pool:
+                client = Client(1, "s", aiagent_url=where, pool=pool)
+                for agent in ("short", "l\u00f6ng" * 5):
+                    await client.call(voice(agent_id=agent))
+    assert len(seen) == 4
+    assert seen[:2] == seen[2:]
+
+
+async def test_a_body_can_be_asked_for_as_the_middlewares_of_a_borrowed_session_do() -> None:
+    seen: list[tuple[bytes, str]] = []
+
+    async def look(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        assert isinstance(request.body, aiohttp.Payload)
+        seen.append((await request.body.as_bytes(), request.body.content_type))
+        return await handler(request)
+
+    async def handle(exchange: Exchange) -> None:
+        assert seen == [(exchange.body, "application/json")]
+        await exchange.send(ok({"AgentInstanceId": "i-1"}))
+
+    async with raw_server(handle) as url, aiohttp.ClientSession(middlewares=(look,)) as session:
+        await Client(1, "s", aiagent_url=url, session=session).call(voice())
 
 
 async def test_a_connection_is_kept_for_the_next_call() -> None:

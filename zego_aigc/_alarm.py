@@ -1,88 +1,74 @@
 """Deadlines for the path that every call takes: :func:`asyncio.timeout` at a fraction of its cost.
 
-A timer of the event loop for each call is among the dearest things that a call does, and hardly any ever rings. Here the alarms
-that fall into the same :data:`TICK` share one, which rings at its end. Nothing is looked through, however many calls wait.
+A timer of the event loop for each call is among the dearest things that a call does, and hardly any ever rings. Here all
+alarms share one, which is set to the first of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from abc import abstractmethod
 from collections.abc import Iterator
+from typing import Any, Literal
 
-__all__ = ["TICK", "Alarm", "Alarms", "Timed"]
+__all__ = ["TICK", "Alarm", "Alarms"]
 
 TICK = 0.02
-"""Seconds by which an alarm may ring late, where it was set for :data:`COARSE` or more. Shorter ones are exact."""
-
-COARSE = 0.5
+"""Seconds by which an alarm may ring late, if another has rung just before."""
 
 
 class Alarms:
-    """What is under way on one event loop, and when its time is up."""
+    """What is under way on one event loop, and when its time is up.
 
-    __slots__ = ("_exact", "_sharing", "loop")
+    All that may still ring is looked through when the first one does, and no more often than once in a :data:`TICK`.
+    """
+
+    __slots__ = ("_timer", "loop", "patient", "pressed", "rings_at", "rung")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
-        self._sharing: dict[int, set[Timed]] = {}  # by the tick at whose end they ring
-        self._exact: set[Timed] = set()
+        self.rung: set[Alarm] = set()
+        """Those that have rung and are not stopped yet."""
+        self.pressed: set[Alarm] = set()
+        """Those that may still ring."""
+        self.patient: set[Alarm] = set()
+        """Those whose time is never up."""
+        self.rings_at: float = math.inf
+        """When the first one rings, or earlier, by the loop's clock."""
+        self._timer: asyncio.TimerHandle | None = None
 
-    def __iter__(self) -> Iterator[Timed]:
-        for sharing in self._sharing.values():
-            yield from sharing
-        yield from self._exact
+    def __iter__(self) -> Iterator[Alarm]:
+        yield from self.pressed
+        yield from self.patient
 
-    def add(self, timed: Timed, seconds: float | None) -> tuple[set[Timed], asyncio.TimerHandle | None]:
-        """Let something ring in so many seconds, or never.
+    def ring_at(self, at: float) -> None:
+        """Let the first one ring then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.rings_at = at
+        self._timer = self.loop.call_at(at, self._ring)
 
-        Returns:
-            with whom it stands, until it is discarded from them, and its own timer if it has one.
-        """
-        if seconds is None or seconds < COARSE:
-            self._exact.add(timed)
-            return self._exact, None if seconds is None else self.loop.call_later(seconds, timed.ring)
-        tick = math.ceil((self.loop.time() + seconds) / TICK)
-        sharing = self._sharing.get(tick)
-        if sharing is None:
-            sharing = self._sharing[tick] = set()
-            self.loop.call_at(tick * TICK, self._ring, tick)
-        sharing.add(timed)
-        return sharing, None
+    def ring(self, alarm: Alarm) -> None:
+        """An alarm's time is up."""
+        if alarm.among is None or alarm.rang:
+            return
+        alarm.rang = True
+        alarm.among.discard(alarm)
+        alarm.among = self.rung
+        self.rung.add(alarm)
+        (alarm.diverted or alarm.task).cancel()
 
-    def _ring(self, tick: int) -> None:
-        for timed in self._sharing.pop(tick):
-            timed.ring()
-
-
-class Timed:
-    """Something whose time may be up."""
-
-    __slots__ = ("_alarms", "_among", "_timer", "rang")
-
-    def __init__(self, alarms: Alarms, seconds: float | None) -> None:
-        self._alarms = alarms
-        self.rang: bool = False
-        """Whether its time was up."""
-        self._among: set[Timed] | None
-        self._timer: asyncio.TimerHandle | None
-        self._among, self._timer = alarms.add(self, seconds)
-
-    @abstractmethod
-    def ring(self) -> None:
-        """Its time is up."""
-
-    def quiet(self) -> None:
-        """Let it not ring any more."""
-        if self._among is not None:
-            self._among.discard(self)
-            self._among = None
-            if self._timer is not None:
-                self._timer.cancel()
+    def _ring(self) -> None:
+        now = max(self.loop.time(), self.rings_at)  # a loop may be early by what its clock cannot tell apart
+        self.rings_at, self._timer = math.inf, None
+        due = [alarm for alarm in self.pressed if alarm.due <= now]
+        for alarm in due:
+            self.ring(alarm)
+        if self.pressed:
+            self.ring_at(max(now + TICK, min(alarm.due for alarm in self.pressed)))
 
 
-class Alarm(Timed):
+class Alarm:
     """Cancels the current task when it rings. Whoever sets it must :meth:`stop` it, whatever happens.
 
     ::
@@ -100,31 +86,50 @@ class Alarm(Timed):
     Args:
         alarms: those of the running loop.
         seconds: from now until it rings; None for never.
+        at_close: what becomes of it when the client closes: it rings at once, or only when what is under way has had time to
+            end by itself, or not at all.
     """
 
-    __slots__ = ("_cancelling", "_stopped", "_task")
+    __slots__ = ("among", "at_close", "cancelling", "diverted", "due", "over", "rang", "task")
 
-    def __init__(self, alarms: Alarms, seconds: float | None) -> None:
+    due: float
+    """When it rings, by the loop's clock; not set if never."""
+
+    def __init__(self, alarms: Alarms, seconds: float | None, at_close: Literal["ring", "drain"] | None = None) -> None:
         task = asyncio.current_task(alarms.loop)
         assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._stopped: bool | None = None
-        super().__init__(alarms, seconds)
+        self.task: asyncio.Task[Any] = task
+        """Whom it cancels."""
+        self.at_close = at_close
+        self.rang: bool = False
+        """Whether it did."""
+        self.over: asyncio.Future[None] | None = None
+        """Set it to be woken when the alarm is stopped."""
+        self.cancelling: int = task.cancelling()
+        """How often that was being cancelled when the alarm was set."""
+        self.diverted: asyncio.Task[Any] | None = None
+        """Cancelled in place of the task, which does nothing but wait for it; to be left here if the alarm rang."""
+        among = alarms.patient
+        if seconds is not None:
+            among = alarms.pressed
+            self.due = due = alarms.loop.time() + seconds
+            if due < alarms.rings_at:
+                alarms.ring_at(due)
+        among.add(self)
+        self.among: set[Alarm] | None = among
+        """Of those that :class:`Alarms` has, among whom it is, until it is stopped."""
 
     def stop(self) -> bool:
         """Switch it off.
 
         Returns:
-            whether it rang and is the only reason for which the task is being cancelled.
+            whether it rang and is the only reason for which the task is being cancelled; False when it was off already.
         """
-        if self._stopped is None:
-            self.quiet()
-            # Takes its own cancellation back, as asyncio.timeout() does: what is left is somebody else's.
-            self._stopped = self.rang and self._task.uncancel() <= self._cancelling
-        return self._stopped
-
-    def ring(self) -> None:
-        """Its time is up."""
-        self.rang = True
-        self._task.cancel()
+        if self.among is None:
+            return False
+        self.among.discard(self)
+        self.among = None
+        if self.over is not None and not self.over.done():
+            self.over.set_result(None)
+        # Takes its own cancellation back, as asyncio.timeout() does: what is left is somebody else's.
+        return self.rang and self.diverted is None and self.task.uncancel() <= self.cancelling

@@ -10,18 +10,18 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
 from zego_aigc import _checking
 from zego_aigc._alarm import Alarm
-from zego_aigc._detaching import Detachable
 from zego_aigc._judging import RawAction, Request, Verdict, judge
+from zego_aigc._outgoing import Outgoing
 from zego_aigc._retry import Backoff, Ending, Patience, Step, next_step
 from zego_aigc._telling import Hooks, logger
-from zego_aigc._transport import Answer, Outgoing
+from zego_aigc._transport import Answer
 from zego_aigc.actions import Repeat
 from zego_aigc.errors import (
     AlreadyExists,
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from zego_aigc.pool import SessionPool
     from zego_aigc.signing import Signer
 
-__all__ = ["Call", "LookUp", "Response", "Route", "SeeThrough"]
+__all__ = ["Call", "Keeper", "LookUp", "Response", "Route"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _LAST_ATTEMPT = 1.0
 """Seconds that must be left for another attempt, or a quarter of the whole deadline."""
@@ -82,7 +83,7 @@ class Response(Generic[T]):
         return f"Response(request_id={self.request_id!r}, attempts={self.attempts}, elapsed={self.elapsed:.3f})"
 
 
-class Route(NamedTuple):
+class Route(msgspec.Struct, frozen=True):
     """What does not change from call to call of one client and service."""
 
     pool: SessionPool
@@ -94,10 +95,34 @@ class Route(NamedTuple):
     """Takes the client's secrets and an Action's out of a text."""
     hooks: Hooks
     patience: Patience
-    look_up_for: Callable[[Any], LookUp | None]
-    """What finds out whether a lost create did its work, by its Action; None where nothing can."""
+    look_ups: Mapping[type[Any], LookUp]
+    """What finds out whether a lost create did its work, by the Action's class."""
     on_orphan: Callable[[Any], object]
     """Told what a cancelled create has made, unless its caller takes care of that."""
+
+
+class Keeper(Protocol):
+    """Goes on with a call whose caller is cancelled: what it makes must not be forgotten."""
+
+    def whole(self, call: Call[Any], permit: Permit) -> Awaitable[None]:
+        """Carry out all that follows the first permit, away from the caller."""
+        ...
+
+    def hold(self, call: Call[Any], waiting: Coroutine[Any, Any, U]) -> Awaitable[U]:
+        """Wait although the caller is cancelled: so it is in :attr:`Call.cancelled_by`, to be raised in the end.
+
+        Raises:
+            CancelledError: it has taken too long.
+        """
+        ...
+
+    def broken_off(self, call: Call[Any], error: BaseException) -> None:
+        """The first attempt ended in an error."""
+        ...
+
+    def rest(self, call: Call[Any], *, over: bool) -> Awaitable[None]:
+        """Carry out what follows the first attempt."""
+        ...
 
 
 class Call(Generic[T]):
@@ -111,30 +136,30 @@ class Call(Generic[T]):
         timeout: seconds that everything may take.
         before_send: awaited before each attempt, with its number.
         from_grant: whether the time runs from the limiter's first grant on.
-        see_through: carries out what follows the first permit, for a call that is not simply over when it is cancelled.
+        keeper: for a call that is not simply over when its caller is cancelled.
         on_orphan: told what a cancelled call has made, instead of the route's.
     """
 
     __slots__ = (
-        "_alarm",
         "_answer",
         "_before_send",
         "_body",
         "_corrected",
-        "_cut_short",
         "_failed",
         "_granted",
+        "_keeper",
         "_outgoing",
         "_request_id",
-        "_see_through",
         "_started",
         "_timeout",
         "_tries",
-        "_work",
         "action",
+        "alarm",
         "attempts",
+        "cancelled_by",
         "deadline",
         "first_sent",
+        "held_until",
         "may_have_run",
         "on_orphan",
         "request",
@@ -152,7 +177,7 @@ class Call(Generic[T]):
         *,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         from_grant: bool = False,
-        see_through: SeeThrough | None = None,
+        keeper: Keeper | None = None,
         on_orphan: Callable[[Any], object] | None = None,
     ) -> None:
         self.route = route
@@ -161,21 +186,21 @@ class Call(Generic[T]):
         self.attempts = 0
         self.may_have_run = False  # an earlier attempt may have done the work
         self.first_sent: float | None = None
+        self.cancelled_by: asyncio.CancelledError | None = None  # what is to be raised once the answer has come
+        self.held_until: float  # if so
         self.on_orphan = on_orphan
         self.result: T = None  # type: ignore[assignment]  # once it is there
         self._body: bytes | None = body  # None while the call stands in line
         self._timeout = timeout
         self._before_send = before_send
-        self._see_through = see_through
+        self._keeper = keeper
         self._tries = 0  # attempts that were lost or found no connection
         self._corrected = False  # the clock, by an earlier attempt
         self._failed: Verdict | None = None  # the last attempt
         self._answer: Answer | None = None  # to the last attempt
         self._request_id: str | None = None
         # Of the attempt under way:
-        self._alarm: Alarm | None = None  # while it stands in line
-        self._work: Detachable[bool] | None = None
-        self._cut_short = False  # whether it may take less time than the call
+        self.alarm: Alarm
         self._granted: float | None = None  # when the limiter let it go
         self._outgoing: Outgoing | None = None  # once it is signed
         self._started = time.monotonic()
@@ -212,10 +237,21 @@ class Call(Generic[T]):
                 except BaseException as error:
                     self._left_line(error)
                     raise
-            if self._see_through is not None:
-                await self._see_through(self, permit)
-            elif not await self.attempt(permit):
-                await self.go_on()
+                self.alarm.stop()
+            keeper = self._keeper
+            if keeper is None:
+                if not await self.attempt(permit):
+                    await self.go_on()
+            elif self.route.pool.borrowed:
+                await keeper.whole(self, permit)
+            else:
+                try:
+                    over = await self.attempt(permit, kept=True)
+                except BaseException as error:
+                    keeper.broken_off(self, error)
+                    raise
+                if not over or self.cancelled_by is not None:
+                    await keeper.rest(self, over=over)
         except BaseException as error:
             final = self.final(error)
             self._over(final)
@@ -267,7 +303,7 @@ class Call(Generic[T]):
         self._refuse_long_queue()
         if self.attempts == 1 and not isinstance(self.action, RawAction):
             self._body = None  # encoded anew when its turn comes; but what may have been carried out is repeated as it was
-        self._alarm = Alarm(pool.alarms, None if self.deadline is None else self.remaining())
+        self.alarm = Alarm(pool.alarms, None if self.deadline is None else self.remaining(), "ring")
         return None
 
     def _refuse_long_queue(self) -> None:
@@ -296,49 +332,51 @@ class Call(Generic[T]):
             TimedOut: because the time is up.
             ConfigurationError: because the client was closed.
         """
-        assert self._alarm is not None
-        if self._alarm.stop() and isinstance(error, asyncio.CancelledError):
+        if self.alarm.stop() and isinstance(error, asyncio.CancelledError):
             if self.route.pool.closed:
-                self._refuse()
+                self.refuse()
             self._give_up(self._timed_out())
 
-    def attempt(self, permit: Permit) -> Detachable[bool]:
+    async def attempt(self, permit: Permit, *, kept: bool = False) -> bool:
         """Use a permit: sign, send, and see what comes back.
 
+        Args:
+            permit: the limiter's.
+            kept: whether the keeper goes on with it when its caller is cancelled.
+
         Returns:
-            what is to be awaited for it: whether the call is over. Otherwise :meth:`go_on`. It may raise what before_send
-            raises, and TimedOut or OutcomeUnknown.
+            whether the call is over. Otherwise :meth:`go_on`.
+
+        Raises:
+            TimedOut: the call's time is up, and nothing is lost.
+            OutcomeUnknown: the call's time is up, or the client was closed.
+            ConfigurationError: the client was closed.
         """
+        route, request, pool = self.route, self.request, self.route.pool
         self._granted = granted = time.monotonic()
-        if self._alarm is not None:
-            self._alarm.stop()
-            self._alarm = None
         if self.deadline is None:
             self.deadline = granted + self._timeout
-        seconds, most = self.deadline - granted, self.route.patience.attempt
-        self._cut_short = seconds > most and (not self.request.never_blindly or self.route.look_up_for(self.action) is not None)
-        self._work = work = Detachable(self._use(permit), self.route.pool.alarms, most if self._cut_short else seconds)
-        return work
-
-    async def _use(self, permit: Permit) -> bool:
-        route, request, pool, work = self.route, self.request, self.route.pool, self._work
-        assert work is not None
+        seconds, most = self.deadline - granted, route.patience.attempt
+        # Whether it may take less time than the call:
+        cut_short = seconds > most and (not request.never_blindly or type(self.action) in route.look_ups)
+        self.alarm = alarm = Alarm(pool.alarms, most if cut_short else seconds, "drain" if kept else None)
         answer: Answer | None = None
         failure: BaseException | None = None
         try:
             if pool.closed:
-                self._refuse()
+                self.refuse()
             if self._before_send is not None:
                 await self._before_send(self.attempts)
                 if pool.closed:
-                    self._refuse()
-                if work.rang:
+                    self.refuse()
+                if alarm.rang:
                     raise asyncio.CancelledError  # noqa: TRY301 - which before_send has kept to itself
+                alarm.cancelling = alarm.task.cancelling()  # what else it has kept to itself does not count either
             if self._body is None:
                 # Checked again, since the maps inside may have changed meanwhile.
                 self._body = _checking.encode(self.action, advise=False)
             query = route.signer.query(request.name, timestamp=route.clock.timestamp())
-            outgoing = self._outgoing = Outgoing(self._body, permit, work)
+            outgoing = self._outgoing = Outgoing(self._body, permit, self)
             if self.first_sent is None:
                 self.first_sent = time.monotonic()
             answer = await pool.post(route.url.with_query(query), outgoing, careful=request.never_blindly)
@@ -349,10 +387,14 @@ class Call(Generic[T]):
         except asyncio.CancelledError as error:
             failure = error
             self.withhold()
-            if work.cancelled or not work.rang:
+            only_ours = alarm.stop()
+            if pool.closed and (only_ours or not self.cancelled):
+                self.refuse()  # aiohttp cancels who waits for a connection
+            # If the time for the attempt was up while it was held, what it made may still be found.
+            if not only_ours and not (alarm.rang and cut_short and self.cancelled_by is not None):
                 raise
             failure = late = self._timed_out()
-            if not self._cut_short:
+            if not cut_short:
                 self._give_up(late)
             self._failed = Verdict(late, Ending.LOST if self.in_flight else Ending.NOTHING_DONE)
             return False
@@ -360,42 +402,60 @@ class Call(Generic[T]):
             failure = error
             raise
         else:
-            return self._judge(answer)
+            self._answer = answer
+            verdict = judge(answer, request, self.action, route.host, self.attempts, route.scrub, route.clock)
+            if isinstance(verdict, Verdict):
+                self._failed = verdict
+                return False
+            pool.budget.earn()
+            self._request_id = verdict.request_id
+            if request.result is not None:
+                self.result = verdict.data  # type: ignore[assignment]  # judged to be of the request's type
+            return True
         finally:
-            self._work = None
-            permit.release()  # does nothing for a request that departed
+            alarm.stop()
+            if self._outgoing is not None:
+                self._outgoing.sender = None  # which holds it
+            if answer is None:
+                permit.release()  # does nothing for a request that departed
             if route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
                 assert self._granted is not None
                 seconds = time.monotonic() - self._granted
                 route.hooks.attempt_over(request.name, self.attempts, route.url, seconds, answer, failure)
             failure = None  # its traceback holds this frame
 
-    def _refuse(self) -> NoReturn:
+    def refuse(self) -> NoReturn:
         """The client is closed.
 
         Raises:
-            ConfigurationError: always.
+            OutcomeUnknown: the work may have been done, and must not be twice.
+            ConfigurationError: otherwise.
         """
+        name = self.request.name
+        if self.in_flight:
+            self._give_up(ConfigurationError(f"the client was closed while {name} was under way"))
         again = " again" if self.may_have_run else ""
-        raise ConfigurationError(f"the client was closed before {self.request.name} was sent{again}")
+        raise ConfigurationError(f"the client was closed before {name} was sent{again}")
 
-    def _judge(self, answer: Answer) -> bool:
-        """Take what came back: whether it is the result."""
-        route = self.route
-        self._answer = answer
-        verdict = judge(answer, self.request, self.action, route.host, self.attempts, route.scrub, route.clock)
-        if isinstance(verdict, Verdict):
-            self._failed = verdict
-            return False
-        route.pool.budget.earn()
-        self._request_id = verdict.request_id
-        if self.request.result is not None:
-            self.result = verdict.data  # type: ignore[assignment]  # judged to be of the request's type
-        return True
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller is being cancelled."""
+        return self.alarm.task.cancelling() > self.alarm.cancelling
 
-    def outlives_cancellation(self) -> bool:
-        """The call is being cancelled: whether to leave the attempt under way alone."""
-        return self.in_flight and self._work is not None and not self._work.rang
+    async def outlast(self, cancelled: asyncio.CancelledError, waiting: Callable[[], Coroutine[Any, Any, U]]) -> U:
+        """Go on waiting for the answer although the wait was cancelled, if the call has a keeper.
+
+        Raises:
+            CancelledError: it has none, or nothing has left, or the time is up.
+        """
+        # Of an alarm around the call as well, such as that of a call whose before_send this is.
+        rang = any(alarm.task is asyncio.current_task() for alarm in self.route.pool.alarms.rung)
+        if self._keeper is None or self.alarm.at_close != "drain" or not self.in_flight or rang:
+            raise cancelled
+        if self.cancelled_by is None:
+            self.cancelled_by = cancelled
+            self.held_until = time.monotonic() + self.route.patience.cancelled
+        return await self._keeper.hold(self, waiting())
 
     def withhold(self) -> None:
         """Let the attempt under way not leave any more, unless it has."""
@@ -426,20 +486,21 @@ class Call(Generic[T]):
         """
         while not await self._is_done():
             if self.route.pool.closed:
-                self._refuse()
+                self.refuse()
             if (permit := self._begin()) is None:
                 try:
                     permit = await self.route.pool.limiter.acquire(self.route.signer.app_id, self.request.name)
                 except BaseException as error:
                     self._left_line(error)
                     raise
+                self.alarm.stop()
             if await self.attempt(permit):
                 return
 
     async def _is_done(self) -> bool:
         """After an attempt that failed: whether the work turns out to be done. Otherwise it is time for the next one."""
         assert self._failed is not None
-        failure, ending = self._failed
+        failure, ending = self._failed.error, self._failed.ending
         self._outgoing = None
         if ending is Ending.EXPIRED:
             # Answered by one corrected attempt: if that is refused as well, the clock is not the reason.
@@ -469,7 +530,7 @@ class Call(Generic[T]):
         self._answer = self._request_id = None
 
     async def _look_up(self, failure: ZegoError, ending: Ending) -> bool:
-        look_up = self.route.look_up_for(self.action)
+        look_up = self.route.look_ups.get(self.action.__class__)
         if look_up is None:
             raise self.unknown(failure) from failure
         try:
@@ -517,6 +578,3 @@ class Call(Generic[T]):
 
 LookUp = Callable[[Call[Any], ZegoError, Ending], Awaitable[bool]]
 """Finds out, after an attempt that failed and ended so, whether the work is done, and notes what was :meth:`Call.found`."""
-
-SeeThrough = Callable[[Call[Any], "Permit"], Awaitable[None]]
-"""Carries out what follows the first permit: :meth:`Call.attempt`, and :meth:`Call.go_on` where that is not the end."""

@@ -1,19 +1,23 @@
-"""Creates that are cancelled: what was made must not be forgotten, since it bills."""
+"""Creates that are cancelled: what was made must not be forgotten, since it bills. A :class:`~zego_aigc._calling.Keeper`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zego_aigc._calling import Call
 from zego_aigc._outlasting import join, outlast
-from zego_aigc.errors import ConfigurationError, OutcomeUnknown, ZegoError
+from zego_aigc.errors import OutcomeUnknown
 
 if TYPE_CHECKING:
     from zego_aigc.limiter import Permit
 
-__all__ = ["Orphan", "see_through"]
+__all__ = ["Orphan", "broken_off", "hold", "rest", "whole"]
+
+
+T = TypeVar("T")
 
 
 class Orphan(NamedTuple):
@@ -27,50 +31,84 @@ class Orphan(NamedTuple):
     """Whether it was made for sure. Otherwise it may exist or not."""
 
 
-async def see_through(call: Call[Any], permit: Permit) -> None:
-    """Carry out a create from its first permit on, so that cancelling the caller does not lose what is being made.
+# The first attempt is nearly always the only one, and nearly nobody is cancelled. So it is made in its caller's task. When
+# that is cancelled with the request in flight, only what aiohttp waits for goes on, and then the attempt itself, to its end.
 
-    A create that has not left yet is simply cancelled. One that may have left gets the client's patience to be answered;
-    then whoever takes care of orphans is told what was made, and the caller's cancellation goes on.
+
+async def whole(call: Call[Any], permit: Permit) -> None:
+    """Carry out all that follows the first permit, away from the caller.
+
+    For sessions of the user's: their answers cannot be held, and who knows what in them is tied to a task.
 
     Raises:
         ZegoError: what the call ended in.
     """
-    if call.route.pool.borrowed:
 
-        async def whole() -> None:
-            await _finish(call, call.attempt(permit))
+    async def all_of_it() -> None:
+        if not await call.attempt(permit):
+            await call.go_on()
 
-        try:
-            # Who knows what in a session of the user's is tied to the task that it began in.
-            await _apart(call, whole())
-        finally:
-            permit.release()  # the task may have been cancelled before its first step
-        return
-    # Nearly always the first attempt is the only one, and nobody is cancelled: so no task of its own until either happens.
-    attempt = call.attempt(permit)
-    attempt.survives = call.outlives_cancellation
     try:
-        over = await attempt
-    except asyncio.CancelledError:
-        if attempt.detached:
-            try:
-                await _leave_behind(call, call.route.pool.spawn(_finish(call, attempt)))
-            finally:
-                if attempt.detached:  # its new task was cancelled before its first step
-                    attempt.close()
-        elif attempt.interrupted and not attempt.cancelled:
-            raise _closed(call) from None
-        elif call.may_exist:  # its time was up at the same moment
-            _tell(call, Orphan(call.action, None, certain=False))
-        raise
-    if not over:
+        await _apart(call, all_of_it())
+    finally:
+        permit.release()  # the task may have been cancelled before its first step
+
+
+async def hold(call: Call[Any], waiting: Coroutine[Any, Any, T]) -> T:
+    """Wait for a part of the answer although the caller is cancelled: that is raised in the end.
+
+    Altogether they get the client's patience, or until the attempt's alarm rings.
+
+    Raises:
+        CancelledError: it has taken too long.
+    """
+    task = call.route.pool.spawn(waiting)
+    call.alarm.diverted = task
+    try:
+        await outlast(task, call.held_until - time.monotonic())
+    finally:
+        if not call.alarm.rang:
+            call.alarm.diverted = None
+    if not task.done():
+        task.cancel()
+        await outlast(task, 1.0)
+    if not task.done() or task.cancelled():
+        assert call.cancelled_by is not None
+        raise call.cancelled_by
+    return task.result()
+
+
+def broken_off(call: Call[Any], error: BaseException) -> None:
+    """The first attempt ended in an error: if its caller is cancelled, say what may have been made, and let that go on.
+
+    Raises:
+        CancelledError: the caller is.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        unclear = call.may_exist
+    else:
+        unclear = call.cancelled_by is not None and isinstance(call.final(error), OutcomeUnknown)
+    if unclear:
+        _tell(call, Orphan(call.action, None, certain=False))
+    if call.cancelled_by is not None:
+        raise call.cancelled_by from None
+
+
+async def rest(call: Call[Any], *, over: bool) -> None:
+    """Carry out what follows the first attempt.
+
+    Raises:
+        CancelledError: the caller was cancelled during the first attempt, or is.
+        ZegoError: what the call ended in.
+    """
+    if call.cancelled_by is None:
         await _apart(call, call.go_on())
-
-
-async def _finish(call: Call[Any], attempt: Awaitable[bool]) -> None:
-    if not await attempt:
-        await call.go_on()
+        return
+    if over:
+        _tell(call, Orphan(call.action, call.result, certain=True))
+    else:
+        await _leave_behind(call, call.route.pool.spawn(call.go_on()), call.held_until - time.monotonic())
+    raise call.cancelled_by
 
 
 async def _apart(call: Call[Any], work: Coroutine[Any, Any, None]) -> None:
@@ -81,16 +119,16 @@ async def _apart(call: Call[Any], work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         # aiohttp writes in a task of its own: without this, a request might leave after it was seen not to have left.
         call.withhold()
-        await _leave_behind(call, task)
+        await _leave_behind(call, task, call.route.patience.cancelled)
         raise
     if task.cancelled():
-        raise _closed(call)
+        call.refuse()
     task.result()
 
 
-async def _leave_behind(call: Call[Any], task: asyncio.Task[None]) -> None:
+async def _leave_behind(call: Call[Any], task: asyncio.Task[None], within: float) -> None:
     if call.may_exist:
-        await outlast(task, call.route.patience.cancelled)
+        await outlast(task, within)
     if not task.done():
         task.cancel()
         await outlast(task, 1.0)
@@ -108,11 +146,3 @@ def _orphan(task: asyncio.Task[None], call: Call[Any]) -> Orphan | None:
     if (error := task.exception()) is not None:
         return Orphan(call.action, None, certain=False) if isinstance(call.final(error), OutcomeUnknown) else None
     return Orphan(call.action, call.result, certain=True)
-
-
-def _closed(call: Call[Any]) -> ZegoError:
-    if call.may_exist:
-        return OutcomeUnknown(
-            f"the client was closed while {call.request.name} was under way", action=call.action, attempts=call.attempts
-        )
-    return ConfigurationError(f"the client was closed before {call.request.name} was sent")

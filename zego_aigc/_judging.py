@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from zego_aigc._codes import RETURN_CODES, api_error
 from zego_aigc._envelope import Envelope, Unreadable, clean, excerpt, read
@@ -24,7 +26,7 @@ _LONGEST_MESSAGE = 1000
 """Characters of the vendor's ``Message`` that are kept."""
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True):
     """What is asked for, but for the Action's fields."""
 
     name: str
@@ -42,10 +44,20 @@ class Request(NamedTuple):
         return cls(name, repeat, result, creates, creates or repeat is Repeat.ONCE)
 
 
-@functools.cache
-def request_for(action: type[Action[Any]], repeat: Repeat) -> Request:
+_as_declared = Action[Any].repeatable
+
+
+def request_for(action: Action[Any]) -> Request:
     """What an Action asks for."""
-    return Request.of(action.__name__, repeat, action.result)
+    kind = type(action)
+    if kind.repeatable is _as_declared:
+        return _request(kind)  # hashing a Repeat takes longer than all the rest of this
+    return _request(kind, action.repeatable())
+
+
+@functools.cache
+def _request(kind: type[Action[Any]], repeat: Repeat | None = None) -> Request:
+    return Request.of(kind.__name__, repeat or kind.repeat, kind.result)
 
 
 class RawAction:
@@ -61,7 +73,7 @@ class RawAction:
         return f"RawAction({self.name!r}, {mask_map(self.body)!r})"
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True):
     """An answer that is no result."""
 
     error: ZegoError

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from zego_aigc._calling import Call, LookUp, Response
 from zego_aigc._clock import http_date
@@ -27,7 +29,6 @@ from zego_aigc.errors import (
 )
 
 if TYPE_CHECKING:
-    from zego_aigc.actions import Action
     from zego_aigc.client import Client
 
 __all__ = ["Reconciler"]
@@ -43,15 +44,9 @@ class Reconciler:
         self._client = client
         self._tasks = _TaskList(client)
 
-    def look_up_for(self, action: Action[Any]) -> LookUp | None:
-        """The look-up for an Action; None where there is none."""
-        match action:
-            case RegisterAgent():
-                return self._lost_agent
-            case CreateDigitalHumanStreamTask():
-                return self._lost_task
-            case _:
-                return None
+    def look_ups(self) -> dict[type[Any], LookUp]:
+        """The look-ups that there are, by the Action's class."""
+        return {RegisterAgent: self._lost_agent, CreateDigitalHumanStreamTask: self._lost_task}
 
     async def find_agent(self, action: RegisterAgent, *, timeout: float | None = None) -> bool | None:
         """Whether the agent that is registered under the id is the one that `action` describes; None if there is none."""
@@ -116,7 +111,7 @@ class Reconciler:
         return False
 
 
-class _Holder(NamedTuple):
+class _Holder(msgspec.Struct, frozen=True):
     """A running stream task."""
 
     task_id: str

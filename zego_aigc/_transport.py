@@ -1,119 +1,37 @@
 """The one seam to the network: a signed POST out, an answer back, aiohttp's exceptions turned into ours.
 
-Nothing outside this module, :mod:`zego_aigc.pool` and :mod:`zego_aigc._audio` knows aiohttp.
+Nothing outside this module, :mod:`zego_aigc._outgoing`, :mod:`zego_aigc.pool` and :mod:`zego_aigc._audio` knows aiohttp.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from aiohttp.payload import Payload
+import msgspec
 
+from zego_aigc._outgoing import UNASKED, Outgoing
 from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    from aiohttp.abc import AbstractStreamWriter
     from yarl import URL
 
-    from zego_aigc.limiter import Permit
-
-    class Sender(Protocol):
-        """Who wants a request to be sent."""
-
-        @property
-        def cancelled(self) -> bool:
-            """Whether not any more: aiohttp writes in a task of its own, which may run before the one that is cancelled."""
-            ...
-
-
-__all__ = ["MAX_ANSWER", "Answer", "Outgoing", "post", "reason", "touch"]
+__all__ = ["MAX_ANSWER", "Answer", "post", "reason", "touch"]
 
 MAX_ANSWER = 8 * 2**20
 """Bytes that an answer may have."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """What came back, whatever it is."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-_heard: WeakSet[Any] = WeakSet()
-"""Plain connections on which an answer has come: no proxy in between holds up what is sent on them."""
-
-
-_UNASKED = "an answer to no request had come on the connection"
-"""Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
-
-
-class Outgoing(Payload):
-    """A request body that knows when it leaves for the wire.
-
-    aiohttp asks a payload to write itself after the connection (TLS included) stands, so this is the one place where
-    the limiter's second can begin. Headers go out together with the body.
-    """
-
-    def __init__(self, body: bytes, permit: Permit, sender: Sender | None = None) -> None:
-        super().__init__(body, content_type="application/json")
-        self._body = body
-        self._permit = permit
-        self._sender = sender
-        self._unproven: Any = None  # the connection, if nothing was heard on it before
-        self.begun: bool = False
-        """Whether any byte of the request may have left."""
-        self.withheld = False
-        """Set to let nothing leave any more."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body."""
-        return len(self._body)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
-        return self._body.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """As :meth:`write_with_length`, which aiohttp calls."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body, and count the request as departed. Its length is the body's."""
-        transport = writer.transport
-        unwanted = self.withheld or (self._sender is not None and self._sender.cancelled)
-        if unwanted or transport is None or transport.is_closing():
-            # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
-            raise aiohttp.ClientConnectionResetError("the connection was closing")
-        if getattr(getattr(writer, "protocol", None), "should_close", False):
-            raise aiohttp.ClientConnectionResetError(_UNASKED)
-        self.begun = True
-        try:
-            await writer.write(self._body[:content_length])
-        finally:
-            self._depart(transport)
-
-    def _depart(self, transport: Any) -> None:
-        # A handshake of TLS has been heard, and limiters need not know of proofs at all.
-        if transport in _heard or transport.get_extra_info("sslcontext") is not None or not hasattr(self._permit, "answered"):
-            self._permit.departed()
-        else:
-            self._unproven = transport
-            self._permit.departed(unproven=True)
-
-    def answered(self) -> None:
-        """An answer has begun to come."""
-        if (answered := getattr(self._permit, "answered", None)) is not None:
-            answered()
-            if self._unproven is not None:
-                _heard.add(self._unproven)
 
 
 async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, options: Mapping[str, Any]) -> Answer:
@@ -139,11 +57,16 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
             # aiohttp may look for the answer before it writes the request.
             outgoing.withheld = True
             response.close()
-            raise ConnectFailed(f"cannot use the connection to {url.host}: {_UNASKED}", host=url.host)
+            raise ConnectFailed(f"cannot use the connection to {url.host}: {UNASKED}", host=url.host)
         outgoing.answered()
+        body: bytes | None
         try:
-            body = await _read(response, session)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if response.content.is_eof() and "Content-Encoding" not in response.headers and not session.trace_configs:
+                body = response.content.read_nowait()  # it came together with the headers: there is nothing to wait for
+            else:
+                body = await _read(response, session, outgoing)
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            # aiohttp says RuntimeError where the connection is closed between head and body.
             text = f"the answer of {url.host} broke off: {reason(error)}"
         else:
             if body is not None:
@@ -156,27 +79,36 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
     raise failure
 
 
-async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession) -> bytes | None:
+async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession, outgoing: Outgoing) -> bytes | None:
     """The body, or None if it is too large."""
     size = response.content_length
-    if size is None or "Content-Encoding" in response.headers:
-        return await _read_bounded(response)
-    if size > MAX_ANSWER:
-        return None
-    if response.content.is_eof() and not session.trace_configs:
-        return response.content.read_nowait()  # it came together with the headers: there is nothing to wait for
-    return await response.read()
-
-
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+    if size is not None and "Content-Encoding" not in response.headers:
+        if size > MAX_ANSWER:
+            return None
+        if session.trace_configs:
+            return await response.read()
     chunks: list[bytes] = []
-    size = 0
+    reading = functools.partial(_collect, chunks, response)
+    if (cancelled := outgoing.cancelled_by) is None:
+        try:
+            complete = await reading()
+        except asyncio.CancelledError as error:
+            cancelled = error
+        else:
+            return b"".join(chunks) if complete else None
+    complete = await outgoing.outlast(cancelled, reading)
+    return b"".join(chunks) if complete else None
+
+
+async def _collect(chunks: list[bytes], response: aiohttp.ClientResponse) -> bool:
+    """The rest of the body; whether it is not too large."""
+    size = sum(map(len, chunks))
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > MAX_ANSWER:
-            return None
+            return False
         chunks.append(chunk)
-    return b"".join(chunks)
+    return True
 
 
 def _before_answer(
@@ -198,7 +130,9 @@ def _before_answer(
         failure = ConnectFailed(
             f"cannot reach {what}{where}: {reason(error)}. Nothing was sent; check the address and the network", host=where
         )
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        failure.__cause__ = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
         failure.__cause__ = error.os_error
     return failure
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import msgspec
 import yarl
 
-from zego_aigc import _checking, _lists
+from zego_aigc import _checking, _creating, _lists
 from zego_aigc._calling import Call, Response, Route
-from zego_aigc._creating import Orphan, see_through
+from zego_aigc._creating import Orphan
 from zego_aigc._ending import Endings
 from zego_aigc._judging import RawAction, Request, request_for
 from zego_aigc._observing import Observer
@@ -157,7 +157,7 @@ class Client:
                 scrub=scrubbed,
                 hooks=hooks,
                 patience=patience,
-                look_up_for=self._reconciler.look_up_for,
+                look_ups=self._reconciler.look_ups(),
                 on_orphan=tell_orphan,
             )
 
@@ -259,7 +259,7 @@ class Client:
         on_orphan: Callable[[Orphan], object] | None = None,
     ) -> Call[T]:
         self.pool.bind()
-        request = request_for(type(action), action.repeatable())
+        request = request_for(action)
         return Call(
             self._routes[action.service],
             request,
@@ -268,7 +268,7 @@ class Client:
             self._timeout if timeout is None else _checked_timeout(timeout),
             before_send=before_send,
             from_grant=deadline_from == "grant",
-            see_through=see_through if request.creates else None,
+            keeper=_creating if request.creates else None,
             on_orphan=on_orphan,
         )
 
@@ -315,7 +315,7 @@ class Client:
             RawAction(name, dict(body)),
             encoded,
             self._timeout if timeout is None else _checked_timeout(timeout),
-            see_through=see_through if request.creates else None,
+            keeper=_creating if request.creates else None,
         )
         return await call.run()
 

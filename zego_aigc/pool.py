@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 import yarl
@@ -12,10 +12,9 @@ import yarl
 from zego_aigc import _transport
 from zego_aigc._alarm import Alarm, Alarms
 from zego_aigc._clock import ServerClock
-from zego_aigc._detaching import Detachable
+from zego_aigc._outgoing import HEADERS, Answering, Outgoing, Posting
 from zego_aigc._outlasting import outlast
 from zego_aigc._retry import RetryBudget
-from zego_aigc._version import __version__
 from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
 from zego_aigc.limiter import LocalLimiter
 from zego_aigc.signing import Signer
@@ -27,14 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionPool"]
 
+T = TypeVar("T")
+
 CONNECTING = 8.0
 """Seconds that connecting (TCP and TLS) may take."""
-
-HEADERS = {
-    "Content-Type": "application/json",
-    "Accept-Encoding": "identity",  # answers are small, and their size can be bounded before they are read
-    "User-Agent": f"zego_aigc/{__version__}",
-}
 
 
 class SessionPool:
@@ -148,6 +143,8 @@ class SessionPool:
             )
             self._sessions[careful] = aiohttp.ClientSession(
                 connector=connector,
+                request_class=Posting,
+                response_class=Answering,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=HEADERS,
                 # The call's own deadline bounds everything; a host that does not even connect is worth another try before.
@@ -155,7 +152,7 @@ class SessionPool:
             )
         return loop
 
-    def post(self, url: yarl.URL, outgoing: _transport.Outgoing, *, careful: bool) -> Coroutine[Any, Any, _transport.Answer]:
+    def post(self, url: yarl.URL, outgoing: Outgoing, *, careful: bool) -> Coroutine[Any, Any, _transport.Answer]:
         """Send a request; see :func:`zego_aigc._transport.post`. The pool must be bound."""
         return _transport.post(self._sessions[careful], url, outgoing, self._options)
 
@@ -190,7 +187,7 @@ class SessionPool:
                 touch.cancel()
             await asyncio.gather(*touches, return_exceptions=True)
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -208,31 +205,31 @@ class SessionPool:
         self._closed = True
         loop = asyncio.get_running_loop()
         # Creates, in tasks of their own or in their callers'. But not what closes the pool: before_send may, in a call.
-        works: dict[asyncio.Future[Any], Detachable[Any]] = {}
-        for timed in [*self.alarms] if self._loop is loop else ():
-            if isinstance(timed, Alarm):
-                timed.ring()  # it stands in the limiter's line
-            elif isinstance(timed, Detachable) and timed.survives is not None and not timed.running:
-                timed.over = loop.create_future()
-                works[timed.over] = timed
+        creates: dict[asyncio.Future[Any], Alarm] = {}
+        for alarm in [*self.alarms] if self._loop is loop else ():
+            if alarm.task is asyncio.current_task():
+                continue
+            if alarm.at_close == "drain":
+                alarm.over = loop.create_future()
+                creates[alarm.over] = alarm
+            elif alarm.at_close == "ring":
+                self.alarms.ring(alarm)
         tasks = {task for task in self._tasks if task is not asyncio.current_task()}
         # In a task of its own: however often whoever closes is cancelled meanwhile, the connections are closed.
-        closing = asyncio.ensure_future(self._close(drain, tasks, works))
+        closing = asyncio.ensure_future(self._close(drain, tasks, creates))
         cancelled = await outlast(closing, drain + 10.0)
         if cancelled is not None:
             raise cancelled
         if closing.done():
             closing.result()
 
-    async def _close(
-        self, drain: float, tasks: set[asyncio.Task[Any]], works: dict[asyncio.Future[Any], Detachable[Any]]
-    ) -> None:
-        running: set[asyncio.Future[Any]] = {*tasks, *works}
+    async def _close(self, drain: float, tasks: set[asyncio.Task[Any]], creates: dict[asyncio.Future[Any], Alarm]) -> None:
+        running: set[asyncio.Future[Any]] = {*tasks, *creates}
         if running:
             _, running = await asyncio.wait(running, timeout=drain)
         for one in running:
-            if one in works:
-                works[one].interrupt()
+            if one in creates:
+                self.alarms.ring(creates[one])
             else:
                 one.cancel()
         if running:

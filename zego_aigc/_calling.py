@@ -109,7 +109,7 @@ class Keeper(Protocol):
         ...
 
     def hold(self, call: Call[Any], waiting: Coroutine[Any, Any, U]) -> Awaitable[U]:
-        """Wait although the caller is cancelled: so it is in :attr:`Call.cancelled_by`, to be raised in the end.
+        """Wait for a part of the answer although the caller is cancelled, which is raised in the end.
 
         Raises:
             CancelledError: it has taken too long.
@@ -448,9 +448,10 @@ class Call(Generic[T]):
         Raises:
             CancelledError: it has none, or nothing has left, or the time is up.
         """
-        # Of an alarm around the call as well, such as that of a call whose before_send this is.
-        rang = any(alarm.task is asyncio.current_task() for alarm in self.route.pool.alarms.rung)
-        if self._keeper is None or self.alarm.at_close != "drain" or not self.in_flight or rang:
+        # An alarm around the call counts as well, such as that of a call whose before_send this is.
+        too_late = any(alarm.task is asyncio.current_task() for alarm in self.route.pool.alarms.rung)
+        # Only the first attempt is kept, which is why it may drain.
+        if self._keeper is None or self.alarm.at_close != "drain" or not self.in_flight or too_late:
             raise cancelled
         if self.cancelled_by is None:
             self.cancelled_by = cancelled

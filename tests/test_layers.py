@@ -16,7 +16,7 @@ LAYERS = [
     "_window _places _retry _envelope",
     "_waiting _outlasting _alarm limiter quota _clock tokens callbacks redis",
     "_outgoing _judging _transport pool",
-    "_telling _calling _creating _ending _observing _reconcile _lists _audio handles client otel",
+    "_telling _response _route _calling _creating _ending _observing _reconcile _lists _audio handles client otel",
     "sandbox provisioning",
     "pytest_plugin cli __main__",
 ]

@@ -10,17 +10,16 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
-
-import msgspec
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from zego_aigc import _checking
 from zego_aigc._alarm import Alarm
 from zego_aigc._judging import RawAction, Request, Verdict, judge
 from zego_aigc._outgoing import Outgoing
-from zego_aigc._retry import Backoff, Ending, Patience, Step, next_step
-from zego_aigc._telling import Hooks, logger
+from zego_aigc._response import Response
+from zego_aigc._retry import Backoff, Ending, Step, next_step
+from zego_aigc._telling import logger
 from zego_aigc._transport import Answer
 from zego_aigc.actions import Repeat
 from zego_aigc.errors import (
@@ -35,14 +34,10 @@ from zego_aigc.errors import (
 )
 
 if TYPE_CHECKING:
-    import yarl
-
-    from zego_aigc._clock import ServerClock
+    from zego_aigc._route import Keeper, Route
     from zego_aigc.limiter import Permit
-    from zego_aigc.pool import SessionPool
-    from zego_aigc.signing import Signer
 
-__all__ = ["Call", "Keeper", "LookUp", "Response", "Route"]
+__all__ = ["Call"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -52,77 +47,6 @@ _LAST_ATTEMPT = 1.0
 
 _CLEAR = frozenset({Ending.REFUSED, Ending.GONE})
 """Endings after which another attempt would be answered the same."""
-
-
-class Response(Generic[T]):
-    """A result with what came along."""
-
-    __slots__ = ("_body", "attempts", "elapsed", "headers", "request_id", "result", "status")
-
-    def __init__(self, result: T, request_id: str | None, answer: Answer | None, attempts: int, elapsed: float) -> None:
-        self.result: T = result
-        """What ``client.call`` returns."""
-        self.request_id: str | None = request_id
-        """The vendor's ``RequestId``; None when the work was found done by a look-up."""
-        self.status: int = answer.status if answer else 200
-        """The HTTP status."""
-        self.headers: Mapping[str, str] = answer.headers if answer else {}
-        """The answer's HTTP headers."""
-        self.attempts: int = attempts
-        """How many times the request was sent or tried."""
-        self.elapsed: float = elapsed
-        """Seconds from the call to its result, waiting included."""
-        self._body = answer.body if answer else b"{}"
-
-    @property
-    def data(self) -> Any:
-        """The answer's ``Data`` as it came, with fields that this library does not know. It may hold secrets."""
-        return msgspec.json.decode(self._body).get("Data")
-
-    def __repr__(self) -> str:
-        return f"Response(request_id={self.request_id!r}, attempts={self.attempts}, elapsed={self.elapsed:.3f})"
-
-
-class Route(msgspec.Struct, frozen=True):
-    """What does not change from call to call of one client and service."""
-
-    pool: SessionPool
-    signer: Signer
-    clock: ServerClock
-    url: yarl.URL
-    host: str
-    scrub: Callable[[str, Any], str]
-    """Takes the client's secrets and an Action's out of a text."""
-    hooks: Hooks
-    patience: Patience
-    look_ups: Mapping[type[Any], LookUp]
-    """What finds out whether a lost create did its work, by the Action's class."""
-    on_orphan: Callable[[Any], object]
-    """Told what a cancelled create has made, unless its caller takes care of that."""
-
-
-class Keeper(Protocol):
-    """Goes on with a call whose caller is cancelled: what it makes must not be forgotten."""
-
-    def whole(self, call: Call[Any], permit: Permit) -> Awaitable[None]:
-        """Carry out all that follows the first permit, away from the caller."""
-        ...
-
-    def hold(self, call: Call[Any], waiting: Coroutine[Any, Any, U]) -> Awaitable[U]:
-        """Wait for a part of the answer although the caller is cancelled, which is raised in the end.
-
-        Raises:
-            CancelledError: it has taken too long.
-        """
-        ...
-
-    def broken_off(self, call: Call[Any], error: BaseException) -> None:
-        """The first attempt ended in an error."""
-        ...
-
-    def rest(self, call: Call[Any], *, over: bool) -> Awaitable[None]:
-        """Carry out what follows the first attempt."""
-        ...
 
 
 class Call(Generic[T]):
@@ -575,7 +499,3 @@ class Call(Generic[T]):
         if isinstance(failure, TransportError):
             failure.__dict__.update(action=self.request.name, attempts=self.attempts)
         raise failure
-
-
-LookUp = Callable[[Call[Any], ZegoError, Ending], Awaitable[bool]]
-"""Finds out, after an attempt that failed and ended so, whether the work is done, and notes what was :meth:`Call.found`."""

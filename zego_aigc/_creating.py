@@ -1,4 +1,4 @@
-"""Creates that are cancelled: what was made must not be forgotten, since it bills. A :class:`~zego_aigc._calling.Keeper`."""
+"""Creates that are cancelled: what was made must not be forgotten, since it bills. A :class:`~zego_aigc._route.Keeper`."""
 
 from __future__ import annotations
 

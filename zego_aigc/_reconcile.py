@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc._calling import Call, LookUp, Response
+from zego_aigc._calling import Call
 from zego_aigc._clock import http_date
 from zego_aigc._outlasting import join
+from zego_aigc._response import Response
 from zego_aigc._retry import Ending
+from zego_aigc._route import LookUp
 from zego_aigc.aiagent import QueryAgents, RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks, StreamTask
 from zego_aigc.errors import (

@@ -12,13 +12,15 @@ import msgspec
 import yarl
 
 from zego_aigc import _checking, _creating, _lists
-from zego_aigc._calling import Call, Response, Route
+from zego_aigc._calling import Call
 from zego_aigc._creating import Orphan
 from zego_aigc._ending import Endings
 from zego_aigc._judging import RawAction, Request, request_for
 from zego_aigc._observing import Observer
 from zego_aigc._reconcile import Reconciler
+from zego_aigc._response import Response
 from zego_aigc._retry import Patience
+from zego_aigc._route import Route
 from zego_aigc._secrets import scrub
 from zego_aigc._telling import Attempt, Hooks, Outcome, logger, notify
 from zego_aigc.actions import ACTIONS, Action, Repeat, Service

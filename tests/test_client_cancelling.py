@@ -38,25 +38,55 @@ from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
 
-Cancel = Callable[[Callable[[], Awaitable[Any]], float], Coroutine[Any, Any, None]]
+When = Callable[[], Awaitable[object]]
+Cancel = Callable[[Callable[[], Awaitable[Any]], When], Coroutine[Any, Any, None]]
 
 
-async def by_scope(work: Callable[[], Awaitable[Any]], after: float) -> None:
-    with anyio.move_on_after(after):
-        await work()
+def after(seconds: float) -> When:
+    """For what waits longer than that in any case."""
+    return partial(asyncio.sleep, seconds)
 
 
-async def by_task(work: Callable[[], Awaitable[Any]], after: float) -> None:
+def at(event: asyncio.Event, *, then: Callable[[], object] = bool) -> When:
+    """When that has happened and what it brings has arrived; shortly after the cancellation comes what is `then`."""
+
+    async def wait() -> None:
+        await event.wait()
+        await asyncio.sleep(0.02)
+        asyncio.get_running_loop().call_later(0.05, then)
+
+    return wait
+
+
+@asynccontextmanager
+async def once(when: When, act: Callable[[], object]) -> AsyncIterator[None]:
+    async def watch() -> None:
+        await when()
+        act()
+
+    task = asyncio.ensure_future(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def by_scope(work: Callable[[], Awaitable[Any]], when: When) -> None:
+    with anyio.CancelScope() as scope:
+        async with once(when, scope.cancel):
+            await work()
+
+
+async def by_task(work: Callable[[], Awaitable[Any]], when: When) -> None:
     task = asyncio.ensure_future(work())
-    await asyncio.wait({task}, timeout=after)
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    async with once(when, task.cancel):
+        with suppress(asyncio.CancelledError):
+            await task
 
 
-async def by_timeout(work: Callable[[], Awaitable[Any]], after: float) -> None:
+async def by_timeout(work: Callable[[], Awaitable[Any]], when: When) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(after):
+        async with asyncio.timeout(None) as timeout, once(when, lambda: timeout.reschedule(0)):
             await work()
 
 
@@ -114,7 +144,7 @@ async def test_a_call_that_is_cancelled_in_the_limiters_queue_leaves_it_without_
 ) -> None:
     async with staged() as (stage, client, orphans):
         permit = await client.pool.limiter.acquire(1, type(action).__name__)
-        await cancel(lambda: client.call(action, timeout=100), 0.02)
+        await cancel(lambda: client.call(action, timeout=100), after(0.02))
         assert not stage.reached.is_set()
         permit.release()
         await client.call(action, timeout=1)
@@ -128,7 +158,7 @@ async def test_a_call_that_is_cancelled_in_before_send_gives_its_token_back(canc
         await anyio.sleep_forever()
 
     async with staged() as (stage, client, orphans):
-        await cancel(lambda: client.call(action, before_send=forever), 0.02)
+        await cancel(lambda: client.call(action, before_send=forever), after(0.02))
         assert not stage.reached.is_set()
         await client.call(action, timeout=1)
     assert orphans == []
@@ -140,9 +170,11 @@ async def test_a_call_that_is_cancelled_while_connecting_gives_token_and_connect
     cancel: Cancel, action: Action[Any]
 ) -> None:
     hellos: list[bytes] = []
+    hello = asyncio.Event()
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hellos.append(await reader.read(10))
+        hello.set()
         await reader.read()
         writer.close()
 
@@ -153,11 +185,36 @@ async def test_a_call_that_is_cancelled_while_connecting_gives_token_and_connect
         async with SessionPool(limiter=limiter, max_connections=1) as pool:
             client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append)
             for _ in range(2):
-                async with asyncio.timeout(1):
-                    await cancel(lambda: client.call(action), 0.05)
+                async with asyncio.timeout(2):
+                    await cancel(lambda: client.call(action), at(hello))
+                hello.clear()
             assert len(hellos) == 2
     permit = await asyncio.wait_for(limiter.acquire(1, type(action).__name__), 0.1)
     permit.release()
+    assert orphans == []
+
+
+@pytest.mark.parametrize("borrowed", [False, True], ids=["own session", "borrowed session"])
+@pytest.mark.parametrize("action", [READ, SAY, voice()], ids=["read", "once", "create"])
+async def test_a_call_of_a_task_that_is_being_cancelled_sends_nothing(action: Action[Any], borrowed: bool) -> None:
+    stage, orphans = Stage(), list[Orphan]()
+    limiter = LocalLimiter(limit=2, window=60)
+
+    async def cancelled_before_its_first_wait() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await client.call(action)
+
+    async with raw_server(stage) as url, aiohttp.ClientSession() as mine:
+        session = mine if borrowed else None
+        async with Client(1, "s", aiagent_url=url, limiter=limiter, session=session, on_orphan=orphans.append) as client:
+            await client.call(action)  # there is a token and a connection: nothing to wait for
+            stage.reached.clear()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.create_task(cancelled_before_its_first_wait())
+            assert not stage.reached.is_set()
+            await client.call(action, timeout=1)  # and the token came back
     assert orphans == []
 
 
@@ -169,9 +226,8 @@ async def test_a_call_that_is_cancelled_once_sent_ends_at_once_and_frees_its_con
 ) -> None:
     async with staged() as (stage, client, _):
         setattr(stage, point, True)
-        async with asyncio.timeout(1):
-            await cancel(lambda: client.call(action), 0.05)
-        assert stage.reached.is_set()
+        async with asyncio.timeout(2):
+            await cancel(lambda: client.call(action), at(stage.reached))
         setattr(stage, point, False)
         other = aiagent.QueryAgents(agent_ids=["a"]) if action is READ else voice()
         ANSWERS.setdefault("QueryAgents", {"Agents": []})
@@ -185,8 +241,7 @@ async def test_a_create_that_is_cancelled_once_sent_waits_for_its_answer_and_rep
 ) -> None:
     async with staged() as (stage, client, orphans):
         setattr(stage, point, True)
-        asyncio.get_running_loop().call_later(0.1, stage.go_on.set)
-        await cancel(lambda: client.call(voice()), 0.05)
+        await cancel(lambda: client.call(voice()), at(stage.reached, then=stage.go_on.set))
     assert orphans == [Orphan(voice(), aiagent.CreatedAgentInstance(agent_instance_id="i-1"), certain=True)]
     assert "CreateAgentInstance was cancelled, but made CreatedAgentInstance(agent_instance_id='i-1')" in caplog.text
 
@@ -198,7 +253,7 @@ async def test_a_create_whose_answer_does_not_come_after_its_cancellation_is_rep
     async with staged() as (stage, client, orphans):
         stage.stop_before_answer = True
         async with asyncio.timeout(2):
-            await cancel(lambda: client.call(voice()), 0.05)
+            await cancel(lambda: client.call(voice()), at(stage.reached))
     assert orphans == [Orphan(voice(), None, certain=False)]
     assert "CreateAgentInstance was cancelled without an answer" in caplog.text
 
@@ -207,7 +262,7 @@ async def test_a_create_outlasts_being_cancelled_again_and_again() -> None:
     async with staged() as (stage, client, orphans):
         stage.stop_before_answer = True
         task = asyncio.ensure_future(client.call(voice()))
-        await asyncio.sleep(0.05)
+        await stage.reached.wait()
         for _ in range(5):
             task.cancel()
             await asyncio.sleep(0.01)
@@ -228,7 +283,10 @@ async def test_a_create_is_held_through_every_piece_of_its_answer(cancel: Cancel
         size = f"{len(body):x}".encode()
         answer = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + body + b"\r\n0\r\n\r\n"
 
+    came = asyncio.Event()
+
     async def piecemeal(exchange: Exchange) -> None:
+        came.set()
         await go_on.wait()
         for at in range(0, len(answer), 20):
             await exchange.send(answer[at : at + 20])
@@ -240,18 +298,21 @@ async def test_a_create_is_held_through_every_piece_of_its_answer(cancel: Cancel
         async def create() -> None:
             task = asyncio.current_task()
             assert task is not None
-            loop = asyncio.get_running_loop()
-            loop.call_later(0.06, go_on.set)
-            # Beside the way by which it is cancelled first:
-            again = [loop.call_later(0.055 + n * 0.003, task.cancel) for n in range(5)]
+
+            async def again() -> None:  # beside the way by which it is cancelled first
+                await go_on.wait()
+                for _ in range(5):
+                    task.cancel()
+                    await asyncio.sleep(0.003)
+
+            others = asyncio.ensure_future(again())
             try:
                 await client.call(voice())
             finally:
-                for cancellation in again:
-                    cancellation.cancel()
+                others.cancel()
 
         with suppress(asyncio.CancelledError):
-            await cancel(create, 0.05)
+            await cancel(create, at(came, then=go_on.set))
         assert [orphan.result and orphan.result.agent_instance_id for orphan in orphans] == ["i-1"]
         orphans.clear()
         await client.call(voice(), timeout=1)
@@ -260,25 +321,31 @@ async def test_a_create_is_held_through_every_piece_of_its_answer(cancel: Cancel
 
 @every_way
 async def test_a_cancelled_create_whose_connection_breaks_is_reported_as_unknown(cancel: Cancel) -> None:
+    came = asyncio.Event()
+
     async def cut(exchange: Exchange) -> None:
+        came.set()
         await asyncio.sleep(0.1)
         exchange.cut()
 
     orphans: list[Orphan] = []
     async with raw_server(cut) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
-        await cancel(lambda: client.call(voice()), 0.05)
+        await cancel(lambda: client.call(voice()), at(came))
     assert orphans == [Orphan(voice(), None, certain=False)]
 
 
 @every_way
 async def test_a_cancelled_create_that_is_refused_has_made_nothing(cancel: Cancel) -> None:
+    came = asyncio.Event()
+
     async def refuse(exchange: Exchange) -> None:
+        came.set()
         await asyncio.sleep(0.1)
         await exchange.send(http(200, b'{"Code": 410001002, "Message": "bad", "RequestId": "r"}'))
 
     orphans: list[Orphan] = []
     async with raw_server(refuse) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
-        await cancel(lambda: client.call(voice()), 0.05)
+        await cancel(lambda: client.call(voice()), at(came))
     assert orphans == []
 
 
@@ -296,7 +363,10 @@ async def test_a_held_create_ends_at_its_deadline_when_that_is_sooner_than_its_p
 
 @every_way
 async def test_a_held_create_whose_answer_stops_half_way_ends_with_the_patience_for_all_of_it(cancel: Cancel) -> None:
+    came = asyncio.Event()
+
     async def half(exchange: Exchange) -> None:
+        came.set()
         await asyncio.sleep(0.1)
         await exchange.send(ok({"AgentInstanceId": "i-1"})[:-10])
 
@@ -304,7 +374,7 @@ async def test_a_held_create_whose_answer_stops_half_way_ends_with_the_patience_
     async with raw_server(half) as url:
         client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, patience=Patience(cancelled=0.3))
         start = time.monotonic()
-        await cancel(lambda: client.call(voice(), timeout=20), 0.05)
+        await cancel(lambda: client.call(voice(), timeout=20), at(came))
         assert time.monotonic() - start < 3
         await client.aclose()
     assert [orphan.certain for orphan in orphans] == [False]
@@ -420,8 +490,8 @@ async def test_a_deadline_leaves_the_caller_as_it_was(action: Action[Any]) -> No
 async def test_a_raw_create_that_is_cancelled_is_reported_too() -> None:
     async with staged() as (stage, client, orphans):
         stage.stop_before_answer = True
-        asyncio.get_running_loop().call_later(0.1, stage.go_on.set)
-        await by_task(lambda: client.call_raw("CreateAgentInstance", {"AgentId": "x"}, repeat=Repeat.CREATES), 0.05)
+        create = partial(client.call_raw, "CreateAgentInstance", {"AgentId": "x"}, repeat=Repeat.CREATES)
+        await by_task(create, at(stage.reached, then=stage.go_on.set))
     (orphan,) = orphans
     assert (orphan.action.name, orphan.action.body) == ("CreateAgentInstance", {"AgentId": "x"})
     assert orphan.result == {"AgentInstanceId": "i-1"}
@@ -662,8 +732,8 @@ async def books_agree(schedule: list[tuple[str, int, int, int]], seed: int) -> N
                         await asyncio.sleep(0.01)
 
             async with anyio.create_task_group() as group:
-                for n, (kind, what, way, after) in enumerate(schedule):
-                    group.start_soon(WAYS[way], partial(one, kind, what, str(n)), after / 1000)
+                for n, (kind, what, way, milliseconds) in enumerate(schedule):
+                    group.start_soon(WAYS[way], partial(one, kind, what, str(n)), after(milliseconds / 1000))
             sandbox.faults.clear()
             assert await client.aclose() == []
         known = {*made, *(identity(orphan.result) for orphan in orphans)}

@@ -34,6 +34,7 @@ from zego_aigc import (
 from zego_aigc._outgoing import Outgoing
 from zego_aigc._retry import Patience
 from zego_aigc._transport import MAX_ANSWER
+from zego_aigc.actions import Repeat
 
 pytestmark = pytest.mark.anyio
 
@@ -192,16 +193,37 @@ async def test_what_comes_on_an_idle_connection_is_never_taken_for_the_answer_to
     assert len(connections) == 3
 
 
+async def test_a_connection_on_which_the_answer_overtook_the_request_is_not_used_again() -> None:
+    heads: list[bytes] = []
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(ok(AGENTS))  # and the body is never read
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    async with await asyncio.start_server(hasty, "127.0.0.1", 0) as server:
+        async with client_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+            for _ in range(2):
+                await client.call_raw("ListAgents", {"Text": "x" * 20_000_000}, repeat=Repeat.READS, timeout=2)
+        over.set()
+    assert len(heads) == 2
+
+
 async def test_a_transport_that_is_closing_when_the_body_is_written_has_carried_nothing() -> None:
     class Closing:
         def is_closing(self) -> bool:
             return True
 
-    class Writer:
+    class Protocol:
         transport = Closing()
 
+    class Writer:
+        protocol = Protocol()
+
     permit = await LocalLimiter().acquire(1, "A")
-    outgoing = Outgoing(b"{}", permit)
+    outgoing = Outgoing(b"{}", "", permit)
     with pytest.raises(ConnectionResetError):
         await outgoing.write_with_length(Writer(), 2)  # type: ignore[arg-type] # all that is looked at
     assert not outgoing.begun

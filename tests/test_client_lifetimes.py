@@ -8,6 +8,7 @@ import sys
 import textwrap
 import weakref
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import anyio
@@ -243,6 +244,41 @@ async def test_no_warnings_about_unclosed_sessions(sandbox: Sandbox, use: str) -
     """
     run = await anyio.run_process([sys.executable, "-c", textwrap.dedent(program)], check=False)
     assert (run.returncode, run.stderr) == (0, b"")
+
+
+async def test_with_an_aiohttp_that_nobody_has_tried_it_with_a_client_does_without_its_insides() -> None:
+    program = """
+        import asyncio
+        import aiohttp
+        aiohttp.__version__ = "3.999.0"
+
+        from raw_server import ok, raw_server
+        from requests_made import voice
+        from zego_aigc import Client
+        from zego_aigc._outgoing import TRIED
+
+        async def main():
+            assert not TRIED
+            came, go_on, orphans = asyncio.Event(), asyncio.Event(), []
+
+            async def handle(exchange):
+                came.set()
+                await go_on.wait()
+                await exchange.send(ok({"AgentInstanceId": f"i-{exchange.number}"}))
+
+            async with raw_server(handle) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
+                create = asyncio.ensure_future(client.call(voice()))
+                await came.wait()
+                create.cancel()
+                go_on.set()
+                await asyncio.wait([create])
+                assert [orphan.result.agent_instance_id for orphan in orphans] == ["i-1"]
+                assert (await client.call(voice())).agent_instance_id == "i-2"
+
+        asyncio.run(main())
+    """
+    run = await anyio.run_process([sys.executable, "-c", textwrap.dedent(program)], check=False, cwd=Path(__file__).parent)
+    assert run.returncode == 0, run.stderr.decode()
 
 
 def test_a_client_that_is_forgotten_is_freed_at_once() -> None:

@@ -166,7 +166,7 @@ class Call(Generic[T]):
             if keeper is None:
                 if not await self.attempt(permit):
                     await self.go_on()
-            elif self.route.pool.borrowed:
+            elif not self.route.pool.lean:
                 await keeper.whole(self, permit)
             else:
                 try:
@@ -300,10 +300,10 @@ class Call(Generic[T]):
                 # Checked again, since the maps inside may have changed meanwhile.
                 self._body = _checking.encode(self.action, advise=False)
             query = route.signer.query(request.name, timestamp=route.clock.timestamp())
-            outgoing = self._outgoing = Outgoing(self._body, permit, self)
+            outgoing = self._outgoing = Outgoing(self._body, query, permit, self)
             if self.first_sent is None:
                 self.first_sent = time.monotonic()
-            answer = await pool.post(route.url.with_query(query), outgoing, careful=request.never_blindly)
+            answer = await pool.post(route.url, outgoing, careful=request.never_blindly)
         except TransportError as error:
             failure = error
             self._failed = Verdict(error, Ending.LOST if self.in_flight else Ending.NOTHING_DONE)

@@ -1,10 +1,14 @@
-"""A request on its way out, as aiohttp handles it: its head, and a body that knows when it leaves for the wire."""
+"""A request on its way out, as aiohttp handles it: its head, and a body that knows when it leaves for the wire.
+
+Own sessions send requests of the class :class:`Posting` and take answers of the class :class:`Answering`, if aiohttp is of a
+version with which they were tried. Otherwise both are aiohttp's, and only the body, :class:`Outgoing`, is ours.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import ref
 
 import aiohttp
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.base_protocol import BaseProtocol
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
+    from aiohttp.http_writer import StreamWriter
 
     from zego_aigc.limiter import Permit
 
@@ -46,7 +53,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["HEADERS", "UNASKED", "Answering", "Outgoing", "Posting"]
+__all__ = ["HEADERS", "TRIED", "UNASKED", "Answering", "Outgoing", "Posting"]
 
 T = TypeVar("T")
 
@@ -59,59 +66,76 @@ HEADERS = {
 UNASKED = "an answer to no request had come on the connection"
 """Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
 
-_KEPT_AS_BODY = "_body" in vars(aiohttp.ClientRequest)
-"""Whether aiohttp keeps a request's body where it does since 3.12. Otherwise it is left to find out by itself."""
-
-_OWN_HEADERS = CIMultiDict(HEADERS)
+TRIED: bool = aiohttp.__version__.rpartition(".")[0] in {"3.12", "3.13", "3.14"}
+"""Whether aiohttp is of a version with which :class:`Posting` was tried, since that knows what its parent does."""
 
 _heard: set[ref[Any]] = set()
 """Plain connections on which an answer has come: no proxy in between holds up what is sent on them."""
 
 
-@functools.lru_cache(maxsize=64)
-def _headers_to(host: str) -> CIMultiDict[str]:
-    return CIMultiDict({"Host": host, **HEADERS, "Accept": "*/*"})
-
-
 class Posting(aiohttp.ClientRequest):
-    """A request of a session that sends :data:`HEADERS` and an :class:`Outgoing` to few hosts, and nothing else to speak of.
+    """A request that leaves in its caller's task, head and body at once.
 
-    aiohttp works its headers out anew for every request, and asks whether it is compressed, chunked or waits to be invited.
-    What leaves is the same to the byte, at a twentieth less for the whole call.
+    aiohttp writes a body in a task of its own: a tenth more for the whole call, and a moment at which it is unclear whether the
+    request of somebody who is cancelled will leave. What leaves is the same to the byte.
     """
 
-    def update_headers(self, headers: Any) -> None:
-        """Those that are the same for all requests to a host, all at once."""
-        host = self.url.host_port_subcomponent
-        if host is not None and headers == _OWN_HEADERS:
-            self.headers = _headers_to(host).copy()
-        else:  # a WebSocket's
-            super().update_headers(headers)
+    outgoing: Outgoing | None = None
+    """The body, of which aiohttp knows nothing. A WebSocket's has none."""
 
     def update_body_from_data(self, body: Any, *args: Any, **kwargs: Any) -> None:
-        """The body is a payload already, and knows its size."""
-        if _KEPT_AS_BODY and isinstance(body, Outgoing):
-            self._body = body
+        """Keep the body from aiohttp, which would make a task for it."""
+        if isinstance(body, Outgoing):
+            self.outgoing = body
             self.headers["Content-Length"] = str(body.size)
         else:
             super().update_body_from_data(body, *args, **kwargs)
 
-    def update_content_encoding(self, data: object) -> None:
-        """It is not compressed."""
-
-    def update_transfer_encoding(self) -> None:
-        """Its length is known."""
-
-    def update_expect_continue(self, expect: bool = False) -> None:
-        """It does not wait for a "100 Continue"."""
-
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Send it, and tell the answer whose it is."""
-        response = await super().send(conn)
-        body = self.body
-        if isinstance(body, Outgoing) and isinstance(response, Answering):
-            response.outgoing = body
+        """Send it: have the head written, and write it together with the body."""
+        if (outgoing := self.outgoing) is None:
+            return await super().send(conn)
+        self.url = self.url.with_query(outgoing.query)
+        head = _Head(conn)
+        response = await super().send(cast("Connection", head))
+        assert isinstance(response, Answering)
+        response.outgoing = outgoing
+        # Whoever is cancelled is so before anything leaves. And what is sent together is answered together, which is cheaper.
+        await asyncio.sleep(0)
+        outgoing.leave(head.written, conn.protocol)
         return response
+
+
+class _Head:
+    """Stands in for a connection, its protocol and its transport while aiohttp writes a head, and keeps that."""
+
+    __slots__ = ("_connection", "written")
+
+    writing_paused = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.written: bytes = b""
+
+    @property
+    def protocol(self) -> _Head:
+        return self
+
+    @property
+    def transport(self) -> _Head:
+        return self
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def start_timeout(self) -> None:
+        """Own sessions have none for reading."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 class Answering(aiohttp.ClientResponse):
@@ -141,15 +165,17 @@ class Outgoing(Payload):
     _headers = CIMultiDict({"Content-Type": "application/json"})
     _encoding = _filename = None
 
-    def __init__(self, body: bytes, permit: Permit, sender: Sender | None = None) -> None:
+    def __init__(self, body: bytes, query: str, permit: Permit, sender: Sender | None = None) -> None:
         self._body = body
+        self.query: str = query
+        """The signed query. It comes to the URL at last, so that aiohttp can keep what it works out for the one without."""
         self._permit = permit
         self._unproven: Any = None  # the connection, if nothing was heard on it before
         self.sender: Sender | None = sender
         """Who wants it to be sent, while that matters."""
         self.begun: bool = False
         """Whether any byte of the request may have left."""
-        self.withheld = False
+        self.withheld: bool = False
         """Set to let nothing leave any more."""
 
     @property
@@ -161,24 +187,40 @@ class Outgoing(Payload):
         """The body as text."""
         return self._body.decode(encoding, errors)
 
+    def leave(self, head: bytes, protocol: ResponseHandler | None) -> None:
+        """Write the request in one piece, and count it as departed. For a :class:`Posting`."""
+        transport = self._way_out(protocol)
+        self.begun = True
+        try:
+            transport.write(head + self._body)
+        finally:
+            self._depart(transport)
+        if protocol is not None and transport.get_write_buffer_size():
+            protocol.force_close()  # the answer may overtake the rest, and no other request should have to follow that
+
     async def write(self, writer: AbstractStreamWriter) -> None:
         """As :meth:`write_with_length`, which aiohttp calls."""
         await self.write_with_length(writer, None)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body, and count the request as departed. Its length is the body's."""
-        transport = writer.transport
-        unwanted = self.withheld or (self.sender is not None and self.sender.cancelled)
-        if unwanted or transport is None or transport.is_closing():
-            # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
-            raise aiohttp.ClientConnectionResetError("the connection was closing")
-        if getattr(getattr(writer, "protocol", None), "should_close", False):
-            raise aiohttp.ClientConnectionResetError(UNASKED)
+        """Write the body, and count the request as departed. Its length is the body's. For a request of aiohttp's own."""
+        if self.sender is not None and self.sender.cancelled:
+            self.withheld = True
+        transport = self._way_out(cast("StreamWriter", writer).protocol)
         self.begun = True
         try:
             await writer.write(self._body[:content_length])
         finally:
             self._depart(transport)
+
+    def _way_out(self, protocol: BaseProtocol | None) -> asyncio.Transport:
+        transport = None if protocol is None else protocol.transport
+        if self.withheld or transport is None or transport.is_closing():
+            # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
+            raise aiohttp.ClientConnectionResetError("the connection was closing")
+        if getattr(protocol, "should_close", False):
+            raise aiohttp.ClientConnectionResetError(UNASKED)
+        return transport
 
     def _depart(self, transport: Any) -> None:
         heard = ref(transport) in _heard or transport.get_extra_info("sslcontext") is not None  # its handshake

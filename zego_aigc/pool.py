@@ -12,7 +12,7 @@ import yarl
 from zego_aigc import _transport
 from zego_aigc._alarm import Alarm, Alarms
 from zego_aigc._clock import ServerClock
-from zego_aigc._outgoing import HEADERS, Answering, Outgoing, Posting
+from zego_aigc._outgoing import HEADERS, TRIED, Answering, Outgoing, Posting
 from zego_aigc._outlasting import outlast
 from zego_aigc._retry import RetryBudget
 from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
@@ -87,9 +87,9 @@ class SessionPool:
         self.alarms: Alarms  # once it is bound
 
     @property
-    def borrowed(self) -> bool:
-        """Whether the aiohttp session is the user's."""
-        return self._borrowed is not None
+    def lean(self) -> bool:
+        """Whether its requests are of the class :class:`~zego_aigc._outgoing.Posting`."""
+        return self._borrowed is None and TRIED
 
     @property
     def closed(self) -> bool:
@@ -143,7 +143,7 @@ class SessionPool:
             )
             self._sessions[careful] = aiohttp.ClientSession(
                 connector=connector,
-                request_class=Posting,
+                request_class=Posting if TRIED else aiohttp.ClientRequest,
                 response_class=Answering,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=HEADERS,
@@ -154,7 +154,14 @@ class SessionPool:
 
     def post(self, url: yarl.URL, outgoing: Outgoing, *, careful: bool) -> Coroutine[Any, Any, _transport.Answer]:
         """Send a request; see :func:`zego_aigc._transport.post`. The pool must be bound."""
-        return _transport.post(self._sessions[careful], url, outgoing, self._options)
+        session = self._sessions[careful]
+        if self.lean:
+            return _transport.post(session, url, outgoing, self._options)
+        return self._post_plainly(session, url.with_query(outgoing.query), outgoing)
+
+    async def _post_plainly(self, session: aiohttp.ClientSession, url: yarl.URL, outgoing: Outgoing) -> _transport.Answer:
+        await asyncio.sleep(0)  # whoever is being cancelled is so here, and not after aiohttp's task has sent the request
+        return await _transport.post(session, url, outgoing, self._options)
 
     async def websocket(self, address: str) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket, with the pool's proxy and TLS settings."""

@@ -15,7 +15,7 @@ from simulated_time import SimulatedLoop
 
 from zego_aigc._places import Place, Places, Standing, pause
 from zego_aigc.errors import ConfigurationError, QuotaExceeded
-from zego_aigc.quota import Hold, Quota
+from zego_aigc.quota import Hold, Quota, Usage
 
 NEVER = float("inf")
 
@@ -438,7 +438,7 @@ def test_settling_a_hold_twice_changes_nothing(loop: SimulatedLoop) -> None:
     hold.release()
     hold.release()
     hold.full()
-    assert quota.usage("streams")[1:] == (1, 0, 0, False)
+    assert quota.usage("streams") == Usage(limit=2, making=1, live=0, unknown=0, full=False)
     assert repr(hold) == "<Hold streams gone>"
     other.live("t")
     assert repr(other) == "<Hold streams live t>"

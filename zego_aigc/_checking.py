@@ -207,7 +207,7 @@ class _Examination:
                 continue
             at = (path + finding.path).rstrip(".")
             if not any(at == other or at.startswith((f"{other}.", f"{other}[")) for other in unsound):
-                self.problems.append(finding._replace(path=at))
+                self.problems.append(finding.at(at))
 
     def _value(self, spec: FieldSpec, value: Any, path: str) -> Any:
         """A value that is not null as the struct holds it; None if it is not sound."""

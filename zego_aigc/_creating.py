@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from zego_aigc._calling import Call
 from zego_aigc._outlasting import join, outlast
@@ -20,7 +22,7 @@ __all__ = ["Orphan", "broken_off", "hold", "rest", "whole"]
 T = TypeVar("T")
 
 
-class Orphan(NamedTuple):
+class Orphan(msgspec.Struct, frozen=True):
     """Something that a cancelled create made, or may have made, and that nobody else knows of."""
 
     action: Any

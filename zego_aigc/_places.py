@@ -14,7 +14,8 @@ import heapq
 import math
 from collections import OrderedDict
 from itertools import count
-from typing import NamedTuple
+
+import msgspec
 
 __all__ = ["Place", "Places", "Standing", "Usage", "pause"]
 
@@ -53,7 +54,7 @@ class Place:
         self.instance_id: str | None = None
 
 
-class Usage(NamedTuple):
+class Usage(msgspec.Struct, frozen=True):
     """How a budget is used."""
 
     limit: int | None

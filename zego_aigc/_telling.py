@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,7 +21,7 @@ __all__ = ["Attempt", "Hooks", "Outcome", "logger", "notify"]
 logger = logging.getLogger("zego_aigc")
 
 
-class Attempt(NamedTuple):
+class Attempt(msgspec.Struct, frozen=True):
     """What the hook ``on_attempt`` is told, after each attempt."""
 
     action: str
@@ -44,7 +44,7 @@ class Attempt(NamedTuple):
     """Why there was no answer."""
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What the hook ``on_result`` is told, once for each call."""
 
     action: str

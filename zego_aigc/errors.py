@@ -21,7 +21,9 @@ All errors pickle and copy. None carries a secret.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +52,7 @@ __all__ = [
 ]
 
 
-class Problem(NamedTuple):
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong with a request."""
 
     path: str
@@ -60,6 +62,10 @@ class Problem(NamedTuple):
     ``items``, ``choice``, ``encoding``, or the name of a rule between fields."""
     message: str
     """What is wrong and what is allowed. A secret's value is never in it."""
+
+    def at(self, path: str) -> Problem:
+        """The same, found somewhere else."""
+        return Problem(path, self.rule, self.message)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

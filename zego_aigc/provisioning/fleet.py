@@ -241,7 +241,7 @@ def _entry(place: str, raw: Mapping[str, Any], problems: list[Problem]) -> Locat
         return Located(place, Entry(sound, key, tuple(after)))
     elif cls is not None and trouble is None:
         wrong, advice = examine(cls, body, extra_is_known=False)
-        problems.extend(problem._replace(path=f"Body.{problem.path}".rstrip(".")) for problem in wrong)
+        problems.extend(problem.at(f"Body.{problem.path}".rstrip(".")) for problem in wrong)
     if problems:
         return Located(place, None, tuple(problems), key=_likely_key(raw))
     assert cls is not None

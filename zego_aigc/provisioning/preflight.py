@@ -59,7 +59,7 @@ class _Findings:
         self.count += 1
         if len(self._kept) < MOST_PROBLEMS:
             path = f"{place}: {problem.path}" if problem.path else place
-            self._kept.append((seq, problem._replace(path=path)))
+            self._kept.append((seq, problem.at(path)))
 
     def raise_if_any(self) -> None:
         """Raise what was found.

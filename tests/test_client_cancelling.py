@@ -15,6 +15,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loops import anyio_backend  # noqa: F401 - a fixture
 from raw_server import Exchange, http, ok, raw_server
 from requests_made import register, stream, talking, voice
 

@@ -37,6 +37,9 @@ class Alarms:
         """When the first one rings, or earlier, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        return len(self.pressed) + len(self.patient)
+
     def __iter__(self) -> Iterator[Alarm]:
         yield from self.pressed
         yield from self.patient

@@ -166,7 +166,7 @@ class Call(Generic[T]):
             if keeper is None:
                 if not await self.attempt(permit):
                     await self.go_on()
-            elif not self.route.pool.lean:
+            elif not self.route.pool.posting:
                 await keeper.whole(self, permit)
             else:
                 try:
@@ -360,6 +360,11 @@ class Call(Generic[T]):
             self._give_up(ConfigurationError(f"the client was closed while {name} was under way"))
         again = " again" if self.may_have_run else ""
         raise ConfigurationError(f"the client was closed before {name} was sent{again}")
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else is under way, and the caller has not been cancelled, not even before."""
+        return len(self.route.pool.alarms) == 1 and not self.alarm.task.cancelling()
 
     @property
     def cancelled(self) -> bool:

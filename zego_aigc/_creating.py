@@ -40,7 +40,7 @@ class Orphan(msgspec.Struct, frozen=True):
 async def whole(call: Call[Any], permit: Permit) -> None:
     """Carry out all that follows the first permit, away from the caller.
 
-    For sessions of the user's: their answers cannot be held, and who knows what in them is tied to a task.
+    Where requests are aiohttp's own (:attr:`SessionPool.posting` is False): their answers cannot be held.
 
     Raises:
         ZegoError: what the call ended in.
@@ -119,7 +119,7 @@ async def _apart(call: Call[Any], work: Coroutine[Any, Any, None]) -> None:
     try:
         await join(task)
     except asyncio.CancelledError:
-        # aiohttp writes in a task of its own: without this, a request might leave after it was seen not to have left.
+        # aiohttp's own requests write in a task: without this, one might leave after it was seen not to have left.
         call.withhold()
         await _leave_behind(call, task, call.route.patience.cancelled)
         raise
@@ -146,5 +146,6 @@ def _orphan(task: asyncio.Task[None], call: Call[Any]) -> Orphan | None:
     if not task.done() or task.cancelled():
         return Orphan(call.action, None, certain=False) if call.may_exist else None
     if (error := task.exception()) is not None:
-        return Orphan(call.action, None, certain=False) if isinstance(call.final(error), OutcomeUnknown) else None
+        unclear = call.may_exist and isinstance(call.final(error), OutcomeUnknown)
+        return Orphan(call.action, None, certain=False) if unclear else None
     return Orphan(call.action, call.result, certain=True)

@@ -1,7 +1,7 @@
 """A request on its way out, as aiohttp handles it: its head, and a body that knows when it leaves for the wire.
 
-Own sessions send requests of the class :class:`Posting` and take answers of the class :class:`Answering`, if aiohttp is of a
-version with which they were tried. Otherwise both are aiohttp's, and only the body, :class:`Outgoing`, is ours.
+The body is always an :class:`Outgoing`. Own sessions take answers of the class :class:`Answering` and, if aiohttp is of a
+version with which that was tried, send requests of the class :class:`Posting`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.base_protocol import BaseProtocol
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.http_writer import StreamWriter
@@ -33,8 +32,13 @@ if TYPE_CHECKING:
         """Who wants a request to be sent."""
 
         @property
+        def alone(self) -> bool:
+            """Whether nobody else sends anything, and nothing was cancelled."""
+            ...
+
+        @property
         def cancelled(self) -> bool:
-            """Whether not any more: aiohttp writes in a task of its own, which may run before the one that is cancelled."""
+            """Whether not any more: aiohttp's own requests write in a task, which may run before the one that is cancelled."""
             ...
 
         @property
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["HEADERS", "TRIED", "UNASKED", "Answering", "Outgoing", "Posting"]
+__all__ = ["HEADERS", "TRIED", "UNASKED", "Answering", "Outgoing", "Posting", "Unusable"]
 
 T = TypeVar("T")
 
@@ -73,11 +77,15 @@ _heard: set[ref[Any]] = set()
 """Plain connections on which an answer has come: no proxy in between holds up what is sent on them."""
 
 
+class Unusable(aiohttp.ClientConnectionResetError):
+    """The connection that was found turned out not to carry a request."""
+
+
 class Posting(aiohttp.ClientRequest):
     """A request that leaves in its caller's task, head and body at once.
 
-    aiohttp writes a body in a task of its own: a tenth more for the whole call, and a moment at which it is unclear whether the
-    request of somebody who is cancelled will leave. What leaves is the same to the byte.
+    aiohttp writes a body in a task of its own: a tenth more for the whole call and, on Python 3.11, a moment at which it is
+    unclear whether the request of somebody who is cancelled will leave. What leaves is the same to the byte.
     """
 
     outgoing: Outgoing | None = None
@@ -99,10 +107,12 @@ class Posting(aiohttp.ClientRequest):
         head = _Head(conn)
         response = await super().send(cast("Connection", head))
         assert isinstance(response, Answering)
+        assert head.written
         response.outgoing = outgoing
-        # Whoever is cancelled is so before anything leaves. And what is sent together is answered together, which is cheaper.
-        await asyncio.sleep(0)
-        outgoing.leave(head.written, conn.protocol)
+        if outgoing.sender is None or not outgoing.sender.alone:
+            # Whoever is cancelled is so before anything leaves; and what leaves together is answered together: that is cheaper.
+            await asyncio.sleep(0)
+        outgoing.leave(head.written, conn)
         return response
 
 
@@ -157,8 +167,8 @@ class Answering(aiohttp.ClientResponse):
 class Outgoing(Payload):
     """A request body that knows when it leaves for the wire.
 
-    aiohttp asks a payload to write itself after the connection (TLS included) stands, so this is the one place where
-    the limiter's second can begin. Headers go out together with the body.
+    It is written by :meth:`leave`, or by aiohttp through :meth:`write_with_length`. Either way the connection (TLS included)
+    stands by then, so this is where the limiter's second begins. The head goes out together with the body.
     """
 
     # Instead of Payload's __init__(), which prepares for each what only the parts of a form have.
@@ -187,16 +197,21 @@ class Outgoing(Payload):
         """The body as text."""
         return self._body.decode(encoding, errors)
 
-    def leave(self, head: bytes, protocol: ResponseHandler | None) -> None:
+    def leave(self, head: bytes, connection: Connection) -> None:
         """Write the request in one piece, and count it as departed. For a :class:`Posting`."""
-        transport = self._way_out(protocol)
+        protocol, transport = self._way_out(connection.protocol)
         self.begun = True
         try:
             transport.write(head + self._body)
         finally:
             self._depart(transport)
-        if protocol is not None and transport.get_write_buffer_size():
-            protocol.force_close()  # the answer may overtake the rest, and no other request should have to follow that
+
+        def after_the_answer() -> None:
+            if transport.get_write_buffer_size():
+                protocol.force_close()  # no other request should have to wait behind what is left of this one
+
+        if transport.get_write_buffer_size():
+            connection.add_callback(after_the_answer)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """As :meth:`write_with_length`, which aiohttp calls."""
@@ -206,29 +221,32 @@ class Outgoing(Payload):
         """Write the body, and count the request as departed. Its length is the body's. For a request of aiohttp's own."""
         if self.sender is not None and self.sender.cancelled:
             self.withheld = True
-        transport = self._way_out(cast("StreamWriter", writer).protocol)
+        _, transport = self._way_out(cast("ResponseHandler", cast("StreamWriter", writer).protocol))
         self.begun = True
         try:
             await writer.write(self._body[:content_length])
         finally:
             self._depart(transport)
 
-    def _way_out(self, protocol: BaseProtocol | None) -> asyncio.Transport:
-        transport = None if protocol is None else protocol.transport
-        if self.withheld or transport is None or transport.is_closing():
-            # Headers and body leave in one write, which is not made, or refused by a transport that is closing.
-            raise aiohttp.ClientConnectionResetError("the connection was closing")
-        if getattr(protocol, "should_close", False):
-            raise aiohttp.ClientConnectionResetError(UNASKED)
-        return transport
+    def _way_out(self, protocol: ResponseHandler | None) -> tuple[ResponseHandler, asyncio.Transport]:
+        """Nothing has left yet: now or never."""
+        if self.withheld or protocol is None or protocol.transport is None or protocol.transport.is_closing():
+            raise Unusable("it was closing")
+        if protocol.should_close:
+            raise Unusable(UNASKED)
+        return protocol, protocol.transport
 
-    def _depart(self, transport: Any) -> None:
-        heard = ref(transport) in _heard or transport.get_extra_info("sslcontext") is not None  # its handshake
-        if heard or not hasattr(self._permit, "answered"):  # limiters need not know of proofs at all
-            self._permit.departed()
-        else:
-            self._unproven = transport
-            self._permit.departed(unproven=True)
+    def _depart(self, transport: asyncio.Transport) -> None:
+        # TLS counts as heard, for its handshake. (uvloop's transports of that kind cannot be referred to weakly.)
+        heard = transport.get_extra_info("sslcontext") is not None or ref(transport) in _heard
+        try:
+            if heard or not hasattr(self._permit, "answered"):  # limiters need not know of proofs at all
+                self._permit.departed()
+            else:
+                self._unproven = transport
+                self._permit.departed(unproven=True)
+        except Exception as error:
+            raise RuntimeError("the limiter's permit failed in departed()") from error
 
     @property
     def cancelled_by(self) -> asyncio.CancelledError | None:

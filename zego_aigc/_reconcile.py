@@ -135,6 +135,7 @@ class _TaskList:
         task = self._boarding
         if task is None:
             task = self._boarding = self._client.pool.spawn(self._run())
+            task.add_done_callback(lambda run: run.cancelled() or run.exception())  # whoever asked may be cancelled by then
         await join(task)
         if task.cancelled():
             raise ConfigurationError("the client was closed during a look-up")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from zego_aigc._outgoing import UNASKED, Outgoing
+from zego_aigc._outgoing import UNASKED, Outgoing, Unusable
 from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
         failure = _before_answer(error, session, url, outgoing)
     else:
         if not outgoing.begun:
-            # aiohttp may look for the answer before it writes the request.
+            # aiohttp's own requests may look for the answer before they are written.
             outgoing.withheld = True
             response.close()
-            raise ConnectFailed(f"cannot use the connection to {url.host}: {UNASKED}", host=url.host)
+            raise _unusable(url, UNASKED)
         outgoing.answered()
         body: bytes | None
         try:
@@ -123,6 +123,8 @@ def _before_answer(
             failure = TransportError(f"the connection to {where} broke before the answer came: {reason(error)}")
     elif session.closed:
         failure = ConfigurationError("the client's aiohttp session is closed: make a new client")
+    elif isinstance(error, Unusable):
+        failure = _unusable(url, str(error))
     else:
         what = ""
         if isinstance(error, aiohttp.ClientConnectorError) and (error.host, error.port) != (url.raw_host, url.port):
@@ -135,6 +137,10 @@ def _before_answer(
     elif isinstance(error, aiohttp.ClientConnectorError):
         failure.__cause__ = error.os_error
     return failure
+
+
+def _unusable(url: URL, why: str) -> ConnectFailed:
+    return ConnectFailed(f"cannot use the connection to {url.host}: {why}. Nothing was sent", host=url.host)
 
 
 def reason(error: BaseException) -> str:

@@ -75,6 +75,8 @@ class SessionPool:
         self._keepalive = {False: keepalive, True: careful_keepalive}
         self._ssl = ssl
         self._borrowed = session
+        self.posting: bool = session is None and TRIED
+        """Whether its requests are of the class :class:`~zego_aigc._outgoing.Posting`."""
         self._options: dict[str, Any] = {}
         if proxy is not None:
             self._options["proxy"] = _checked_proxy(proxy)
@@ -85,11 +87,6 @@ class SessionPool:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
         self.alarms: Alarms  # once it is bound
-
-    @property
-    def lean(self) -> bool:
-        """Whether its requests are of the class :class:`~zego_aigc._outgoing.Posting`."""
-        return self._borrowed is None and TRIED
 
     @property
     def closed(self) -> bool:
@@ -143,7 +140,7 @@ class SessionPool:
             )
             self._sessions[careful] = aiohttp.ClientSession(
                 connector=connector,
-                request_class=Posting if TRIED else aiohttp.ClientRequest,
+                request_class=Posting if self.posting else aiohttp.ClientRequest,
                 response_class=Answering,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=HEADERS,
@@ -155,7 +152,7 @@ class SessionPool:
     def post(self, url: yarl.URL, outgoing: Outgoing, *, careful: bool) -> Coroutine[Any, Any, _transport.Answer]:
         """Send a request; see :func:`zego_aigc._transport.post`. The pool must be bound."""
         session = self._sessions[careful]
-        if self.lean:
+        if self.posting:
             return _transport.post(session, url, outgoing, self._options)
         return self._post_plainly(session, url.with_query(outgoing.query), outgoing)
 

@@ -120,6 +120,13 @@ async def test_a_raw_call_to_an_unknown_action_must_say_which_service_answers_it
         await client.call_raw("GetDriveStatus", {})
 
 
+@pytest.mark.parametrize("name", ["", "List Agents", "ListAgents&AppId=2", "ListAgents HTTP/1.1\r\nX-Mine: 1", "\u00c4ndern"])
+async def test_a_raw_call_to_what_cannot_be_an_action_goes_nowhere(sandbox: Sandbox, client: Client, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be the name of an Action"):
+        await client.call_raw(name, {}, service=Service.AI_AGENT)
+    assert [*sandbox.recording.calls] == []
+
+
 async def test_a_raw_body_that_is_not_json_is_an_invalid_request(client: Client) -> None:
     with pytest.raises(InvalidRequest, match="cannot be written as JSON"):
         await client.call_raw("ListAgents", {"Limit": object()})

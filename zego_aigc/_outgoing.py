@@ -103,7 +103,6 @@ class Posting(aiohttp.ClientRequest):
         """Send it: have the head written, and write it together with the body."""
         if (outgoing := self.outgoing) is None:
             return await super().send(conn)
-        self.url = self.url.with_query(outgoing.query)
         head = _Head(conn)
         response = await super().send(cast("Connection", head))
         assert isinstance(response, Answering)
@@ -164,6 +163,12 @@ class Answering(aiohttp.ClientResponse):
             return await self.outgoing.outlast(cancelled, functools.partial(super().start, connection))
 
 
+def _close_unless_written(protocol: ResponseHandler, transport: asyncio.Transport) -> None:
+    """The answer is there: no other request should have to wait behind what may be left of this one."""
+    if transport.get_write_buffer_size():
+        protocol.force_close()
+
+
 class Outgoing(Payload):
     """A request body that knows when it leaves for the wire.
 
@@ -178,7 +183,7 @@ class Outgoing(Payload):
     def __init__(self, body: bytes, query: str, permit: Permit, sender: Sender | None = None) -> None:
         self._body = body
         self.query: str = query
-        """The signed query. It comes to the URL at last, so that aiohttp can keep what it works out for the one without."""
+        """The signed query. A :class:`Posting` takes it past aiohttp, whose errors may show the URL."""
         self._permit = permit
         self._unproven: Any = None  # the connection, if nothing was heard on it before
         self.sender: Sender | None = sender
@@ -200,18 +205,14 @@ class Outgoing(Payload):
     def leave(self, head: bytes, connection: Connection) -> None:
         """Write the request in one piece, and count it as departed. For a :class:`Posting`."""
         protocol, transport = self._way_out(connection.protocol)
+        request_target, _, rest = head.partition(b" HTTP/")
         self.begun = True
         try:
-            transport.write(head + self._body)
+            transport.write(b"%b?%b HTTP/%b%b" % (request_target, self.query.encode(), rest, self._body))
         finally:
             self._depart(transport)
-
-        def after_the_answer() -> None:
-            if transport.get_write_buffer_size():
-                protocol.force_close()  # no other request should have to wait behind what is left of this one
-
         if transport.get_write_buffer_size():
-            connection.add_callback(after_the_answer)
+            connection.add_callback(functools.partial(_close_unless_written, protocol, transport))
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """As :meth:`write_with_length`, which aiohttp calls."""

@@ -298,6 +298,8 @@ class Client:
         Raises:
             ZegoError: as :meth:`call` does.
         """
+        if not (name.isascii() and name.isalnum()):
+            raise ConfigurationError(f"{name!r} cannot be the name of an Action, which consists of letters and digits")
         if service is None:
             if name not in ACTIONS:
                 raise ConfigurationError(

@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import Any
 
-import anyio
-
 __all__ = ["join", "outlast"]
 
 
@@ -39,6 +37,8 @@ async def outlast(task: asyncio.Task[Any], within: float) -> asyncio.CancelledEr
     Returns:
         the cancellation that came, for the caller to raise in the end.
     """
+    import anyio  # now, and not with every client that is made: few calls are ever cancelled
+
     until = time.monotonic() + within
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):

@@ -35,13 +35,13 @@ from zego_aigc.aiagent import (
 )
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
 from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
-from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
 from zego_aigc.pool import SessionPool
 
 if TYPE_CHECKING:
     import aiohttp
 
     from zego_aigc.callbacks.events import Event
+    from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
     from zego_aigc.limiter import Limiter
     from zego_aigc.quota import Hold, Quota
 
@@ -366,7 +366,7 @@ class Client:
         """
         await self.pool.warmup({route.url for route in self._routes.values()}, connections, timeout)
 
-    # --- lifetimes
+    # --- lifetimes, which are loaded when they are used
 
     @overload
     def agent(self, create: CreateAgentInstance) -> AgentInstance[CreatedAgentInstance]: ...
@@ -374,6 +374,8 @@ class Client:
     def agent(self, **fields: Any) -> AgentInstance[CreatedAgentInstance]: ...
     def agent(self, create: CreateAgentInstance | None = None, **fields: Any) -> AgentInstance[CreatedAgentInstance]:
         """A voice agent that lives as long as the ``async with`` block; `fields` are those of CreateAgentInstance."""
+        from zego_aigc.handles import AgentInstance
+
         return AgentInstance(self, create or CreateAgentInstance(**fields))
 
     @overload
@@ -389,6 +391,8 @@ class Client:
 
         `fields` are those of CreateDigitalHumanAgentInstance.
         """
+        from zego_aigc.handles import AgentInstance
+
         return AgentInstance(self, create or CreateDigitalHumanAgentInstance(**fields))
 
     @overload
@@ -402,6 +406,8 @@ class Client:
 
         `fields` are those of CreateLiveDigitalHumanAgentInstance.
         """
+        from zego_aigc.handles import LiveAgentInstance
+
         return LiveAgentInstance(self, create or CreateLiveDigitalHumanAgentInstance(**fields))
 
     @overload
@@ -413,6 +419,8 @@ class Client:
 
         `fields` are those of CreateDigitalHumanStreamTask.
         """
+        from zego_aigc.handles import StreamTask
+
         return StreamTask(self, create or CreateDigitalHumanStreamTask(**fields))
 
     async def create(self, action: Action[T], *, on_orphan: Callable[[Orphan], object]) -> T:

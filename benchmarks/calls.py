@@ -173,7 +173,7 @@ async def run(*, quick: bool) -> list[Table]:
     skipped = [f"{name} is not installed" for name in CONTENDERS if name not in found]
     tables: list[Table] = []
     for in_flight, delay in ((1, 0.0), (64, 0.0), (64, 0.05)):
-        count, rounds = (64, 3) if quick else (64 * min(4, in_flight), 50 if in_flight == 1 else 25)
+        count, rounds = (64, 3) if quick else (64 * min(4, in_flight), 50)
         async with contextlib.AsyncExitStack() as stack:
             url = stack.enter_context(running(delay))
             calls = {name: crowd(await stack.enter_async_context(make(url)), in_flight) for name, make in found.items()}

@@ -48,7 +48,7 @@ async def side_by_side(
     cheapest = min(costs.values())
     turns = {name: max(least, round(count * min(1.0, 4 * cheapest / cost))) for name, cost in costs.items()}
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    order, chance = list(contenders), random.Random(rounds)  # noqa: S311 - not a secret
+    order, chance = list(contenders), random.Random(rounds)
     gc.collect()
     gc.freeze()
     try:

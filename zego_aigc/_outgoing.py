@@ -164,7 +164,10 @@ class Answering(aiohttp.ClientResponse):
 
 
 def _close_unless_written(protocol: ResponseHandler, transport: asyncio.Transport) -> None:
-    """The answer is there: no other request should have to wait behind what may be left of this one."""
+    """The answer is there: no other request should have to wait behind what may be left of this one.
+
+    Over TLS it counts only what is not encrypted yet: the rest is out of sight.
+    """
     if transport.get_write_buffer_size():
         protocol.force_close()
 

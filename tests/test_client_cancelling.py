@@ -320,34 +320,30 @@ async def test_a_create_is_held_through_every_piece_of_its_answer(cancel: Cancel
     assert orphans == []
 
 
-@every_way
-async def test_a_cancelled_create_whose_connection_breaks_is_reported_as_unknown(cancel: Cancel) -> None:
-    came = asyncio.Event()
-
-    async def cut(exchange: Exchange) -> None:
-        came.set()
-        await asyncio.sleep(0.1)
-        exchange.cut()
-
-    orphans: list[Orphan] = []
-    async with raw_server(cut) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
-        await cancel(lambda: client.call(voice()), at(came))
-    assert orphans == [Orphan(voice(), None, certain=False)]
+REFUSAL = http(200, b'{"Code": 410001002, "Message": "bad", "RequestId": "r"}')
 
 
 @every_way
-async def test_a_cancelled_create_that_is_refused_has_made_nothing(cancel: Cancel) -> None:
+@pytest.mark.parametrize(
+    ("answer", "told"), [(None, [Orphan(voice(), None, certain=False)]), (REFUSAL, [])], ids=["unknown", "nothing was made"]
+)
+async def test_a_cancelled_create_whose_connection_breaks_or_that_is_refused_says_what_is_known(
+    cancel: Cancel, answer: bytes | None, told: list[Orphan]
+) -> None:
     came = asyncio.Event()
 
-    async def refuse(exchange: Exchange) -> None:
+    async def end(exchange: Exchange) -> None:
         came.set()
         await asyncio.sleep(0.1)
-        await exchange.send(http(200, b'{"Code": 410001002, "Message": "bad", "RequestId": "r"}'))
+        if answer is None:
+            exchange.cut()
+        else:
+            await exchange.send(answer)
 
     orphans: list[Orphan] = []
-    async with raw_server(refuse) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
+    async with raw_server(end) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
         await cancel(lambda: client.call(voice()), at(came))
-    assert orphans == []
+    assert orphans == told
 
 
 async def test_a_held_create_ends_at_its_deadline_when_that_is_sooner_than_its_patience() -> None:

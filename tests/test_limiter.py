@@ -36,7 +36,7 @@ def limiter(loop: SimulatedLoop) -> LocalLimiter:
 class RoughLoop(asyncio.SelectorEventLoop):
     """Rounds timers to milliseconds, and those that fall due at once are none: as uvloop does."""
 
-    def call_at(  # type: ignore[override]
+    def call_at(  # type: ignore[override] # what it returns need not be a timer: that is the point
         self, when: float, callback: Callable[[], object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         delay = round(when - self.time(), 3)

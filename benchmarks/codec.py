@@ -15,8 +15,9 @@ from benchmarks.report import Table, Target
 from benchmarks.sample import build, build_dict
 from benchmarks.server import ANSWER
 from benchmarks.twins import dataclass_to_json, dataclass_twins, pydantic_twins
-from zego_aigc import _checking, _envelope
 from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
+from zego_aigc.schema import validation
+from zego_aigc.transport import envelope
 
 PLAIN = "msgspec alone"
 OURS = "zego_aigc (checked)"
@@ -28,7 +29,7 @@ def contenders() -> tuple[dict[str, tuple[Callable[[], Any], Callable[[Any], Any
     answer = msgspec.json.Decoder(_PlainAnswer).decode
     found: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[], Any]]] = {
         PLAIN: (build, encode, lambda: answer(ANSWER)),
-        OURS: (build, _checking.encode, lambda: _envelope.read(ANSWER, CreatedDigitalHumanAgentInstance)),
+        OURS: (build, validation.encode, lambda: envelope.read(ANSWER, CreatedDigitalHumanAgentInstance)),
         "dict + json": (build_dict, lambda body: json.dumps(body).encode(), lambda: json.loads(ANSWER)),
     }
     skipped = []

@@ -12,12 +12,12 @@ from typing import Any
 from benchmarks.measure import crowd
 from benchmarks.report import Table
 from benchmarks.sandboxed import serving
-from zego_aigc.actions import Action
 from zego_aigc.aiagent import LLM, RegisterAgent
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
-from zego_aigc.limiter import LocalLimiter
+from zego_aigc.limits.limiter import LocalLimiter
 from zego_aigc.provisioning import provision
+from zego_aigc.schema.actions import Action
 
 LIMIT = 10
 

@@ -22,13 +22,13 @@ from urllib.request import Request, urlopen
 import yarl
 
 from benchmarks.sandboxed import Served, serving
-from zego_aigc._outgoing import Outgoing
-from zego_aigc._transport import Answer
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
-from zego_aigc.limiter import LocalLimiter
-from zego_aigc.pool import SessionPool
+from zego_aigc.limits.limiter import LocalLimiter
 from zego_aigc.provisioning import Fleet, provision
+from zego_aigc.transport.body import Outgoing
+from zego_aigc.transport.http import Answer
+from zego_aigc.transport.pool import SessionPool
 
 KINDS = 3
 

@@ -14,12 +14,13 @@ from benchmarks.measure import crowd, side_by_side
 from benchmarks.report import Table
 from benchmarks.sample import APP_ID, SERVER_SECRET, build
 from benchmarks.server import running
-from zego_aigc import Signer, _checking
-from zego_aigc._envelope import read
-from zego_aigc._outgoing import HEADERS, Answering, Outgoing, Posting
-from zego_aigc._transport import post
+from zego_aigc import Signer
 from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
-from zego_aigc.limiter import LocalLimiter
+from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.schema import validation
+from zego_aigc.transport.body import HEADERS, Answering, Outgoing, Posting
+from zego_aigc.transport.envelope import read
+from zego_aigc.transport.http import post
 
 NAME = "CreateDigitalHumanAgentInstance"
 PLAIN = msgspec.json.Encoder()
@@ -65,14 +66,14 @@ def steps(url: str, session: aiohttp.ClientSession) -> dict[str, Call]:
         return await post(session, base, Outgoing(PLAIN.encode(build()), signed(), Free()), {})
 
     async def checking() -> object:
-        return await post(session, base, Outgoing(_checking.encode(build()), signed(), Free()), {})
+        return await post(session, base, Outgoing(validation.encode(build()), signed(), Free()), {})
 
     async def decoding() -> object:
-        answer = await post(session, base, Outgoing(_checking.encode(build()), signed(), Free()), {})
+        answer = await post(session, base, Outgoing(validation.encode(build()), signed(), Free()), {})
         return read(answer.body, CreatedDigitalHumanAgentInstance)
 
     async def limiting() -> object:
-        encoded = _checking.encode(build())
+        encoded = validation.encode(build())
         permit = await limiter.acquire(APP_ID, NAME)
         try:
             answer = await post(session, base, Outgoing(encoded, signed(), permit), {})

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from zego_aigc import aiagent
-from zego_aigc._schema import FieldSpec, Kind, fields_of
-from zego_aigc.actions import Wire
+from zego_aigc.schema.actions import Wire
+from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
 
 _TYPES: dict[Kind, Any] = {
     Kind.TEXT: str,

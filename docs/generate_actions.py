@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from zego_aigc import aiagent, digitalhuman
-from zego_aigc._describe import lost_answer, rules_of, service_name, type_text, value_text
-from zego_aigc._schema import FieldSpec, field_docs, fields_of
-from zego_aigc.actions import ACTIONS, Action, Wire
+from zego_aigc.schema.actions import ACTIONS, Action, Wire
+from zego_aigc.schema.describe import lost_answer, rules_of, service_name, type_text, value_text
+from zego_aigc.schema.fields import FieldSpec, field_docs, fields_of
 
 TARGET = Path(__file__).parent / "actions.md"
 

@@ -6,7 +6,7 @@ import aiohttp
 import hypothesis
 import pytest
 
-from zego_aigc._outgoing import TRIED
+from zego_aigc.transport.body import TRIED
 
 # The machines that run this are shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("shared machine", deadline=None)

@@ -22,13 +22,21 @@ from zego_aigc import (
     aiagent,
     digitalhuman,
 )
-from zego_aigc._retry import Patience
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.sandbox import Pace, Sandbox
 from zego_aigc.sandbox.faults import Situation
 
 __all__ = ["Books", "soak"]
 
-PATIENCE = Patience(tries=4, first_pause=0.002, longest_pause=0.02, attempt=2.0, settle=0.01, cancelled=2.0, ending=5.0)
+POLICY = RetryPolicy(
+    max_attempts=4,
+    initial_backoff=0.002,
+    max_backoff=0.02,
+    attempt_timeout=2.0,
+    lookup_delay=0.01,
+    cancel_grace=2.0,
+    delete_timeout=5.0,
+)
 
 
 class Books:
@@ -166,7 +174,7 @@ async def soak(calls: int, *, seed: int, at_once: int = 64, chance: float = 0.05
         sandbox.faults.seed(seed)
         unleash(sandbox, chance)
         limiter = LocalLimiter(limit=limit, window=window, guard=0.01)
-        async with sandbox.client(limiter=limiter, timeout=30, patience=PATIENCE, on_orphan=note) as client:
+        async with sandbox.client(limiter=limiter, timeout=30, retry=POLICY, on_orphan=note) as client:
             client.pool.budget.capacity = client.pool.budget.tokens = 1e9  # retries are what is tested
             names = iter(range(10**9))
 

@@ -11,9 +11,9 @@ from contract_data import ACTION_NAMES, DATA, Field, request_of, response_of, wa
 
 import zego_aigc
 from zego_aigc import aiagent, digitalhuman
-from zego_aigc._naming import snake, wire
-from zego_aigc._schema import FieldSpec, Kind, field_docs, fields_of
-from zego_aigc.actions import ACTIONS, Action, Repeat, Result, Wire
+from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Result, Wire
+from zego_aigc.schema.fields import FieldSpec, Kind, field_docs, fields_of
+from zego_aigc.schema.naming import snake, wire
 
 KINDS = {
     "string": Kind.TEXT,

@@ -14,12 +14,12 @@ from contract_data import ACTION_NAMES, bodies, breaks, plain_body, request_of, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zego_aigc import _checking
-from zego_aigc.actions import ACTIONS
 from zego_aigc.client import Client
 from zego_aigc.errors import ApiError
-from zego_aigc.limiter import LocalLimiter
+from zego_aigc.limits.limiter import LocalLimiter
 from zego_aigc.sandbox import Sandbox
+from zego_aigc.schema import validation
+from zego_aigc.schema.actions import ACTIONS
 
 few = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -59,7 +59,7 @@ def services() -> Iterator[Services]:
 
 def our_reasons(name: str, body: dict[str, Any]) -> str | None:
     """Why the client would not send the body."""
-    problems, _ = _checking.examine(ACTIONS[name], body, extra_is_known=True)
+    problems, _ = validation.examine(ACTIONS[name], body, extra_is_known=True)
     return "; ".join(map(str, problems)) or None
 
 

@@ -23,16 +23,16 @@ from contract_data import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zego_aigc import _checking
-from zego_aigc._schema import FieldSpec, Kind, fields_of
-from zego_aigc.actions import ACTIONS, Wire
 from zego_aigc.errors import InvalidRequest, VendorAdvice
+from zego_aigc.schema import validation
+from zego_aigc.schema.actions import ACTIONS, Wire
+from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def problems_of(name: str, body: Any) -> list[tuple[str, str]]:
-    problems, _ = _checking.examine(ACTIONS[name], body, extra_is_known=False)
+    problems, _ = validation.examine(ACTIONS[name], body, extra_is_known=False)
     return [(problem.path, problem.rule) for problem in problems]
 
 
@@ -89,7 +89,7 @@ def test_a_broken_struct_raises_and_says_the_same_as_its_wire_form(name: str) ->
         assert [(problem.path, problem.rule) for problem in from_wire.value.problems] == problems_of(name, broken.body)
         if (action := buildable(cls, broken.body)) is not None:
             with pytest.raises(InvalidRequest) as encoding:
-                _checking.encode(action)
+                validation.encode(action)
             assert encoding.value.action == name
             assert (broken.path, broken.rule) in {(problem.path, problem.rule) for problem in encoding.value.problems}, broken
 
@@ -104,7 +104,7 @@ def test_sound_bodies_pass_and_come_back_as_they_went(name: str, data: st.DataOb
     assert action.to_wire() == body
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VendorAdvice)
-        sent = msgspec.json.decode(_checking.encode(action))
+        sent = msgspec.json.decode(validation.encode(action))
     assert sent == body
     assert ACTIONS[name].from_wire(sent) == action
     assert action.extra is None
@@ -137,17 +137,17 @@ def test_the_quick_look_never_passes_what_the_thorough_one_refuses(name: str, da
     action = buildable(cls, body)
     if action is None:
         return
-    problems, advice = _checking.examine(cls, _checking.to_wire(action), extra_is_known=True)
-    quick = _checking.quick_check(cls)(action)
+    problems, advice = validation.examine(cls, validation.to_wire(action), extra_is_known=True)
+    quick = validation.quick_check(cls)(action)
     if quick:
         assert not problems
         assert not advice
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert msgspec.json.decode(_checking.encode(action)) == body
+            assert msgspec.json.decode(validation.encode(action)) == body
     elif not problems and not advice:
         # It may be over-careful, but then the thorough look settles it without a word.
-        _checking.encode(action)
+        validation.encode(action)
 
 
 def test_all_problems_of_a_request_are_in_one_error() -> None:
@@ -194,7 +194,7 @@ def test_a_body_that_is_not_an_object_is_named() -> None:
 def test_sequence_numbers_keep_64_bits(number: int) -> None:
     body = {"AgentInstanceId": "i", "Sequence": number}
     action = ACTIONS["StartListening"].from_wire(body)
-    assert msgspec.json.decode(_checking.encode(action)) == body
+    assert msgspec.json.decode(validation.encode(action)) == body
     past = number + (1 if number > 0 else -1)
     assert problems_of("StartListening", {**body, "Sequence": past}) == [("Sequence", "range")]
 

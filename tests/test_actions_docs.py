@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from contract_data import ACTION_NAMES, request_of, response_of, walk
 
-from zego_aigc._describe import describe
+from zego_aigc.schema.describe import describe
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -8,8 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from zego_aigc import _checking
-from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import (
     ASR,
     CDN,
@@ -37,6 +35,8 @@ from zego_aigc.aiagent import (
     VoiceDetectConfig,
 )
 from zego_aigc.errors import InvalidRequest, VendorAdvice
+from zego_aigc.schema import validation
+from zego_aigc.schema.actions import ACTIONS
 
 SOUND_LLM = LLM(url="https://llm.example/v1", api_key="sk-1", model="m")
 SOUND_TTS = TTS(vendor="MiniMax", params={"app": {"api_key": "k"}})
@@ -59,14 +59,14 @@ def create(**fields: Any) -> CreateDigitalHumanAgentInstance:
 def advice_on(action: Any) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _checking.encode(action)
+        validation.encode(action)
     assert all(issubclass(warning.category, VendorAdvice) for warning in caught)
     return [str(warning.message) for warning in caught]
 
 
 def refusals_of(action: Any) -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as error:
-        _checking.encode(action)
+        validation.encode(action)
     return [(problem.path, problem.rule) for problem in error.value.problems]
 
 
@@ -76,7 +76,7 @@ def test_a_usual_request_draws_no_advice() -> None:
 
 def test_advice_points_at_the_callers_line() -> None:
     with pytest.warns(VendorAdvice) as caught:
-        _checking.encode(create(digital_human=DigitalHuman()))
+        validation.encode(create(digital_human=DigitalHuman()))
     assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -254,7 +254,7 @@ def test_a_time_to_shut_down_wants_a_graceful_shutdown() -> None:
 
 
 def test_a_refused_request_draws_no_advice() -> None:
-    problems, advice = _checking.examine(
+    problems, advice = validation.examine(
         ACTIONS["RegisterAgent"], {"AgentId": "a", "LLM": {"Url": "u", "Model": 1}}, extra_is_known=True
     )
     assert [problem.path for problem in problems] == ["LLM.Model"]
@@ -284,7 +284,7 @@ def test_broken_rules_are_named_beside_broken_fields() -> None:
 @pytest.mark.parametrize("wrong", [None, 5, "x", [], {}])
 def test_a_rule_does_not_repeat_what_a_field_says_by_itself(wrong: Any) -> None:
     def once(name: str, body: dict[str, Any]) -> None:
-        problems, _ = _checking.examine(ACTIONS[name], body, extra_is_known=True)
+        problems, _ = validation.examine(ACTIONS[name], body, extra_is_known=True)
         paths = [problem.path for problem in problems]
         assert len(paths) == len(set(paths)), paths
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from zego_aigc import _checking
 from zego_aigc.aiagent import ASR, TTS, FilterText, RegisterAgent
 from zego_aigc.errors import InvalidRequest
+from zego_aigc.schema import validation
 
 minimax = partial(TTS.minimax, api_key="hunter2", voice_id="v")
 v3 = partial(TTS.bytedance_v3, appid="hunter2", token="hunter2", speaker="s")
@@ -89,7 +89,7 @@ MAKERS: list[Callable[..., TTS]] = [minimax, v3, flowing, bytedance, cosyvoice, 
 def test_a_voice_has_its_vendors_shape(tts: TTS, vendor: str, params: Mapping[str, Any]) -> None:
     assert tts.vendor == vendor
     assert tts.params == params
-    _checking.encode(RegisterAgent(agent_id="a", tts=tts))
+    validation.encode(RegisterAgent(agent_id="a", tts=tts))
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -207,7 +207,7 @@ def test_more_parameters_are_merged_deeply_and_win() -> None:
 def test_a_recogniser_has_its_vendors_shape(asr: ASR, vendor: str, params: Mapping[str, Any] | None) -> None:
     assert asr.vendor == vendor
     assert asr.params == params
-    _checking.encode(RegisterAgent(agent_id="a", asr=asr))
+    validation.encode(RegisterAgent(agent_id="a", asr=asr))
 
 
 def test_the_other_fields_of_asr_go_along() -> None:
@@ -238,4 +238,4 @@ def test_hot_words_keep_to_tencents_form() -> None:
 def test_a_vendor_that_nobody_has_heard_of_passes() -> None:
     for value in (TTS(vendor="Brand-new", params={"app": {"any": "thing"}}), ASR(vendor="Brand-new")):
         field = {"tts": value} if isinstance(value, TTS) else {"asr": value}
-        _checking.encode(RegisterAgent(agent_id="a", **field))
+        validation.encode(RegisterAgent(agent_id="a", **field))

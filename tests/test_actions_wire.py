@@ -16,10 +16,6 @@ import msgspec
 import pytest
 from contract_data import ACTION_NAMES, Field, plain_body, request_of, response_of
 
-from zego_aigc import _checking
-from zego_aigc._decoding import dec_hook, enc_hook
-from zego_aigc._envelope import read
-from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import (
     CDN,
     LLM,
@@ -48,6 +44,10 @@ from zego_aigc.digitalhuman import (
     WsDrive,
 )
 from zego_aigc.errors import ConfigurationError, InvalidRequest
+from zego_aigc.schema import validation
+from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.schema.decoding import dec_hook, enc_hook
+from zego_aigc.transport.envelope import read
 
 STREAM_TASK = {
     "DigitalHumanConfig": {"DigitalHumanId": "0d3538a4-9e8e-4155-b1fb-c7defb8eeef8"},
@@ -114,13 +114,13 @@ def test_the_vendors_own_example_goes_out_as_it_is_printed() -> None:
     action = CreateDigitalHumanStreamTask.from_wire(STREAM_TASK, unknown="error")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert msgspec.json.decode(_checking.encode(action)) == STREAM_TASK
+        assert msgspec.json.decode(validation.encode(action)) == STREAM_TASK
 
 
 @pytest.mark.filterwarnings("ignore::zego_aigc.errors.VendorAdvice")
 def test_all_that_the_older_page_allows_goes_out() -> None:
     action = ACTIONS["CreateDigitalHumanAgentInstance"].from_wire(EVERYTHING, unknown="error")
-    assert msgspec.json.decode(_checking.encode(action)) == EVERYTHING
+    assert msgspec.json.decode(validation.encode(action)) == EVERYTHING
     assert action.to_wire() == EVERYTHING
 
 
@@ -129,7 +129,7 @@ def test_what_is_not_set_is_not_sent(name: str) -> None:
     action = ACTIONS[name].from_wire(plain_body(name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert set(msgspec.json.decode(_checking.encode(action))) == set(plain_body(name))
+        assert set(msgspec.json.decode(validation.encode(action))) == set(plain_body(name))
 
 
 def with_extra(fields: dict[str, Field], body: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def test_newer_fields_go_along_at_any_level(name: str) -> None:
     body = with_extra(request_of(name), base)
     action = ACTIONS[name].from_wire(body)
     assert action.extra == {"Unheard": {"Of": [1, None]}}
-    assert msgspec.json.decode(_checking.encode(action)) == body
+    assert msgspec.json.decode(validation.encode(action)) == body
     with pytest.raises(InvalidRequest, match="Unheard: is not a field of"):
         ACTIONS[name].from_wire(body, unknown="error")
 
@@ -161,7 +161,7 @@ def test_newer_fields_go_along_at_any_level(name: str) -> None:
 def test_extra_does_not_replace_a_declared_field() -> None:
     action = RegisterAgent(agent_id="a", extra={"AgentId": "b"})
     with pytest.raises(InvalidRequest, match="set 'agent_id' instead of extra"):
-        _checking.encode(action)
+        validation.encode(action)
 
 
 @pytest.mark.parametrize("name", ACTION_NAMES)
@@ -173,9 +173,9 @@ def test_null_means_the_same_as_absent(name: str) -> None:
 
 def test_a_member_of_an_enum_is_as_good_as_its_number() -> None:
     by_name, by_number = MessageHistory(sync_mode=SyncMode.MESSAGES), MessageHistory(sync_mode=1)
-    assert _checking.encode(by_name) == _checking.encode(by_number) == b'{"SyncMode":1}'
+    assert validation.encode(by_name) == validation.encode(by_number) == b'{"SyncMode":1}'
     assert type(by_name.to_wire()["SyncMode"]) is int
-    assert _checking.quick_check(MessageHistory)(by_name)
+    assert validation.quick_check(MessageHistory)(by_name)
 
 
 def test_relatives_of_plain_types_are_as_good_as_those() -> None:
@@ -194,7 +194,7 @@ def test_relatives_of_plain_types_are_as_good_as_those() -> None:
             url="u", model="m", api_key="k", temperature=Number(0.5), params=params, extra=types.MappingProxyType({"N": 1})
         ),
     )
-    assert msgspec.json.decode(_checking.encode(action)) == {
+    assert msgspec.json.decode(validation.encode(action)) == {
         "AgentId": "a",
         "LLM": {
             "Url": "u", "Model": "m", "ApiKey": "k", "Temperature": 0.5, "N": 1, "Params": {"words": ["a", {}], "n": [1]}
@@ -202,18 +202,18 @@ def test_relatives_of_plain_types_are_as_good_as_those() -> None:
     }  # fmt: skip
     queue = collections.deque([Message.user("hi")])
     said = AddAgentInstanceMsg(agent_instance_id="i", messages=queue)
-    assert _checking.encode(said) == b'{"AgentInstanceId":"i","Messages":[{"Role":"user","Content":"hi"}]}'
+    assert validation.encode(said) == b'{"AgentInstanceId":"i","Messages":[{"Role":"user","Content":"hi"}]}'
 
 
 def test_what_has_no_form_in_json_is_named_by_its_path() -> None:
     for odd in (object(), iter([]), 1j):
         with pytest.raises(InvalidRequest) as caught:
-            _checking.encode(RegisterAgent(agent_id="a", llm=LLM(url="u", model="m", params={"odd": [odd]})))
+            validation.encode(RegisterAgent(agent_id="a", llm=LLM(url="u", model="m", params={"odd": [odd]})))
         assert [(problem.path, problem.rule) for problem in caught.value.problems] == [("LLM.Params", "encoding")]
 
 
 def test_an_extra_field_without_a_value_is_not_sent() -> None:
-    assert _checking.encode(RegisterAgent(agent_id="a", extra={"New": None})) == b'{"AgentId":"a"}'
+    assert validation.encode(RegisterAgent(agent_id="a", extra={"New": None})) == b'{"AgentId":"a"}'
 
 
 def test_from_wire_knows_two_ways_with_unknown_fields() -> None:
@@ -407,14 +407,14 @@ def test_a_registered_agent_may_lack_what_a_request_needs() -> None:
     assert isinstance(agent.llm, LLM)
     assert isinstance(agent.tts, TTS)
     with pytest.raises(InvalidRequest) as error:
-        _checking.encode(UpdateAgent(agent_id="a", llm=agent.llm, tts=agent.tts))
+        validation.encode(UpdateAgent(agent_id="a", llm=agent.llm, tts=agent.tts))
     assert {problem.path for problem in error.value.problems} == {"LLM.Url", "LLM.Model", "TTS.Params.app"}
 
 
 def test_what_was_registered_can_be_sent_back_and_keeps_its_secrets() -> None:
     data = {"AgentId": "a", "LLM": EVERYTHING["LLM"], "TTS": EVERYTHING["TTS"]}
     (agent,) = decode(QueriedAgents, msgspec.json.encode({"Agents": [data]})).agents
-    sent = msgspec.json.decode(_checking.encode(UpdateAgent(agent_id="a", llm=agent.llm, tts=agent.tts)))
+    sent = msgspec.json.decode(validation.encode(UpdateAgent(agent_id="a", llm=agent.llm, tts=agent.tts)))
     assert sent == data
     assert "zego_test" not in repr(agent)
 
@@ -425,7 +425,7 @@ def test_messages_that_came_back_start_the_next_conversation() -> None:
     assert first == HistoryMessage(role="user", content="hi")
     assert second.role == "system"
     history = MessageHistory(sync_mode=1, messages=[first])
-    assert msgspec.json.decode(_checking.encode(history)) == {
+    assert msgspec.json.decode(validation.encode(history)) == {
         "SyncMode": 1,
         "Messages": [{"Role": "user", "Content": "hi"}],
     }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_time import SimulatedLoop
 
-from zego_aigc._alarm import TICK, Alarm, Alarms
+from zego_aigc.transport.deadlines import TICK, Alarm, Alarms
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import pytest
 
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import GetDigitalHumanStreamTaskStatus
-from zego_aigc.pool import SessionPool
+from zego_aigc.transport.pool import SessionPool
 
 HERE = Path(__file__).parent
 CERTIFICATE = HERE / "data" / "loopback.pem"

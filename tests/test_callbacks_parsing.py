@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zego_aigc import callbacks
-from zego_aigc._schema import Kind, field_docs, fields_of
 from zego_aigc.callbacks import EVENTS, events, parse_callback, sign
 from zego_aigc.errors import ConfigurationError, ZegoError
+from zego_aigc.schema.fields import Kind, field_docs, fields_of
 
 DOCUMENTED = json.loads((Path(__file__).parent / "data" / "callbacks.json").read_text())
 SECRET = "a1b2c3-callback-secret"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zego_aigc.cli._causes import Causes
+from zego_aigc.cli._failures import Causes
 
 
 def test_equal_causes_are_one_line_with_a_count_and_a_few_keys() -> None:

@@ -23,17 +23,17 @@ from zego_aigc import (
     LocalLimiter,
     NotFound,
     OutcomeUnknown,
-    Patience,
     Permit,
     QuotaExceeded,
     Repeat,
+    RetryPolicy,
     Service,
     TimedOut,
     ZegoError,
     aiagent,
     digitalhuman,
 )
-from zego_aigc._telling import Attempt, Outcome
+from zego_aigc.calls.hooks import Attempt, Outcome
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -243,7 +243,7 @@ async def test_a_limiter_that_cannot_be_reached_is_a_connection_that_failed_when
         async def acquire(self, app_id: int, action: str) -> Permit:
             raise ConnectFailed("Redis does not answer")
 
-    async with sandbox.client(limiter=Gone(), patience=Patience(tries=2, first_pause=0.001)) as client:
+    async with sandbox.client(limiter=Gone(), retry=RetryPolicy(max_attempts=2, initial_backoff=0.001)) as client:
         for start in ("call", "grant"):
             with pytest.raises(ConnectFailed, match="Redis does not answer"):
                 await client.call(aiagent.ListAgents(), deadline_from=start)

@@ -34,7 +34,7 @@ from zego_aigc import (
     aiagent,
     digitalhuman,
 )
-from zego_aigc._retry import Patience
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +96,7 @@ every_way = pytest.mark.parametrize("cancel", WAYS, ids=lambda way: way.__name__
 
 SAY = aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!")
 READ = aiagent.ListAgents()
-PATIENCE = Patience(cancelled=0.15, first_pause=0.001, longest_pause=0.01)
+POLICY = RetryPolicy(cancel_grace=0.15, initial_backoff=0.001, max_backoff=0.01)
 
 
 class Stage:
@@ -134,7 +134,7 @@ async def staged(**options: Any) -> AsyncIterator[tuple[Stage, Client, list[Orph
     stage = Stage()
     orphans: list[Orphan] = []
     async with raw_server(stage) as url, SessionPool(limiter=LocalLimiter(limit=1, window=60), max_connections=1) as pool:
-        client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append, patience=PATIENCE, **options)
+        client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append, retry=POLICY, **options)
         yield stage, client, orphans
 
 
@@ -369,7 +369,7 @@ async def test_a_held_create_whose_answer_stops_half_way_ends_with_the_patience_
 
     orphans: list[Orphan] = []
     async with raw_server(half) as url:
-        client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, patience=Patience(cancelled=0.3))
+        client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, retry=RetryPolicy(cancel_grace=0.3))
         start = time.monotonic()
         await cancel(lambda: client.call(voice(), timeout=20), at(came))
         assert time.monotonic() - start < 3
@@ -390,9 +390,9 @@ async def test_the_time_for_an_attempt_ends_a_hold_and_what_was_made_is_looked_u
             await exchange.send(ok({"TaskList": []}))
 
     ANSWERS.setdefault("CreateDigitalHumanStreamTask", {"TaskId": "t-1"})
-    patience = Patience(attempt=0.2, cancelled=2, settle=0.01, first_pause=0.001)
+    policy = RetryPolicy(attempt_timeout=0.2, cancel_grace=2, lookup_delay=0.01, initial_backoff=0.001)
     async with raw_server(handle) as url:
-        client = Client(1, "s", digitalhuman_url=url, on_orphan=orphans.append, patience=patience)
+        client = Client(1, "s", digitalhuman_url=url, on_orphan=orphans.append, retry=policy)
         task = asyncio.ensure_future(client.call(stream()))
         await stage.reached.wait()
         task.cancel()
@@ -455,7 +455,7 @@ async def test_closing_the_client_ends_a_create_that_is_held(first: str) -> None
     stage, orphans = Stage(), list[Orphan]()
     stage.stop_before_answer = True
     async with raw_server(stage) as url:
-        client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, patience=Patience(cancelled=100))
+        client = Client(1, "s", aiagent_url=url, on_orphan=orphans.append, retry=RetryPolicy(cancel_grace=100))
         task = asyncio.ensure_future(client.call(voice()))
         await stage.reached.wait()
         if first == "cancelled":
@@ -544,7 +544,7 @@ async def test_before_send_may_close_the_client() -> None:
 async def test_calls_that_are_under_way_when_the_client_closes_say_what_is_known() -> None:
     stage = Stage()
     async with raw_server(stage) as url:
-        client = Client(1, "s", aiagent_url=url, patience=PATIENCE)
+        client = Client(1, "s", aiagent_url=url, retry=POLICY)
         stage.stop_before_answer = True
         once, read = asyncio.ensure_future(client.call(SAY)), asyncio.ensure_future(client.call(READ))
         await stage.reached.wait()
@@ -644,7 +644,7 @@ async def test_a_create_that_nobody_waits_for_any_more_gives_its_connection_back
     stage.stop_before_answer = True
     orphans: list[Orphan] = []
     async with raw_server(stage) as url, SessionPool(max_connections=1) as pool:
-        client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append, patience=Patience(cancelled=0))
+        client = Client(1, "s", aiagent_url=url, pool=pool, on_orphan=orphans.append, retry=RetryPolicy(cancel_grace=0))
         task = asyncio.ensure_future(client.call(voice()))
         await stage.reached.wait()
         task.cancel()

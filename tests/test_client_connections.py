@@ -32,21 +32,21 @@ from zego_aigc import (
     TransportError,
     aiagent,
 )
-from zego_aigc._outgoing import Outgoing
-from zego_aigc._retry import Patience
-from zego_aigc._transport import MAX_ANSWER
-from zego_aigc.actions import Repeat
+from zego_aigc.calls.retry import RetryPolicy
+from zego_aigc.schema.actions import Repeat
+from zego_aigc.transport.body import Outgoing
+from zego_aigc.transport.http import MAX_ANSWER
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Patience(tries=3, first_pause=0.001, longest_pause=0.01, attempt=0.2)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=0.2)
 SAY = aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!")
 ROUND = {"Round": 5}
 AGENTS = {"Total": 0, "Agents": [], "Cursor": ""}
 
 
 def client_of(url: str, **options: object) -> Client:
-    settings = {"limiter": LocalLimiter(limit=1000), "patience": QUICK, "timeout": 5.0, **options}
+    settings = {"limiter": LocalLimiter(limit=1000), "retry": QUICK, "timeout": 5.0, **options}
     return Client(1, "server-secret", aiagent_url=url, digitalhuman_url=url, **settings)  # type: ignore[arg-type] # free options
 
 
@@ -199,7 +199,7 @@ async def test_without_another_try_it_is_told_what_came_on_the_idle_connection()
         await exchange.send(ok(ROUND))
         asyncio.get_running_loop().call_later(0.01, exchange.writer.write, http(408, b"<h1>Request Timeout</h1>"))
 
-    async with raw_server(handle) as url, client_of(url, patience=Patience(tries=1)) as client:
+    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=1)) as client:
         await client.call(SAY)
         await asyncio.sleep(0.05)
         with pytest.raises(ConnectFailed, match=r"cannot use the connection to 127\.0\.0\.1: an answer to no request had come"):
@@ -372,7 +372,7 @@ async def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
             await exchange.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
             sent += 65536
 
-    async with raw_server(handle) as url, client_of(url, patience=Patience(tries=1)) as client:
+    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=1)) as client:
         with pytest.raises(BadResponse, match="larger than"):
             await client.call(aiagent.ListAgents())
     assert sent < 4 * MAX_ANSWER
@@ -381,7 +381,7 @@ async def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
 async def test_a_compressed_answer_is_read_and_bounded_by_what_it_unpacks_to() -> None:
     small, bomb = gzip.compress(ok(AGENTS).partition(b"\r\n\r\n")[2]), gzip.compress(b" " * (2 * MAX_ANSWER))
     handle, _ = answering(http(200, small, content_encoding="gzip"), http(200, bomb, content_encoding="gzip"))
-    async with raw_server(handle) as url, client_of(url, patience=Patience(tries=1)) as client:
+    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=1)) as client:
         await client.call(aiagent.ListAgents())
         with pytest.raises(BadResponse, match=r"larger than|broke off"):
             await client.call(aiagent.ListAgents())
@@ -447,7 +447,7 @@ async def test_a_service_that_says_too_fast_makes_the_limiter_slow_down() -> Non
 
 async def test_the_pool_stops_retrying_when_its_budget_is_spent_but_never_starves_clean_up() -> None:
     handle, seen = answering(None)
-    async with raw_server(handle) as url, client_of(url, patience=Patience(tries=10**6, first_pause=0)) as client:
+    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=10**6, initial_backoff=0)) as client:
         client.pool.budget.tokens = 12.0
         with pytest.raises(TransportError):
             await client.call(aiagent.ListAgents())

@@ -28,15 +28,23 @@ from zego_aigc import (
     aiagent,
     digitalhuman,
 )
-from zego_aigc._retry import Patience
 from zego_aigc.aiagent import CreateDigitalHumanAgentInstance, DeleteAgentInstance
 from zego_aigc.callbacks import events
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, StopDigitalHumanStreamTask
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Patience(tries=2, first_pause=0.001, longest_pause=0.01, attempt=0.3, settle=0.02, ending=0.5, cancelled=0.2)
+QUICK = RetryPolicy(
+    max_attempts=2,
+    initial_backoff=0.001,
+    max_backoff=0.01,
+    attempt_timeout=0.3,
+    lookup_delay=0.02,
+    delete_timeout=0.5,
+    cancel_grace=0.2,
+)
 
 
 @pytest.fixture
@@ -54,7 +62,7 @@ def orphans() -> list[Orphan]:
 async def client(sandbox: Sandbox, orphans: list[Orphan]) -> AsyncIterator[Client]:
     options: dict[str, Any] = {
         "quota": Quota(agents=2, digital_humans=2, streams=2),
-        "patience": QUICK,
+        "retry": QUICK,
         "on_orphan": orphans.append,
     }
     async with sandbox.client(limiter=LocalLimiter(limit=1000), timeout=2, **options) as client:
@@ -319,7 +327,7 @@ async def test_a_service_that_says_full_is_believed_and_then_asked_with_care(san
 async def test_an_unknown_create_holds_its_place_until_it_expires(sandbox: Sandbox) -> None:
     now = 0.0
     quota = Quota(agents=1, clock=lambda: now)
-    async with sandbox.client(quota=quota, patience=QUICK, timeout=2) as client:
+    async with sandbox.client(quota=quota, retry=QUICK, timeout=2) as client:
         await client.call(register())
         sandbox.faults.on(aiagent.CreateAgentInstance).times(1).cut_after_work()
         with pytest.raises(OutcomeUnknown):

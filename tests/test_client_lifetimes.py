@@ -255,7 +255,7 @@ async def test_with_an_aiohttp_that_nobody_has_tried_it_with_a_client_does_witho
         from raw_server import ok, raw_server
         from requests_made import voice
         from zego_aigc import Client
-        from zego_aigc._outgoing import TRIED
+        from zego_aigc.transport.body import TRIED
 
         async def main():
             assert not TRIED

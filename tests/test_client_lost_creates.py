@@ -26,14 +26,14 @@ from zego_aigc import (
     aiagent,
     digitalhuman,
 )
-from zego_aigc._retry import Patience
 from zego_aigc.aiagent import RegisterAgent
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Patience(tries=3, first_pause=0.001, longest_pause=0.01, attempt=0.5, settle=0.05)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=0.5, lookup_delay=0.05)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def client(sandbox: Sandbox) -> AsyncIterator[Client]:
-    async with sandbox.client(patience=QUICK, limiter=LocalLimiter(limit=1000), timeout=5) as client:
+    async with sandbox.client(retry=QUICK, limiter=LocalLimiter(limit=1000), timeout=5) as client:
         yield client
 
 
@@ -64,7 +64,7 @@ async def test_a_stream_task_that_was_not_made_is_made_after_a_settle_time(sandb
     response = await client.call_with_response(stream())
     assert [response.result.task_id] == list(sandbox.app.tasks)
     assert response.attempts == 2
-    assert response.elapsed >= QUICK.settle
+    assert response.elapsed >= QUICK.lookup_delay
 
 
 async def test_an_older_task_on_the_same_stream_is_somebody_elses(sandbox: Sandbox, client: Client) -> None:
@@ -124,7 +124,7 @@ def task(task_id: str = "t-1", *, age: float = 0.0) -> dict[str, Any]:
 
 
 def scripted_client(url: str) -> Client:
-    return Client(1, "s", aiagent_url=url, digitalhuman_url=url, patience=QUICK, timeout=5)
+    return Client(1, "s", aiagent_url=url, digitalhuman_url=url, retry=QUICK, timeout=5)
 
 
 async def test_a_create_that_is_carried_out_late_is_found_when_the_resend_hits_its_stream_id() -> None:
@@ -182,7 +182,7 @@ async def test_one_look_up_serves_all_that_wait_for_one(sandbox: Sandbox) -> Non
             return await limiter.acquire(app_id, action)
 
     sandbox.faults.on(CreateDigitalHumanStreamTask).times(40).cut_after_work()
-    async with sandbox.client(patience=QUICK, limiter=OneLookUpAtATime(), timeout=20) as client:
+    async with sandbox.client(retry=QUICK, limiter=OneLookUpAtATime(), timeout=20) as client:
         results: list[str] = []
 
         async def make(n: int) -> None:
@@ -198,7 +198,9 @@ async def test_one_look_up_serves_all_that_wait_for_one(sandbox: Sandbox) -> Non
 async def test_a_look_up_that_others_share_survives_the_cancellation_of_who_asked_first(sandbox: Sandbox) -> None:
     sandbox.faults.on(CreateDigitalHumanStreamTask).times(2).cut_after_work()
     # The one token of QueryDigitalHumanStreamTasks is out for a moment, so that both wait for the same look-up.
-    async with sandbox.client(patience=Patience(cancelled=0.01), limiter=LocalLimiter(limit=1, window=0.3, guard=0)) as client:
+    async with sandbox.client(
+        retry=RetryPolicy(cancel_grace=0.01), limiter=LocalLimiter(limit=1, window=0.3, guard=0)
+    ) as client:
         await client.call(QueryDigitalHumanStreamTasks())
         results: list[str] = []
 
@@ -227,7 +229,7 @@ async def test_a_client_that_is_closed_after_a_create_was_lost_leaves_its_outcom
         looked_up.set()
 
     async with raw_server(handle) as url, anyio.create_task_group() as group:
-        client = Client(1, "s", aiagent_url=url, digitalhuman_url=url, patience=Patience(settle=0.1, first_pause=0.2))
+        client = Client(1, "s", aiagent_url=url, digitalhuman_url=url, retry=RetryPolicy(lookup_delay=0.1, initial_backoff=0.2))
 
         async def make() -> None:
             with pytest.raises(OutcomeUnknown, match="may or may not have been carried out") as caught:
@@ -267,7 +269,7 @@ async def test_what_fails_between_two_attempts_of_a_create_leaves_its_outcome_un
             exchange.cut()
 
     async with raw_server(handle) as url:
-        client = Client(1, "s", aiagent_url=url, digitalhuman_url=url, patience=QUICK, limiter=Faltering())
+        client = Client(1, "s", aiagent_url=url, digitalhuman_url=url, retry=QUICK, limiter=Faltering())
         async with client:
             with pytest.raises(OutcomeUnknown, match="the disk is full") as caught:
                 await client.call(action, before_send=before_send)

@@ -7,13 +7,13 @@ import pytest
 from requests_made import register, voice
 
 from zego_aigc import Client, Conflict, LocalLimiter, OutcomeUnknown
-from zego_aigc._retry import Patience
 from zego_aigc.aiagent import AdvancedConfig, CommunicationMode, StartListening
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Patience(tries=3, first_pause=0.001, longest_pause=0.01, attempt=0.5)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=0.5)
 
 
 async def walkie_talkie(client: Client) -> str:
@@ -23,7 +23,7 @@ async def walkie_talkie(client: Client) -> str:
 
 
 async def test_a_lost_call_that_had_not_arrived_is_made_by_the_repeat() -> None:
-    async with Sandbox() as sandbox, sandbox.client(patience=QUICK, limiter=LocalLimiter(limit=100)) as client:
+    async with Sandbox() as sandbox, sandbox.client(retry=QUICK, limiter=LocalLimiter(limit=100)) as client:
         instance = await walkie_talkie(client)
         sandbox.faults.on(StartListening).times(1).cut_before_work()
         response = await client.call_with_response(StartListening(agent_instance_id=instance, sequence=1))
@@ -31,7 +31,7 @@ async def test_a_lost_call_that_had_not_arrived_is_made_by_the_repeat() -> None:
 
 
 async def test_a_repeat_that_is_outdated_by_its_own_first_attempt_is_no_conflict() -> None:
-    async with Sandbox() as sandbox, sandbox.client(patience=QUICK, limiter=LocalLimiter(limit=100)) as client:
+    async with Sandbox() as sandbox, sandbox.client(retry=QUICK, limiter=LocalLimiter(limit=100)) as client:
         instance = await walkie_talkie(client)
         sandbox.faults.on(StartListening).times(1).cut_after_work()
         with pytest.raises(OutcomeUnknown) as caught:

@@ -9,7 +9,7 @@ import pytest
 from requests_made import llm, register, voice
 
 from zego_aigc import Client, NotFound, aiagent
-from zego_aigc._retry import Patience
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.sandbox import Sandbox
 
 pytest.importorskip("opentelemetry.sdk")
@@ -42,7 +42,7 @@ class Recorded:
 
     def client(self, sandbox: Sandbox) -> Client:
         hooks: dict[str, Any] = {"on_attempt": self.telemetry.on_attempt, "on_result": self.telemetry.on_result}
-        return sandbox.client(patience=Patience(first_pause=0.001), **hooks)
+        return sandbox.client(retry=RetryPolicy(initial_backoff=0.001), **hooks)
 
     @property
     def spans(self) -> list[ReadableSpan]:

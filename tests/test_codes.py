@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zego_aigc import errors
-from zego_aigc._codes import EXCEPTION_CODES, RETURN_CODES, ExceptionCode, ReturnCode, api_error, error_class
+from zego_aigc.schema.codes import EXCEPTION_CODES, RETURN_CODES, ExceptionCode, ReturnCode, api_error, error_class
 
 DOCUMENTED = json.loads((Path(__file__).parent / "data" / "codes.json").read_text())
 

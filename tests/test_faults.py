@@ -15,10 +15,10 @@ import pytest
 from requests_made import register, stream, voice
 
 from zego_aigc import Client, LocalLimiter, OutcomeUnknown, ZegoError, aiagent
-from zego_aigc._retry import Patience
-from zego_aigc.actions import Action
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.sandbox import Pace, Sandbox
 from zego_aigc.sandbox.faults import Situation
+from zego_aigc.schema.actions import Action
 
 pytestmark = pytest.mark.anyio
 
@@ -103,7 +103,7 @@ FAULTS: dict[str, Callable[[Situation], object]] = {
     "oversize": lambda calls: calls.oversize(16 << 20),
 }
 
-PATIENCE = Patience(tries=3, first_pause=0.005, longest_pause=0.05, attempt=0.35, settle=0.02)
+POLICY = RetryPolicy(max_attempts=3, initial_backoff=0.005, max_backoff=0.05, attempt_timeout=0.35, lookup_delay=0.02)
 DEADLINE = 1.6
 """Seconds: above what three attempts without an answer take."""
 
@@ -155,7 +155,7 @@ def rows(table: str) -> list[tuple[str, dict[str, str]]]:
 async def ending(column: Column, fault: Callable[[Situation], object], *, times: int | None) -> str:
     """What a cell says, found out."""
     async with Sandbox(rate_limit=None, quota=None, pace=Pace(stream_start=0)) as sandbox:
-        options: dict[str, Any] = {"limiter": LocalLimiter(limit=10_000), "patience": PATIENCE}
+        options: dict[str, Any] = {"limiter": LocalLimiter(limit=10_000), "retry": POLICY}
         async with sandbox.client(**options) as client:
             await client.call(register("guide"))
             await client.call(register("spare"))

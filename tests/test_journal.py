@@ -20,9 +20,9 @@ from provision_fixtures import content
 
 from zego_aigc import LocalLimiter
 from zego_aigc.provisioning import JournalBusy, JournalError
-from zego_aigc.provisioning._lock import Lock, is_locked
-from zego_aigc.provisioning.afterglow import Ended, pause, tag
+from zego_aigc.provisioning.cooldown import Ended, pause, tag
 from zego_aigc.provisioning.journal import APPLICATION_ID, SCHEMA, Follow, Journal, Target, read_journal
+from zego_aigc.provisioning.lock import Lock, is_locked
 
 pytestmark = pytest.mark.anyio
 
@@ -279,7 +279,7 @@ async def test_an_empty_file_and_one_that_was_killed_at_its_birth_are_begun_anew
 
 HOLD = """
 import pathlib, sys, time
-from zego_aigc.provisioning._lock import Lock
+from zego_aigc.provisioning.lock import Lock
 lock = Lock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

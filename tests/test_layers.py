@@ -1,4 +1,7 @@
-"""Imports point downwards only, and nothing in the pure core touches a socket, a clock or an event loop."""
+"""Imports point downwards only, and nothing in the pure core touches a socket, a clock or an event loop.
+
+The tree itself is read: every import counts, also one inside a function or under ``TYPE_CHECKING``.
+"""
 
 from __future__ import annotations
 
@@ -10,70 +13,143 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "zego_aigc"
 
 LAYERS = [
-    "_version errors _naming _constraints",
-    "_schema _secrets actions _codes _decoding",
-    "_checking aiagent digitalhuman signing _describe",
-    "_window _places _retry _envelope",
-    "_waiting _outlasting _alarm limiter quota _clock tokens callbacks redis",
-    "_outgoing _judging _transport pool",
-    "_telling _response _route _calling _creating _ending _observing _reconcile _lists _audio handles client otel",
+    "_version errors",
+    "schema",
+    "aiagent digitalhuman",
+    "limits",
+    "transport tokens",
+    "calls callbacks redis",
+    "client handles otel",
     "sandbox provisioning",
-    "pytest_plugin cli __main__",
+    "pytest_plugin cli",
+    "__main__",
 ]
-"""From the bottom. A module may import from its own layer and those below; packages stand as one."""
+"""From the bottom. A module may import from its own layer and those below. Packages stand as one."""
 
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 
-PURE = (
-    "errors _naming _constraints _schema _secrets actions _codes _decoding _checking aiagent digitalhuman signing "
-    "_window _places _retry _envelope _judging"
-)
+PURE = """
+    errors schema aiagent digitalhuman
+    limits/sliding_window limits/capacity limits/retry_budget
+    transport/signing transport/envelope calls/retry calls/interpret
+"""
 """What takes values and returns values."""
 
-MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+KNOWN_UPWARDS = {(f"zego_aigc.calls.{name}", "zego_aigc.client") for name in ("cleanup", "lookup", "orphans", "paging")}
+"""To be mended; nothing may be added."""
+
+KNOWN_CIRCLES: list[set[str]] = [
+    {"zego_aigc.callbacks._aiohttp", "zego_aigc.callbacks._asgi", "zego_aigc.callbacks.router"},
+    {"zego_aigc.calls.call", "zego_aigc.calls.endpoint"},
+    {
+        "zego_aigc.calls.cleanup",
+        "zego_aigc.calls.lookup",
+        "zego_aigc.calls.orphans",
+        "zego_aigc.calls.paging",
+        "zego_aigc.client",
+        "zego_aigc.handles",
+    },
+    {
+        "zego_aigc.sandbox.agents",
+        "zego_aigc.sandbox.app",
+        "zego_aigc.sandbox.assets",
+        "zego_aigc.sandbox.drives",
+        "zego_aigc.sandbox.instances",
+        "zego_aigc.sandbox.registry",
+        "zego_aigc.sandbox.streams",
+    },
+    {"zego_aigc.sandbox.control_api", "zego_aigc.sandbox.control_commands", "zego_aigc.sandbox.sandbox"},
+    {"zego_aigc.schema.actions", "zego_aigc.schema.validation"},
+]
+"""To be mended; nothing may be added."""
+
+
+def dotted(path: Path) -> str:
+    return ".".join(("zego_aigc", *path.with_suffix("").parts)).removesuffix(".__init__")
+
+
+MODULES = {dotted(path): path for path in FILES}
 
 
 def imported(path: Path) -> set[str]:
-    """What a module imports when it is loaded, as dotted names."""
+    """The modules that a file imports anywhere in it, as dotted names."""
     names: set[str] = set()
-
-    def visit(nodes: list[ast.stmt]) -> None:
-        for node in nodes:
-            match node:
-                case ast.Import():
-                    names.update(alias.name for alias in node.names)
-                case ast.ImportFrom(module="zego_aigc"):
-                    names.update(f"zego_aigc.{alias.name}" for alias in node.names)
-                case ast.ImportFrom(module=str(module)):
-                    names.add(module)
-                case ast.If() if "TYPE_CHECKING" in ast.unparse(node.test):
-                    pass
-                case ast.If() | ast.Try():
-                    visit(node.body)
-                case _:
-                    pass
-
-    visit(ast.parse((PACKAGE / path).read_text(encoding="utf-8")).body)
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import():
+                names.update(alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module), level=0):
+                # What is imported from a package may be a module of it or a name that it defines.
+                names.update(full if (full := f"{module}.{alias.name}") in MODULES else module for alias in node.names)
+            case ast.ImportFrom():
+                raise AssertionError(f"{path}: a relative import, at line {node.lineno}")
+            case _:
+                pass
     return names
 
 
-def unit(path: Path) -> str:
-    return path.parts[0].removesuffix(".py")
+IMPORTS = {module: imported(path) - {module} for module, path in MODULES.items()}
+
+
+def unit(module: str) -> str:
+    """What stands at the top of the package for a module: a file or a package."""
+    return [*module.split("."), "__init__"][1]
+
+
+def reached(module: str) -> set[str]:
+    """All that a module imports, directly or not. The top of the package stands for what it hands on, so it is left out."""
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        for name in IMPORTS[todo.pop()] & MODULES.keys() - {"zego_aigc"}:
+            if name not in seen:
+                seen.add(name)
+                todo.append(name)
+    return seen
 
 
 def test_every_module_has_its_place_in_the_layers() -> None:
-    assert {unit(path) for path in MODULES} - {"__init__"} == set(RANK)
+    assert {unit(module) for module in MODULES} - {"__init__"} == set(RANK)
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if unit(path) != "__init__"], ids=str)
-def test_imports_point_downwards(path: Path) -> None:
-    upwards = {
-        name for name in imported(path) if name.startswith("zego_aigc.") and RANK.get(name.split(".")[1], 0) > RANK[unit(path)]
+def test_at_the_top_stand_only_what_a_user_imports_and_a_dozen_packages() -> None:
+    assert [path.name for path in FILES if len(path.parts) == 1 and path.name.startswith("_")] == [
+        "__init__.py",
+        "__main__.py",
+        "_version.py",
+    ]
+    assert len({path.parts[0] for path in FILES if len(path.parts) > 1}) <= 13
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "zego_aigc"])
+def test_imports_point_downwards(module: str) -> None:
+    ours = {name for name in IMPORTS[module] if name.partition(".")[0] == "zego_aigc" and name != "zego_aigc"}
+    assert {name for name in ours if unit(name) not in RANK} == set()
+    upwards = {(module, name) for name in ours if RANK[unit(name)] > RANK[unit(module)]}
+    assert upwards - KNOWN_UPWARDS == set()
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "zego_aigc"])
+def test_nothing_reads_the_names_that_the_package_hands_to_users(module: str) -> None:
+    assert "zego_aigc" not in IMPORTS[module]
+
+
+def test_no_modules_import_each_other() -> None:
+    reach = {module: reached(module) for module in MODULES if module != "zego_aigc"}
+    circles = {
+        frozenset(other for other in reach[module] if module in reach[other]) for module in reach if module in reach[module]
     }
-    assert upwards == set()
+    assert [circle for circle in circles if not any(circle <= known for known in KNOWN_CIRCLES)] == []
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if unit(path) in PURE.split()], ids=str)
+def is_pure(path: Path) -> bool:
+    name = path.with_suffix("").as_posix()
+    return any(name == pure or name.startswith(f"{pure}/") for pure in PURE.split())
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if is_pure(path)], ids=str)
 def test_the_pure_core_knows_no_io(path: Path) -> None:
     assert {name.partition(".")[0] for name in imported(path)} & {
         "aiohttp", "anyio", "asyncio", "random", "socket", "sqlite3", "threading", "time",

@@ -14,7 +14,7 @@ import pytest
 from simulated_time import SimulatedLoop
 
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.limiter import LocalLimiter, Permit
+from zego_aigc.limits.limiter import LocalLimiter, Permit
 
 APP, ACTION = 1, "QueryAgents"
 SPAN = 1.0 + 0.05 + 0.005  # window, guard and slack

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from simulated_time import SimulatedLoop
 
-from zego_aigc.limiter import LocalLimiter, Permit
+from zego_aigc.limits.limiter import LocalLimiter, Permit
 
 LIMIT, WINDOW, GUARD, SLACK = 3, 1.0, 0.0625, 0.005
 

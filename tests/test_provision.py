@@ -35,8 +35,8 @@ from zego_aigc.errors import AlreadyExists, ConnectFailed, InvalidRequest, Outco
 from zego_aigc.provisioning import Entry, Finished, Fleet, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
 from zego_aigc.provisioning.endings import ending_of
 from zego_aigc.provisioning.journal import read_journal
-from zego_aigc.provisioning.live import look
 from zego_aigc.provisioning.operation import MOST_UNHEARD
+from zego_aigc.provisioning.presence import look
 from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -671,7 +671,7 @@ async def test_looking_at_what_is_live_tells_what_has_gone(sandbox: Sandbox, cli
 async def test_a_budget_that_is_used_up_notices_when_instances_end(
     sandbox: Sandbox, client: Client, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zego_aigc.provisioning.placing.SWEEP", 0.1)
+    monkeypatch.setattr("zego_aigc.provisioning.quota_gate.SWEEP", 0.1)
     fleet = [register("a"), *(voice(str(n), "a") for n in range(3)), *(stream(str(n)) for n in range(3))]
     async with provision(client, fleet, journal=journal, quota=Quota(agents=2, streams=2)) as running:
         seen = 0

@@ -9,7 +9,7 @@ from requests_made import register, stream, talking, voice
 
 from zego_aigc import Action
 from zego_aigc.aiagent import CreateLiveDigitalHumanAgentInstance, DigitalHuman, SendAgentInstanceTTS, UpdateAgent
-from zego_aigc.provisioning.reconcile import MARGIN, Remedy, due, remedy
+from zego_aigc.provisioning.recovery import MARGIN, Remedy, due, remedy
 
 LIVE = CreateLiveDigitalHumanAgentInstance.from_wire(
     {"AgentId": "a", "CDN": {"Url": "rtmp://x"}, "DigitalHuman": DigitalHuman(digital_human_id="h").to_wire()}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from simulated_time import SimulatedLoop
 
-from zego_aigc._places import Place, Places, Standing, pause
 from zego_aigc.errors import ConfigurationError, QuotaExceeded
-from zego_aigc.quota import Hold, Quota, Usage
+from zego_aigc.limits.capacity import Place, Places, Standing, pause
+from zego_aigc.limits.quota import Hold, Quota, Usage
 
 NEVER = float("inf")
 

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis_server import RedisServer
 
 from zego_aigc.errors import ConfigurationError, ConnectFailed, QuotaExceeded
-from zego_aigc.quota import Hold, Quota
+from zego_aigc.limits.quota import Hold, Quota
 from zego_aigc.redis import RedisQuota
 
 pytestmark = pytest.mark.anyio

@@ -14,10 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zego_aigc import Repeat, aiagent
-from zego_aigc._clock import ServerClock, http_date
-from zego_aigc._codes import RETURN_CODES
-from zego_aigc._envelope import Unreadable, excerpt, read
-from zego_aigc._retry import Backoff, Ending, RetryBudget, Step, ending_of_refusal, next_step, retry_after
+from zego_aigc.calls.retry import Backoff, Ending, Step, ending_of_refusal, next_step, retry_after
+from zego_aigc.limits.retry_budget import RetryBudget
+from zego_aigc.schema.codes import RETURN_CODES
+from zego_aigc.transport.clock import ServerClock, http_date
+from zego_aigc.transport.envelope import Unreadable, excerpt, read
 
 # --- what follows from an ending
 

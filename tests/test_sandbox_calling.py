@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from sandbox_fixtures import eventually, sandbox, vendor
 from vendor_client import VendorClient
 
-from zego_aigc.actions import Service
 from zego_aigc.aiagent import RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.sandbox import Sandbox
 from zego_aigc.sandbox.gate import RateWindow, split_query
+from zego_aigc.schema.actions import Service
 
 __all__ = ["sandbox", "vendor"]
 

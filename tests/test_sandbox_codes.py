@@ -9,9 +9,9 @@ import pytest
 from sandbox_fixtures import sandbox, vendor
 from vendor_client import LLM, RTC, VendorClient, digital_human
 
-from zego_aigc._codes import RETURN_CODES
-from zego_aigc.actions import Service
 from zego_aigc.sandbox import Catalogue, Human, Sandbox
+from zego_aigc.schema.actions import Service
+from zego_aigc.schema.codes import RETURN_CODES
 
 __all__ = ["sandbox", "vendor"]
 

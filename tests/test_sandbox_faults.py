@@ -14,10 +14,10 @@ import pytest
 from sandbox_fixtures import eventually, sandbox, vendor
 from vendor_client import VendorClient
 
-from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import CreateAgentInstance, ListAgents, QueryAgents, RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
 from zego_aigc.sandbox import Faults, Sandbox
+from zego_aigc.schema.actions import ACTIONS
 
 __all__ = ["sandbox", "vendor"]
 

@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from sandbox_fixtures import sandbox, vendor
 from vendor_client import VendorClient, digital_human
 
-from zego_aigc.actions import ACTIONS
 from zego_aigc.aiagent import ListAgents, RegisterAgent
 from zego_aigc.digitalhuman import TaskStatus
 from zego_aigc.errors import AuthenticationError, ConfigurationError
 from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Quotas, Sandbox, serve
-from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
 from zego_aigc.sandbox.instances import Kind
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.sandbox.scope import Scope
+from zego_aigc.schema.actions import ACTIONS
 
 __all__ = ["sandbox", "vendor"]
 

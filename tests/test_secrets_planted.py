@@ -24,10 +24,10 @@ from zego_aigc import (
     aiagent,
     digitalhuman,
 )
-from zego_aigc._retry import Patience
-from zego_aigc._telling import Attempt, Outcome
-from zego_aigc.actions import Action
+from zego_aigc.calls.hooks import Attempt, Outcome
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.sandbox import Sandbox
+from zego_aigc.schema.actions import Action
 
 pytestmark = pytest.mark.anyio
 
@@ -155,7 +155,7 @@ async def test_nothing_that_goes_wrong_on_the_way_says_a_secret(answer: bytes | 
     async with raw_server(handle) as url, Client(
         1, PLANTED["ServerSecret"], callback_secret=PLANTED["CallbackSecret"], aiagent_url=url, digitalhuman_url=url,
         limiter=LocalLimiter(limit=1000), timeout=3, on_attempt=attempts.append, on_result=outcomes.append,
-        on_orphan=orphans.append, patience=Patience(tries=2, first_pause=0.001, settle=0.001),
+        on_orphan=orphans.append, retry=RetryPolicy(max_attempts=2, initial_backoff=0.001, lookup_delay=0.001),
     ) as client:  # fmt: skip
         errors: list[str] = []
         for action in ACTIONS:
@@ -188,7 +188,7 @@ async def test_a_connection_that_fails_says_neither_signature_nor_proxy_password
         ("http://vendor.example", {"proxy": proxy}),
         ("https://vendor.example", {"proxy": proxy}),
     ):
-        async with Client(1, PLANTED["ServerSecret"], aiagent_url=url, patience=Patience(tries=1), **options) as client:  # type: ignore[arg-type] # free options
+        async with Client(1, PLANTED["ServerSecret"], aiagent_url=url, retry=RetryPolicy(max_attempts=1), **options) as client:  # type: ignore[arg-type] # free options
             with pytest.raises(ZegoError) as caught:
                 await client.call(REGISTER, timeout=3)
             errors.append(shown(caught.value) + repr(client) + repr(client.pool))

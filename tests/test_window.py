@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zego_aigc._window import Window
+from zego_aigc.limits.sliding_window import Window
 
 TICK = 1 / 1024
 ticks = st.integers(0, 1300).map(lambda count: count * TICK)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from zego_aigc import aiagent, digitalhuman, errors
 from zego_aigc._version import __version__
-from zego_aigc.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.errors import (
     AccessDenied,
     AlreadyExists,
@@ -33,16 +32,17 @@ from zego_aigc.errors import (
     VendorAdvice,
     ZegoError,
 )
-from zego_aigc.signing import Signer
+from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
+from zego_aigc.transport.signing import Signer
 
 if TYPE_CHECKING:
-    from zego_aigc._creating import Orphan
-    from zego_aigc._retry import Patience
+    from zego_aigc.calls.create_guard import Orphan
+    from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.client import Client
-    from zego_aigc.limiter import Limiter, LocalLimiter, Permit
-    from zego_aigc.pool import SessionPool
+    from zego_aigc.limits.limiter import Limiter, LocalLimiter, Permit
+    from zego_aigc.limits.quota import Quota
     from zego_aigc.provisioning import Entry, provision, teardown
-    from zego_aigc.quota import Quota
+    from zego_aigc.transport.pool import SessionPool
 
 __all__ = [
     "ACTIONS",
@@ -64,13 +64,13 @@ __all__ = [
     "NotFound",
     "Orphan",
     "OutcomeUnknown",
-    "Patience",
     "Permit",
     "Problem",
     "Quota",
     "QuotaExceeded",
     "RateLimited",
     "Repeat",
+    "RetryPolicy",
     "Service",
     "ServiceUnavailable",
     "SessionPool",
@@ -90,13 +90,13 @@ __all__ = [
 _LATE = {
     "Client": "zego_aigc.client",
     "Entry": "zego_aigc.provisioning",
-    "Limiter": "zego_aigc.limiter",
-    "LocalLimiter": "zego_aigc.limiter",
-    "Orphan": "zego_aigc._creating",
-    "Patience": "zego_aigc._retry",
-    "Permit": "zego_aigc.limiter",
-    "Quota": "zego_aigc.quota",
-    "SessionPool": "zego_aigc.pool",
+    "Limiter": "zego_aigc.limits.limiter",
+    "LocalLimiter": "zego_aigc.limits.limiter",
+    "Orphan": "zego_aigc.calls.create_guard",
+    "RetryPolicy": "zego_aigc.calls.retry",
+    "Permit": "zego_aigc.limits.limiter",
+    "Quota": "zego_aigc.limits.quota",
+    "SessionPool": "zego_aigc.transport.pool",
     "provision": "zego_aigc.provisioning",
     "teardown": "zego_aigc.provisioning",
 }

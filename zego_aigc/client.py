@@ -11,19 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import msgspec
 import yarl
 
-from zego_aigc import _checking, _creating, _lists
-from zego_aigc._calling import Call
-from zego_aigc._creating import Orphan
-from zego_aigc._ending import Endings
-from zego_aigc._judging import RawAction, Request, request_for
-from zego_aigc._observing import Observer
-from zego_aigc._reconcile import Reconciler
-from zego_aigc._response import Response
-from zego_aigc._retry import Patience
-from zego_aigc._route import Route
-from zego_aigc._secrets import scrub
-from zego_aigc._telling import Attempt, Hooks, Outcome, logger, notify
-from zego_aigc.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.aiagent import (
     CreateAgentInstance,
     CreatedAgentInstance,
@@ -33,19 +20,33 @@ from zego_aigc.aiagent import (
     RegisterAgent,
     RegisteredAgent,
 )
+from zego_aigc.calls import create_guard, paging
+from zego_aigc.calls.call import Call
+from zego_aigc.calls.cleanup import Endings
+from zego_aigc.calls.create_guard import Orphan
+from zego_aigc.calls.endpoint import Route
+from zego_aigc.calls.hooks import Attempt, Hooks, Outcome, logger, notify
+from zego_aigc.calls.interpret import RawAction, Request, request_for
+from zego_aigc.calls.lookup import Reconciler
+from zego_aigc.calls.orphans import Observer
+from zego_aigc.calls.response import Response
+from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
 from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
-from zego_aigc.pool import SessionPool
+from zego_aigc.schema import validation
+from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
+from zego_aigc.schema.redaction import scrub
+from zego_aigc.transport.pool import SessionPool
 
 if TYPE_CHECKING:
     import aiohttp
 
     from zego_aigc.callbacks.events import Event
     from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
-    from zego_aigc.limiter import Limiter
-    from zego_aigc.quota import Hold, Quota
+    from zego_aigc.limits.limiter import Limiter
+    from zego_aigc.limits.quota import Hold, Quota
 
-__all__ = ["Attempt", "Client", "Orphan", "Outcome", "Patience", "Response"]
+__all__ = ["Attempt", "Client", "Orphan", "Outcome", "Response", "RetryPolicy"]
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class Client:
         on_orphan: called with what a cancelled create has made or may have made, beside the warning in the log.
         on_attempt: called after each attempt with an ``Attempt``.
         on_result: called after each call with an ``Outcome``.
-        patience: how long the client waits between and beside attempts, and how often it tries.
+        retry: how long the client waits between and beside attempts, and how often it tries.
 
     Raises:
         ConfigurationError: something is missing, malformed or contradictory; the message says what.
@@ -113,7 +114,7 @@ class Client:
         on_orphan: Callable[[Orphan], object] | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         on_result: Callable[[Outcome], object] | None = None,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
     ) -> None:
         if pool is not None and (limiter is not None or proxy is not None or session is not None):
             raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
@@ -146,7 +147,7 @@ class Client:
             me.tell_orphan(orphan)
 
         hooks = Hooks(on_attempt, on_result)
-        self._patience = patience = patience or Patience()
+        self._policy = policy = retry or RetryPolicy()
 
         def route(url: yarl.URL) -> Route:
             clock = self.pool.clock(str(url.origin()))
@@ -158,7 +159,7 @@ class Client:
                 host=url.host or "",
                 scrub=scrubbed,
                 hooks=hooks,
-                patience=patience,
+                policy=policy,
                 look_ups=self._reconciler.look_ups(),
                 on_orphan=tell_orphan,
             )
@@ -266,11 +267,11 @@ class Client:
             self._routes[action.service],
             request,
             action,
-            _checking.encode(action),
+            validation.encode(action),
             self._timeout if timeout is None else _checked_timeout(timeout),
             before_send=before_send,
             from_grant=deadline_from == "grant",
-            keeper=_creating if request.creates else None,
+            keeper=create_guard if request.creates else None,
             on_orphan=on_orphan,
         )
 
@@ -319,7 +320,7 @@ class Client:
             RawAction(name, dict(body)),
             encoded,
             self._timeout if timeout is None else _checked_timeout(timeout),
-            keeper=_creating if request.creates else None,
+            keeper=create_guard if request.creates else None,
         )
         return await call.run()
 
@@ -439,7 +440,7 @@ class Client:
         Returns:
             Why it could not be ended, or None.
         """
-        return await self._endings.end(identity, action, self._patience.ending)
+        return await self._endings.end(identity, action, self._policy.delete_timeout)
 
     async def observe(self, event: Event) -> None:
         """Take note of a callback that says that an instance or a stream task was made or has ended.
@@ -493,15 +494,15 @@ class Client:
 
     def list_agents(self, *, page: int | None = None) -> AsyncIterator[RegisteredAgent]:
         """Every registered agent: ``async for agent in client.list_agents()``. `page` is how many come at a time, 1 to 10."""
-        return _lists.agents(self, page)
+        return paging.agents(self, page)
 
     def list_digital_humans(self, *, fetch_mode: int | None = None, page: int | None = None) -> AsyncIterator[DigitalHumanInfo]:
         """Every digital human of the project: all, or with `fetch_mode` 2 the public and with 3 the private ones."""
-        return _lists.digital_humans(self, fetch_mode, page)
+        return paging.digital_humans(self, fetch_mode, page)
 
     def list_timbres(self, digital_human_id: str | None = None, *, page: int | None = None) -> AsyncIterator[Timbre]:
         """Every public timbre, or those that are bound to a digital human."""
-        return _lists.timbres(self, digital_human_id, page)
+        return paging.timbres(self, digital_human_id, page)
 
     async def __aenter__(self) -> Self:
         self.pool.bind()

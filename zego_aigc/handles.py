@@ -20,16 +20,16 @@ import anyio
 
 from zego_aigc import aiagent, digitalhuman
 from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, ZegoError
-from zego_aigc.quota import KIND_OF_ACTION
+from zego_aigc.limits.quota import KIND_OF_ACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zego_aigc._audio import AudioStream
-    from zego_aigc._creating import Orphan
-    from zego_aigc.actions import Action
+    from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.client import Client
-    from zego_aigc.quota import Hold
+    from zego_aigc.limits.quota import Hold
+    from zego_aigc.schema.actions import Action
+    from zego_aigc.transport.audio import AudioStream
 
 __all__ = ["AgentInstance", "LiveAgentInstance", "StreamTask"]
 
@@ -282,7 +282,7 @@ class StreamTask(_Handle[digitalhuman.StreamTask]):
         Raises:
             TransportError: the WebSocket cannot be opened or breaks.
         """
-        from zego_aigc._audio import open_audio
+        from zego_aigc.transport.audio import open_audio
 
         drive = await self._client.call(digitalhuman.DriveByWsStream(task_id=self.id))
         async with open_audio(

@@ -20,15 +20,15 @@ from opentelemetry.metrics import get_meter
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
 from yarl import URL
 
-from zego_aigc._codes import RETURN_CODES
 from zego_aigc._version import __version__
 from zego_aigc.errors import ApiError
+from zego_aigc.schema.codes import RETURN_CODES
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from zego_aigc._telling import Attempt, Outcome
+    from zego_aigc.calls.hooks import Attempt, Outcome
 
 __all__ = ["Telemetry"]
 

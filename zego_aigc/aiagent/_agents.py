@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from zego_aigc._constraints import Items, Number, Text
-from zego_aigc.actions import Action, Repeat, Service
 from zego_aigc.aiagent._asr import ASR
 from zego_aigc.aiagent._llm import LLM
 from zego_aigc.aiagent._results import AgentList, QueriedAgents
 from zego_aigc.aiagent._tts import TTS
+from zego_aigc.schema.actions import Action, Repeat, Service
+from zego_aigc.schema.constraints import Items, Number, Text
 
 __all__ = ["ListAgents", "QueryAgents", "RegisterAgent", "UnregisterAgent", "UpdateAgent"]
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
-from zego_aigc._constraints import Deprecated, Number, OneOf
-from zego_aigc.actions import Advice, Wire, about
 from zego_aigc.aiagent._vad import level_advice, pause_advice
 from zego_aigc.aiagent._vendors import VendorParams
+from zego_aigc.schema.actions import Advice, Wire, about
+from zego_aigc.schema.constraints import Deprecated, Number, OneOf
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -7,9 +7,9 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
-from zego_aigc._constraints import Deprecated, Number, OneOf, Text
-from zego_aigc.actions import Advice, Wire, about
 from zego_aigc.errors import Problem
+from zego_aigc.schema.actions import Advice, Wire, about
+from zego_aigc.schema.constraints import Deprecated, Number, OneOf, Text
 
 __all__ = [
     "AdvancedConfig",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from zego_aigc._constraints import ID_CHARS, Deprecated, OneOf, Text
-from zego_aigc.actions import Action, Repeat, Service
 from zego_aigc.aiagent._history import Message
 from zego_aigc.aiagent._results import AgentInstanceMsgList, AgentInstanceStatus, Round
+from zego_aigc.schema.actions import Action, Repeat, Service
+from zego_aigc.schema.constraints import ID_CHARS, Deprecated, OneOf, Text
 
 __all__ = [
     "AddAgentInstanceMsg",

@@ -7,8 +7,8 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
-from zego_aigc._constraints import Items, Number, OneOf
-from zego_aigc.actions import Advice, Wire, about
+from zego_aigc.schema.actions import Advice, Wire, about
+from zego_aigc.schema.constraints import Items, Number, OneOf
 
 __all__ = ["ZIM", "HistoryMessage", "Message", "MessageHistory", "SyncMode"]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar
 
-from zego_aigc._constraints import ID_CHARS, Number, Text
-from zego_aigc.actions import Action, Advice, Repeat, Service, about
 from zego_aigc.aiagent._asr import ASR, TENCENT_LONGEST_SILENCE
 from zego_aigc.aiagent._config import AdvancedConfig, CallbackConfig, DigitalHuman, LiveAdvancedConfig, LiveCallbackConfig
 from zego_aigc.aiagent._history import MessageHistory
@@ -16,6 +14,8 @@ from zego_aigc.aiagent._rtc import CDN, RTC, LiveRTC, UpdateRTC
 from zego_aigc.aiagent._tts import TTS
 from zego_aigc.aiagent._vad import VAD
 from zego_aigc.errors import Problem
+from zego_aigc.schema.actions import Action, Advice, Repeat, Service, about
+from zego_aigc.schema.constraints import ID_CHARS, Number, Text
 
 __all__ = [
     "CreateAgentInstance",

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from zego_aigc.actions import Result
 from zego_aigc.aiagent._asr import RegisteredASR
 from zego_aigc.aiagent._history import HistoryMessage
 from zego_aigc.aiagent._llm import RegisteredLLM
 from zego_aigc.aiagent._tts import RegisteredTTS
+from zego_aigc.schema.actions import Result
 
 __all__ = [
     "AgentInstanceMsgList",
@@ -67,7 +67,7 @@ class DigitalHumanConfig(str):
 
         import msgspec
 
-        from zego_aigc._decoding import declared
+        from zego_aigc.schema.decoding import declared
 
         try:
             text = base64.b64decode(self + "=" * (-len(self) % 4), validate=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from zego_aigc._constraints import RTC_CHARS, Secret, Text
-from zego_aigc.actions import Wire
+from zego_aigc.schema.actions import Wire
+from zego_aigc.schema.constraints import RTC_CHARS, Secret, Text
 
 __all__ = ["CDN", "RTC", "LiveRTC", "UpdateRTC"]
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 
-from zego_aigc._constraints import Secret, Text
-from zego_aigc.actions import Wire
 from zego_aigc.aiagent._vendors import VendorParams
 from zego_aigc.errors import Problem
+from zego_aigc.schema.actions import Wire
+from zego_aigc.schema.constraints import Secret, Text
 
 if TYPE_CHECKING:
     from typing import Unpack

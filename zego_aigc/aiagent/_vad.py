@@ -6,8 +6,8 @@ import enum
 from collections.abc import Iterable
 from typing import Annotated
 
-from zego_aigc._constraints import Number, OneOf
-from zego_aigc.actions import Advice, Wire, about
+from zego_aigc.schema.actions import Advice, Wire, about
+from zego_aigc.schema.constraints import Number, OneOf
 
 __all__ = ["VAD", "SensitiveConfig", "SensitiveLevel", "TurnDetectConfig", "VoiceDetectConfig", "level_advice", "pause_advice"]
 

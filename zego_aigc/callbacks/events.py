@@ -16,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from zego_aigc._constraints import Secret
-from zego_aigc._decoding import OpenNumber, utc
-from zego_aigc.actions import Result
+from zego_aigc.schema.actions import Result
+from zego_aigc.schema.constraints import Secret
+from zego_aigc.schema.decoding import OpenNumber, utc
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from zego_aigc._codes import ExceptionCode
+    from zego_aigc.schema.codes import ExceptionCode
 
 __all__ = [
     "ASRResult",
@@ -222,7 +222,7 @@ class ExceptionData(Result, frozen=True, kw_only=True):
     @property
     def known(self) -> ExceptionCode | None:
         """What the library knows of the code: ``name``, ``domain`` and ``advice``."""
-        from zego_aigc._codes import EXCEPTION_CODES
+        from zego_aigc.schema.codes import EXCEPTION_CODES
 
         return EXCEPTION_CODES.get(self.code)
 
@@ -393,7 +393,7 @@ class AgentInstanceDeletedData(Result, frozen=True, kw_only=True):
     @property
     def known(self) -> ExceptionCode | None:
         """What the library knows of the code: ``name``, ``domain`` and ``advice``; ``None`` for 0."""
-        from zego_aigc._codes import EXCEPTION_CODES
+        from zego_aigc.schema.codes import EXCEPTION_CODES
 
         return EXCEPTION_CODES.get(self.code)
 

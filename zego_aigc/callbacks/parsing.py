@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from zego_aigc._decoding import unix_seconds
 from zego_aigc.callbacks import events
 from zego_aigc.callbacks.errors import BadSignature, MalformedCallback, StaleCallback
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.schema.decoding import unix_seconds
 
 __all__ = ["EVENTS", "MAX_AGE", "parse_callback", "sign"]
 

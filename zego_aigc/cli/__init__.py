@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     3: outcomes are left unknown or pending.
     """
     from zego_aigc.cli._errors import report_error
-    from zego_aigc.cli._out import complain
+    from zego_aigc.cli._output import complain
     from zego_aigc.cli._parser import parse
 
     options = parse(sys.argv[1:] if arguments is None else arguments)

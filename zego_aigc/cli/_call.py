@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from zego_aigc._checking import examine
-from zego_aigc._describe import did_you_mean
-from zego_aigc._secrets import masked_wire
-from zego_aigc.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.cli._environment import client_from_environment
-from zego_aigc.cli._out import complain, say
+from zego_aigc.cli._output import complain, say
 from zego_aigc.errors import ConfigurationError, VendorAdvice
+from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
+from zego_aigc.schema.describe import did_you_mean
+from zego_aigc.schema.redaction import masked_wire
+from zego_aigc.schema.validation import examine
 
 __all__ = ["run"]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from zego_aigc.actions import ACTIONS
-from zego_aigc.cli._out import say
+from zego_aigc.cli._output import say
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.schema.actions import ACTIONS
 
 __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Print what an Action takes and gives, or which Actions there are."""
-    from zego_aigc._describe import describe, did_you_mean, plain
+    from zego_aigc.schema.describe import describe, did_you_mean, plain
 
     if options.action is None:
         for name, cls in ACTIONS.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zego_aigc.cli._out import complain, say_json
+from zego_aigc.cli._output import complain, say_json
 from zego_aigc.errors import ConfigurationError, InvalidRequest, ZegoError
 from zego_aigc.provisioning.errors import InvalidFleet, JournalError
 from zego_aigc.provisioning.fleet import FleetUnreadable

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from zego_aigc._decoding import enc_hook
-from zego_aigc._secrets import masked_wire
-from zego_aigc.cli._out import say_json
+from zego_aigc.cli._output import say_json
 from zego_aigc.provisioning.events import Event, Finished, Outcome, Progress, Report, Started, Warned, error_facts
+from zego_aigc.schema.decoding import enc_hook
+from zego_aigc.schema.redaction import masked_wire
 
 __all__ = ["JsonDisplay", "outcome_line"]
 

@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from zego_aigc.cli._causes import Cause, Causes, of_outcome
-from zego_aigc.cli._words import duration, verdict
+from zego_aigc.cli._failures import Cause, Causes, of_outcome
+from zego_aigc.cli._format import duration, verdict
 from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Warned
 
 __all__ = ["LiveDisplay"]

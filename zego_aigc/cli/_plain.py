@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zego_aigc.cli._causes import Causes, of_outcome
-from zego_aigc.cli._out import say
-from zego_aigc.cli._words import counts, duration, verdict
+from zego_aigc.cli._failures import Causes, of_outcome
+from zego_aigc.cli._format import counts, duration, verdict
+from zego_aigc.cli._output import say
 from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Started, Warned
 
 __all__ = ["PlainDisplay"]

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from zego_aigc.cli._drive import drive
 from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._run import drive
 from zego_aigc.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _provision(options: argparse.Namespace) -> int:
+    from zego_aigc.limits.quota import Quota
     from zego_aigc.provisioning.fleet import Fleet
     from zego_aigc.provisioning.run import Options, Provisioning
-    from zego_aigc.quota import Quota
 
     async with AsyncExitStack() as stack:
         client, sandbox = await _target(options, stack)

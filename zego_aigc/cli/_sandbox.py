@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from zego_aigc.cli._environment import credentials
-from zego_aigc.cli._out import say
+from zego_aigc.cli._output import say
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox import Sandbox

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.cli._causes import Causes
 from zego_aigc.cli._environment import client_from_environment
-from zego_aigc.cli._out import say, say_json
-from zego_aigc.cli._words import counts as in_words
+from zego_aigc.cli._failures import Causes
+from zego_aigc.cli._format import counts as in_words
+from zego_aigc.cli._output import say, say_json
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import error_facts
 from zego_aigc.provisioning.journal import Reading, Row, read_journal
 
 if TYPE_CHECKING:
-    from zego_aigc.provisioning.live import Presence
+    from zego_aigc.provisioning.presence import Presence
 
 __all__ = ["run"]
 
@@ -61,7 +61,7 @@ def _exit_status(counts: dict[str, Counter[str]]) -> int:
 
 
 async def _live(reading: Reading, show: _Show) -> int:
-    from zego_aigc.provisioning.live import look
+    from zego_aigc.provisioning.presence import look
 
     counts: dict[str, Counter[str]] = {}
     async with client_from_environment() as client:

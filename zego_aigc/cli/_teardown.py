@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from zego_aigc.cli._drive import drive
 from zego_aigc.cli._environment import client_from_environment
 from zego_aigc.cli._provision import where
+from zego_aigc.cli._run import drive
 
 __all__ = ["run"]
 

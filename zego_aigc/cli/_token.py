@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from zego_aigc.cli._environment import credentials
-from zego_aigc.cli._out import say
+from zego_aigc.cli._output import say
 from zego_aigc.errors import ConfigurationError
 
 __all__ = ["run"]

@@ -6,8 +6,8 @@ import enum
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from zego_aigc._constraints import Number, OneOf, Text
-from zego_aigc.actions import Action, Repeat, Result, Service
+from zego_aigc.schema.actions import Action, Repeat, Result, Service
+from zego_aigc.schema.constraints import Number, OneOf, Text
 
 __all__ = [
     "DigitalHumanAction",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Annotated, ClassVar
 
-from zego_aigc._constraints import Number, OneOf, Secret, Text
-from zego_aigc.actions import Action, Repeat, Result, Service, Wire
+from zego_aigc.schema.actions import Action, Repeat, Result, Service, Wire
+from zego_aigc.schema.constraints import Number, OneOf, Secret, Text
 
 __all__ = [
     "DoAction",

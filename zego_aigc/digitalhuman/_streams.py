@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from zego_aigc._constraints import ID_CHARS, Number, Text
-from zego_aigc._decoding import OpenNumber, utc
-from zego_aigc.actions import Action, Repeat, Result, Service, Wire
+from zego_aigc.schema.actions import Action, Repeat, Result, Service, Wire
+from zego_aigc.schema.constraints import ID_CHARS, Number, Text
+from zego_aigc.schema.decoding import OpenNumber, utc
 
 if TYPE_CHECKING:
     from datetime import datetime

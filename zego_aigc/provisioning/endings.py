@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zego_aigc._codes import RETURN_CODES
-from zego_aigc.actions import Action
 from zego_aigc.errors import ApiError
+from zego_aigc.schema.actions import Action
+from zego_aigc.schema.codes import RETURN_CODES
 
 __all__ = ["INSTANCES", "ending_of", "is_over"]
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zego_aigc._schema import FieldSpec, Kind, fields_of
-from zego_aigc._secrets import MASK, mask_map
-from zego_aigc.actions import Action
+from zego_aigc.schema.actions import Action
+from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
+from zego_aigc.schema.redaction import MASK, mask_map
 
 __all__ = ["DEFAULT_IDLE", "Entry", "Names", "default_key", "digest", "idle_time", "mask", "names", "whereabouts"]
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from zego_aigc.actions import Action
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.errors import NotTried
+from zego_aigc.schema.actions import Action
 
 __all__ = ["Event", "Finished", "LaneProgress", "Outcome", "Progress", "Report", "Started", "Status", "Warned"]
 

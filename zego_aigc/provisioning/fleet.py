@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zego_aigc._checking import examine, quick_check
-from zego_aigc.actions import ACTIONS, Action, Repeat
 from zego_aigc.errors import Problem, ZegoError
 from zego_aigc.provisioning.entry import Entry
+from zego_aigc.schema.actions import ACTIONS, Action, Repeat
+from zego_aigc.schema.validation import examine, quick_check
 
 __all__ = ["Fleet", "FleetUnreadable", "Located", "problems_of_action"]
 

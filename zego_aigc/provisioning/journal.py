@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeAlias, Typ
 
 import msgspec
 
-from zego_aigc.provisioning._lock import Lock, is_locked
-from zego_aigc.provisioning._store import Store
-from zego_aigc.provisioning.afterglow import Ended, tag
+from zego_aigc.provisioning.cooldown import Ended, tag
 from zego_aigc.provisioning.errors import JournalError
+from zego_aigc.provisioning.lock import Lock, is_locked
+from zego_aigc.provisioning.store import Store
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
-    from zego_aigc.limiter import Limiter
+    from zego_aigc.limits.limiter import Limiter
 
 __all__ = ["Follow", "Journal", "Row", "Target", "read_journal"]
 

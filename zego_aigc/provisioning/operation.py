@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from zego_aigc._outlasting import outlast
-from zego_aigc.provisioning.afterglow import pause
-from zego_aigc.provisioning.crew import Crew, Handoff, Lane
+from zego_aigc.provisioning.cooldown import pause
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
 from zego_aigc.provisioning.journal import Journal, Target
+from zego_aigc.provisioning.workers import Crew, Handoff, Lane
+from zego_aigc.transport.shielding import outlast
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client

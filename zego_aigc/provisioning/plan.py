@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zego_aigc.actions import ACTIONS, Action
+from zego_aigc.schema.actions import ACTIONS, Action
 
 __all__ = ["Item", "Planned", "State"]
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from zego_aigc import _checking
-from zego_aigc.actions import Action
 from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
+from zego_aigc.provisioning.cross_checks import concerns, is_another_fleet, path_at, place_of, some_relations
 from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time, names
 from zego_aigc.provisioning.errors import MOST_PROBLEMS, InvalidFleet, JournalError
 from zego_aigc.provisioning.fleet import Located, problems_of_action
 from zego_aigc.provisioning.journal import Journal
-from zego_aigc.provisioning.relations import concerns, is_another_fleet, path_at, place_of, some_relations
+from zego_aigc.schema import validation
+from zego_aigc.schema.actions import Action
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -234,7 +234,7 @@ def _problems(action: Action[Any]) -> Sequence[Problem]:
     if (trouble := problems_of_action(type(action))) is not None:
         return [trouble]
     try:
-        _checking.encode(action)
+        validation.encode(action)
     except InvalidRequest as error:
         return error.problems
     return ()

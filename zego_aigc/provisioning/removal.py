@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zego_aigc.actions import Action
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
-from zego_aigc.provisioning.crew import Crew, Lane, Sending
 from zego_aigc.provisioning.endings import INSTANCES, ending_of, is_over
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Started
 from zego_aigc.provisioning.journal import COLUMNS, Journal, Row
 from zego_aigc.provisioning.operation import Operation
+from zego_aigc.provisioning.workers import Crew, Lane, Sending
+from zego_aigc.schema.actions import Action
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import anyio
 import msgspec
 
-from zego_aigc._decoding import dec_hook
-from zego_aigc.actions import ACTIONS, Action
 from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, TransportError, ZegoError
+from zego_aigc.limits.quota import KIND_OF_ACTION, Quota
 from zego_aigc.provisioning import plan, preflight
-from zego_aigc.provisioning.crew import Crew, Lane, Sending
 from zego_aigc.provisioning.entry import names, whereabouts
 from zego_aigc.provisioning.errors import NotTried, StreamFailed
 from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
+from zego_aigc.provisioning.executor import IfExists, Made, Maker, OnQuota, Unreachable, made_of, not_tried
 from zego_aigc.provisioning.journal import Follow
-from zego_aigc.provisioning.making import IfExists, Made, Maker, OnQuota, Unreachable, made_of, not_tried
 from zego_aigc.provisioning.operation import Operation
-from zego_aigc.provisioning.placing import Placing, QuotaClosed
 from zego_aigc.provisioning.plan import Delay, Item, State
 from zego_aigc.provisioning.preflight import Entries
-from zego_aigc.provisioning.reconcile import Remedy, due, remedy
+from zego_aigc.provisioning.quota_gate import Placing, QuotaClosed
+from zego_aigc.provisioning.recovery import Remedy, due, remedy
 from zego_aigc.provisioning.removal import Removal
 from zego_aigc.provisioning.streaming import Streams, could_not_ask
-from zego_aigc.quota import KIND_OF_ACTION, Quota
+from zego_aigc.provisioning.workers import Crew, Lane, Sending
+from zego_aigc.schema.actions import ACTIONS, Action
+from zego_aigc.schema.decoding import dec_hook
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client

@@ -1,4 +1,4 @@
-"""The books of :class:`~zego_aigc.redis.RedisQuota`: the arithmetic of :mod:`zego_aigc._places`, inside Redis.
+"""The books of :class:`~zego_aigc.redis.RedisQuota`: the arithmetic of :mod:`zego_aigc.limits.capacity`, inside Redis.
 
 Each script is one atomic step on the server's clock. Times are in microseconds. The keys of an AppId and kind:
 

@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from zego_aigc._window import Window
-from zego_aigc.limiter import LocalLimiter, Permit
+from zego_aigc.limits.limiter import LocalLimiter, Permit
+from zego_aigc.limits.sliding_window import Window
 from zego_aigc.redis._link import Gone, Link, Outbox
 from zego_aigc.redis._scripts import SETTLE, TAKE
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisLimiter"]
 
 _SLACK = 0.005
-"""In windows, what is added to every bound, as in :mod:`zego_aigc._window`."""
+"""In windows, what is added to every bound, as in :mod:`zego_aigc.limits.sliding_window`."""
 _UNPROVEN = 0.5
 """Seconds that the first request on a connection may take longer than others."""
 _LOOK = 0.1

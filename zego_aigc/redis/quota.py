@@ -8,12 +8,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from zego_aigc._codes import api_error
-from zego_aigc._places import Usage
 from zego_aigc.errors import ConnectFailed
-from zego_aigc.quota import KIND_OF_ACTION, REFUSAL_CODES, Hold, Kind, Quota
+from zego_aigc.limits.capacity import Usage
+from zego_aigc.limits.quota import KIND_OF_ACTION, REFUSAL_CODES, Hold, Kind, Quota
 from zego_aigc.redis._link import Gone, Link, Outbox
 from zego_aigc.redis._quota_scripts import KEYS, NOTE, TAKE_PLACE
+from zego_aigc.schema.codes import api_error
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,7 +38,7 @@ class RedisQuota(Quota):
     It is used like :class:`~zego_aigc.Quota` and keeps the same promise: the service's refusal is the truth, and while it says
     "full" one creation at a time is tried, by whichever process. What differs:
 
-    * What is said of a place (:meth:`Hold.live <zego_aigc.quota.Hold.live>` and the rest), and :meth:`ended`, reaches Redis in
+    * What is said of a place (:meth:`Hold.live` and the rest), and :meth:`ended`, reaches Redis in
       the background. :meth:`usage` tells what Redis last told; :meth:`look` asks.
     * Any process may call :meth:`ended`, such as the one that receives the callbacks. What it returns is whether *this*
       process holds the instance's place.
@@ -338,7 +338,7 @@ class _Kind:
 
 
 class RedisHold(Hold):
-    """A place in a :class:`RedisQuota`, used like any :class:`~zego_aigc.quota.Hold`."""
+    """A place in a :class:`RedisQuota`, used like any :class:`~zego_aigc.limits.quota.Hold`."""
 
     __slots__ = ("_instance_id", "_lapses_at", "_quota", "_standing", "books", "place", "renewed_at")
 

@@ -7,11 +7,11 @@ import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zego_aigc._secrets import mask_map
 from zego_aigc.aiagent import ListAgents, QueryAgents, RegisterAgent, UnregisterAgent, UpdateAgent
 from zego_aigc.aiagent._llm import TRIAL_KEY, TRIAL_MODELS
-from zego_aigc.sandbox.behaviour import answers
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import answers
+from zego_aigc.schema.redaction import mask_map
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from zego_aigc.actions import Service
 from zego_aigc.sandbox.assets import Catalogue
 from zego_aigc.sandbox.gate import RateWindow
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence, Rooms
+from zego_aigc.schema.actions import Service
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.agents import Agent

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from zego_aigc.digitalhuman import GetDigitalHumanInfo, GetDigitalHumanList, GetTimbreList
-from zego_aigc.sandbox.behaviour import answers
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import answers
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App

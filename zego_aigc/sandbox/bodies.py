@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc._schema import Kind, fields_of
-from zego_aigc.actions import Service
 from zego_aigc.errors import InvalidRequest
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.schema.actions import Service
+from zego_aigc.schema.fields import Kind, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from zego_aigc.actions import Action
     from zego_aigc.errors import Problem
+    from zego_aigc.schema.actions import Action
 
 __all__ = ["fields_in_query", "read_action", "read_json"]
 

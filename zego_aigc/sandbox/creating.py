@@ -17,9 +17,9 @@ from zego_aigc.aiagent import (
 )
 from zego_aigc.sandbox.agents import check_trial, find_agent
 from zego_aigc.sandbox.app import check_quota
-from zego_aigc.sandbox.behaviour import answers
 from zego_aigc.sandbox.instances import Ended, Instance, Kind, find_instance, refuse_for_live
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import answers
 
 if TYPE_CHECKING:
     from zego_aigc.aiagent import DigitalHuman

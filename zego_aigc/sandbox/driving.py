@@ -13,9 +13,9 @@ from zego_aigc.digitalhuman import (
     DriveByWsStream,
     InterruptDriveTask,
 )
-from zego_aigc.sandbox.behaviour import answers
 from zego_aigc.sandbox.drives import Drive
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import answers
 from zego_aigc.sandbox.streams import find_task
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.actions import ACTIONS
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.schema.actions import ACTIONS
 
 if TYPE_CHECKING:
-    from zego_aigc.actions import Action
+    from zego_aigc.schema.actions import Action
 
 __all__ = ["Effect", "Fault", "Faults", "Situation", "Verb"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc._naming import snake
 from zego_aigc.sandbox.conversation import Conversation, ModelFailure, Question, Traits, Utterance
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence
+from zego_aigc.schema.naming import snake
 
 if TYPE_CHECKING:
     from zego_aigc.aiagent import AdvancedConfig, MessageHistory

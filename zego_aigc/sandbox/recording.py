@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc._secrets import MASK, masked_wire
-from zego_aigc.actions import ACTIONS
 from zego_aigc.sandbox.bodies import fields_in_query
 from zego_aigc.sandbox.gate import split_query
+from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.schema.redaction import MASK, masked_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from zego_aigc.actions import Action
+    from zego_aigc.schema.actions import Action
 
 __all__ = ["Call", "Recording"]
 

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.sandbox.app import App, Settings
-from zego_aigc.sandbox.backstage import Backstage
 from zego_aigc.sandbox.callbacks import Delivery, Outbox
 from zego_aigc.sandbox.clock import Clock
+from zego_aigc.sandbox.control_api import Backstage
 from zego_aigc.sandbox.emitting import emit
 from zego_aigc.sandbox.faults import Faults
 from zego_aigc.sandbox.recording import Recording
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from zego_aigc.actions import Action
     from zego_aigc.client import Client
     from zego_aigc.sandbox.drives import Drive
+    from zego_aigc.schema.actions import Action
 
 __all__ = ["DEFAULT_APP_ID", "DEFAULT_SERVER_SECRET", "Sandbox", "serve"]
 

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from zego_aigc._codes import RETURN_CODES
-from zego_aigc.actions import ACTIONS
 from zego_aigc.sandbox import agents, assets, creating, driving, streams, talking
-from zego_aigc.sandbox.behaviour import BEHAVIOURS
 from zego_aigc.sandbox.bodies import fields_in_query, read_action, read_json
 from zego_aigc.sandbox.faults import Effect, Faults, Verb
 from zego_aigc.sandbox.gate import read_claims, split_query, verify
 from zego_aigc.sandbox.recording import Call, Recording
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import BEHAVIOURS
+from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.schema.codes import RETURN_CODES
 
 if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
-    from zego_aigc.actions import Action
     from zego_aigc.sandbox.app import App
     from zego_aigc.sandbox.clock import Clock
+    from zego_aigc.schema.actions import Action
 
 __all__ = ["Front"]
 

@@ -14,9 +14,9 @@ from zego_aigc.digitalhuman import (
     TaskStatus,
 )
 from zego_aigc.sandbox.app import check_quota
-from zego_aigc.sandbox.behaviour import answers
 from zego_aigc.sandbox.drives import Drive, DriveStatus
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import answers
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App

@@ -16,10 +16,10 @@ from zego_aigc.aiagent import (
     StartListening,
     StopListening,
 )
-from zego_aigc.sandbox.behaviour import answers
 from zego_aigc.sandbox.conversation import HIGH, LOW, MEDIUM, Cut, QueueFull, Utterance
 from zego_aigc.sandbox.instances import Instance, Kind, find_instance, refuse_for_live
 from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.registry import answers
 from zego_aigc.sandbox.rooms import Presence
 
 if TYPE_CHECKING:

@@ -1,0 +1,78 @@
+"""What callbacks tell of lifetimes: that an instance has ended, or that a lost create did make one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zego_aigc.aiagent import CreatedAgentInstance
+from zego_aigc.calls.create_guard import Orphan
+
+if TYPE_CHECKING:
+    from zego_aigc.callbacks.events import AgentInstanceCreated, Event
+    from zego_aigc.client import Client
+    from zego_aigc.limits.quota import Hold
+
+__all__ = ["Observer"]
+
+_MOST = 1000
+"""Unknown outcomes that are kept in mind."""
+
+
+class _Unknown(msgspec.Struct, frozen=True):
+    action: Any
+    hold: Hold | None
+
+
+class Observer:
+    """Settles a client's unknown outcomes and its quota by callbacks."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._unknown: OrderedDict[int, _Unknown] = OrderedDict()
+
+    def expect_news(self, action: Any, hold: Hold | None) -> None:
+        """A handle's create has an unknown outcome."""
+        self._unknown[id(action)] = _Unknown(action, hold)
+        if len(self._unknown) > _MOST:
+            self._unknown.popitem(last=False)
+
+    def note(self, event: Event) -> str | None:
+        """Take note of an event.
+
+        Returns:
+            the id of what has ended, if something has.
+        """
+        from zego_aigc.callbacks.events import AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent, StreamTaskStatus
+
+        match event:
+            case AgentInstanceDeleted():
+                return event.agent_instance_id
+            case StreamTaskEvent() if event.detail.status in {StreamTaskStatus.FAILED, StreamTaskStatus.STOPPED}:
+                return event.task_id
+            case AgentInstanceCreated():
+                self._resolve(event)
+            case _:
+                pass
+        return None
+
+    def _resolve(self, event: AgentInstanceCreated) -> None:
+        ours = [key for key, unknown in self._unknown.items() if _is_of(event, unknown.action)]
+        if len(ours) != 1:
+            return
+        unknown = self._unknown.pop(ours[0])
+        if unknown.hold is not None:
+            unknown.hold.live(event.agent_instance_id)
+        self._client.tell_orphan(
+            Orphan(unknown.action, CreatedAgentInstance(agent_instance_id=event.agent_instance_id), certain=True)
+        )
+
+
+def _is_of(event: AgentInstanceCreated, action: Any) -> bool:
+    rtc = getattr(action, "rtc", None)
+    if rtc is None or event.room_id != rtc.room_id or getattr(action, "agent_id", None) != (event.agent_id or action.agent_id):
+        return False
+    # The client pages call the room's user of a digital human ai_agent_<AgentInstanceId>, whatever was asked for.
+    return event.agent_user_id in {None, "", rtc.agent_user_id, f"ai_agent_{event.agent_instance_id}"}

@@ -1,0 +1,285 @@
+"""Carrying out one entry: its place in the quota, the call with its intent noted, and what the answer means."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+# (results are of whatever type their Action declares)
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import anyio
+import msgspec
+
+from zego_aigc.errors import (
+    AlreadyExists,
+    AuthenticationError,
+    ConnectFailed,
+    OutcomeUnknown,
+    QuotaExceeded,
+    ZegoError,
+)
+from zego_aigc.limits.quota import KIND_OF_ACTION, Hold
+from zego_aigc.provisioning.entry import Entry, idle_time, mask, names
+from zego_aigc.provisioning.errors import JournalError, NotTried
+from zego_aigc.provisioning.events import Status, error_facts
+from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.plan import Item
+from zego_aigc.provisioning.preflight import updated
+from zego_aigc.provisioning.quota_gate import Placing
+from zego_aigc.provisioning.recovery import MARGIN
+from zego_aigc.provisioning.workers import Sending
+from zego_aigc.schema.actions import Action
+from zego_aigc.schema.decoding import enc_hook
+
+if TYPE_CHECKING:
+    from zego_aigc.client import Client
+
+__all__ = ["Made", "Maker", "OnQuota", "Unreachable"]
+
+OnQuota: TypeAlias = (
+    "Literal['wait', 'fail'] | Callable[[Entry, QuotaExceeded], Action[Any] | Awaitable[Action[Any] | None] | None]"
+)
+IfExists = Literal["fail", "keep", "update"]
+
+OUTAGE = 60.0
+"""Seconds for which a run that has worked before waits for a network that is gone."""
+
+
+class Made(NamedTuple):
+    """What came of an entry."""
+
+    action: Action[Any]
+    """What was sent: the entry's Action, or its substitute."""
+    status: Status
+    result: Any = None
+    error: ZegoError | None = None
+    origin: Literal["made", "kept", "updated"] | None = None
+    made_id: str | None = None
+    request_id: str | None = None
+    attempts: int = 0
+    wire: Any = None
+    """The result in wire form, secrets masked."""
+
+
+class Unreachable(Exception):
+    """The run makes no sense any more: the service is not there, or does not know the caller."""
+
+    def __init__(self, made: Made) -> None:
+        super().__init__(str(made.error))
+        self.made = made
+
+
+class Maker:
+    """Carries out entries, one at a time for each worker.
+
+    Args:
+        placing: hands out places for live instances.
+        on_quota: what to do when there is none; see :func:`zego_aigc.provisioning.provision`.
+        if_exists: what to do about an agent that is there already.
+        note: told what the run waits for, and None when it goes on.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        journal: Journal,
+        *,
+        placing: Placing,
+        on_quota: OnQuota,
+        if_exists: IfExists,
+        note: Callable[[str | None], None],
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._placing = placing
+        self._on_quota = on_quota
+        self._if_exists: IfExists = if_exists
+        self._note = note
+        self._answered = False
+
+    async def carry_out(self, item: Item, sending: Sending, *, probing: bool = False) -> Made:
+        """Carry out an entry that nothing is known to have been done about.
+
+        Args:
+            item: the entry.
+            sending: the worker's protection once the request leaves.
+            probing: an earlier attempt may have done it, and then the service refuses this one.
+
+        Raises:
+            QuotaClosed: the entry was not carried out, nor will others of its kind be.
+            Unreachable: the run should stop.
+        """
+        if item.made_id is not None:
+            await self._clear(item)
+        action = item.action
+        outage: float | None = None
+        while True:
+            hold = await self._place(item, action)
+            if isinstance(hold, Made):
+                return hold
+            if not isinstance(hold, Hold) and hold is not None:
+                action = hold
+                continue
+            try:
+                made = await self._call(item, action, sending, hold, probing=probing)
+            except QuotaExceeded as error:
+                await self._not_done(item, sending, error)
+                refused = await self._refused(item, action, error)
+                if isinstance(refused, Made):
+                    return refused
+                action = refused
+            except ConnectFailed as error:
+                outage = outage or time.monotonic()
+                if not self._answered or time.monotonic() - outage > OUTAGE:
+                    raise Unreachable(Made(action, "failed", error=error, attempts=error.attempts)) from error
+                await self._not_done(item, sending, error)
+                self._note("the network is gone; trying again")
+                await anyio.sleep(min(15.0, 1.0 + time.monotonic() - outage))
+            else:
+                self._answered = True
+                if outage is not None:
+                    self._note(None)
+                return made
+
+    async def _call(self, item: Item, action: Action[Any], sending: Sending, hold: Hold | None, *, probing: bool) -> Made:
+        async def before_send(_: int) -> None:
+            sending.leaves()
+            await self._journal.intend(item.key, substitute=_substitute(item, action), now=time.time())
+
+        kind = KIND_OF_ACTION.get(type(action).__name__)
+        try:
+            response = await self._client.call_with_response(action, before_send=before_send, deadline_from="grant")
+        except QuotaExceeded:
+            if kind is not None:
+                self._placing.refused(kind, hold)
+            raise
+        except OutcomeUnknown as error:
+            if hold is not None:
+                hold.unknown(expires_in=(idle_time(action) or 0) + MARGIN)
+            return Made(action, "unknown", error=error, attempts=error.attempts)
+        except BaseException as error:
+            if hold is not None:
+                hold.release()
+            match error:
+                case AlreadyExists():
+                    return await self._taken(action, error, probing=probing)
+                case AuthenticationError():
+                    raise Unreachable(_failed(action, error)) from error
+                case ZegoError() if not isinstance(error, ConnectFailed | JournalError):
+                    return _failed(action, error)
+                case _:
+                    raise
+        made = made_of(action, response.result, request_id=response.request_id, attempts=response.attempts)
+        if kind is not None and made.made_id is not None:
+            self._placing.made(kind, hold, made.made_id, getattr(action, "ttl", None))
+        return made
+
+    async def _not_done(self, item: Item, sending: Sending, error: ZegoError) -> None:
+        """The attempt has provably done nothing, and the entry goes on waiting: let the journal not call it unknown."""
+        self._journal.settle(item.key, "pending", error=error_facts(error), now=time.time())
+        await self._journal.flush()
+        sending.free()
+
+    async def _clear(self, item: Item) -> None:
+        """End what an earlier attempt made and what was of no use, before it is made anew."""
+        from zego_aigc.provisioning.endings import ending_of
+
+        assert item.made_id is not None
+        ending = ending_of(item.sent_as, item.made_id)
+        if ending is not None:
+            with suppress(ZegoError):  # if it is still there, the service refuses to make it again, and says so
+                await self._client.call(ending, deadline_from="grant")
+
+    # --- agents that are there already
+
+    async def _taken(self, action: Action[Any], error: AlreadyExists, *, probing: bool) -> Made:
+        if type(action).__name__ != "RegisterAgent":
+            if probing:
+                lives = OutcomeUnknown(
+                    "an earlier attempt may have made it: one with its stream lives, but the service does not tell its id",
+                    action=action, attempts=error.attempts,
+                )  # fmt: skip
+                lives.__cause__ = error
+                return Made(action, "unknown", error=lives, attempts=error.attempts)
+            return _failed(action, error)
+        return await self.taken_agent(action, error)
+
+    async def taken_agent(self, action: Action[Any], error: AlreadyExists) -> Made:
+        """What becomes of an agent whose id is taken, as `if_exists` says."""
+        agent_id = names(action).agent_id
+        if self._if_exists == "keep":
+            return Made(action, "done", origin="kept", made_id=agent_id, request_id=error.request_id, attempts=error.attempts)
+        if self._if_exists == "update":
+            try:
+                response = await self._client.call_with_response(updated(action), deadline_from="grant")
+            except ZegoError as failure:
+                return _failed(action, failure)
+            return Made(
+                action, "done", origin="updated", made_id=agent_id, request_id=response.request_id, attempts=response.attempts
+            )
+        return _failed(action, error)
+
+    # --- places
+
+    async def _place(self, item: Item, action: Action[Any]) -> Hold | Made | Action[Any] | None:
+        """A place in the quota for an Action that needs one; or what becomes of the entry without."""
+        kind = KIND_OF_ACTION.get(type(action).__name__)
+        if kind is None or self._placing.unlimited(kind):
+            return None
+        if self._on_quota == "wait":
+            return await self._placing.soon(kind)
+        try:
+            return await self._placing.now_or_never(kind)
+        except QuotaExceeded as error:
+            return await self._refused(item, action, error)
+
+    async def _refused(self, item: Item, action: Action[Any], error: QuotaExceeded) -> Made | Action[Any]:
+        """The account is full: the Action to try next, or what the entry has come to."""
+        if self._on_quota == "wait":
+            self._placing.waits_for(KIND_OF_ACTION[type(action).__name__])
+            return action
+        if isinstance(self._on_quota, str) or action is not item.action:
+            return _failed(action, error)
+        answer = self._on_quota(Entry(item.action, item.key), error)
+        substitute = await answer if isinstance(answer, Awaitable) else answer
+        return _failed(action, error) if substitute is None else substitute
+
+
+def made_of(action: Action[Any], result: Any, *, request_id: str | None = None, attempts: int = 0) -> Made:
+    """What a successful answer, or a look-up, says was made."""
+    wire: Any = None
+    if result is not None:
+        wire = msgspec.to_builtins(result, enc_hook=enc_hook)
+        mask(type(result), wire)
+    made_id = getattr(result, "agent_instance_id", None) or getattr(result, "task_id", None)
+    if made_id is None and type(action).__name__ == "RegisterAgent":
+        made_id = names(action).agent_id
+    return Made(
+        action, "done", result=result, origin="made" if made_id else None, made_id=made_id,
+        request_id=request_id, attempts=attempts, wire=wire,
+    )  # fmt: skip
+
+
+def _failed(action: Action[Any], error: ZegoError) -> Made:
+    return Made(
+        action, "failed", error=error, request_id=getattr(error, "request_id", None), attempts=getattr(error, "attempts", 0)
+    )
+
+
+def _substitute(item: Item, action: Action[Any]) -> dict[str, Any] | None:
+    """The journal's columns that differ when another Action is sent in the entry's place, or its own after all."""
+    name = type(action).__name__
+    if action is item.action and item.sent_as == name:
+        return None
+    known = names(action)
+    return {
+        "action": name, "agent_id": known.agent_id, "stream_id": known.stream_id, "agent_user_id": known.agent_user_id,
+        "room_id": known.room_id, "idle": idle_time(action),
+    }  # fmt: skip
+
+
+def not_tried(why: str) -> NotTried:
+    """The error of an entry that stays pending."""
+    return NotTried(f"not tried: {why}")

@@ -1,0 +1,175 @@
+"""Places for live instances: waiting for one while the account is full, and noticing when instances have gone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import anyio
+
+from zego_aigc.errors import ApiError, QuotaExceeded, ZegoError
+from zego_aigc.limits.quota import Hold, Kind, Quota
+from zego_aigc.provisioning.endings import is_over
+
+if TYPE_CHECKING:
+    from zego_aigc.client import Client
+
+__all__ = ["Placing", "QuotaClosed"]
+
+SWEEP = 5.0
+"""Seconds between two looks at which instances are still there, while a budget is used up."""
+
+MOST_ASKED = 20
+"""Instances that one look asks about."""
+
+
+class QuotaClosed(Exception):
+    """No more of a kind will be made in this run."""
+
+    def __init__(self, kind: Kind, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind
+
+
+class Placing:
+    """Hands out places in a quota.
+
+    A service that says "full" is asked again by the quota itself. A budget that is used up is another matter: nobody tells
+    when an instance ends by itself, so the oldest are asked about from time to time.
+
+    Args:
+        quota: None for as many as the service takes.
+        patience: seconds without any progress after which nobody waits any longer.
+        note: told what is waited for.
+    """
+
+    def __init__(self, client: Client, quota: Quota | None, patience: float, note: Callable[[str | None], None]) -> None:
+        self._client = client
+        self._quota = Quota(None, None, None) if quota is None else quota
+        self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
+        self._patience = patience
+        self._note = note
+        self._stuck: dict[Kind, float] = {}
+        """Since when there has been no place, monotonic."""
+        self._held: dict[Kind, dict[str, None]] = {"agents": {}, "digital_humans": {}, "streams": {}}
+        self._has_been_full: set[Kind] = set()
+        self._sweeping = anyio.Lock()
+
+    def unlimited(self, kind: Kind) -> bool:
+        """Whether there is neither a budget nor a service that has said "full": then nobody needs a place."""
+        return self._forgetful and kind not in self._has_been_full
+
+    async def now_or_never(self, kind: Kind) -> Hold:
+        """A place.
+
+        Raises:
+            QuotaExceeded: there is none.
+        """
+        return await self._quota.acquire(kind, wait=False)
+
+    async def soon(self, kind: Kind) -> Hold:
+        """A place, waited for as long as there is progress.
+
+        Raises:
+            QuotaClosed: there was none for too long.
+        """
+        while True:
+            with suppress(QuotaExceeded):
+                return await self.now_or_never(kind)
+            self.waits_for(kind)
+            # Counted for the kind and not for this worker, since a place that the service then refuses is no progress.
+            left = self._stuck[kind] + self._patience - time.monotonic()
+            if left <= 0:
+                raise QuotaClosed(kind, f"the account was full of {_plain(kind)} for {self._patience:g} s")
+            with anyio.move_on_after(min(left, SWEEP)):
+                return await self._quota.acquire(kind)
+            await self._sweep(kind)
+
+    def refused(self, kind: Kind, hold: Hold | None) -> None:
+        """The service said that the account is full."""
+        self._has_been_full.add(kind)
+        if hold is None:
+            self._quota.full(kind)
+        else:
+            hold.full()
+
+    def waits_for(self, kind: Kind) -> None:
+        """Say that the account is full."""
+        self._has_been_full.add(kind)
+        self._stuck.setdefault(kind, time.monotonic())
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what is waited for, or that nothing is any more."""
+        if not self._stuck:
+            self._note(None)
+            return
+        full = " and ".join(_plain(kind) for kind in self._stuck)
+        self._note(f"the account is full of {full}: waiting for some to end, at most {self._patience:g} s without progress")
+
+    def made(self, kind: Kind, hold: Hold | None, instance_id: str, ttl: int | None) -> None:
+        """An instance lives in a place that was handed out."""
+        if self._stuck.pop(kind, None) is not None:
+            self._tell()
+        if hold is None:
+            return
+        hold.live(instance_id, expires_in=ttl or math.inf)
+        if not self._forgetful:
+            self._remember(kind, instance_id)
+        elif not self._quota.usage(kind).full:
+            hold.release()
+
+    def adopt(self, kind: Kind, instance_id: str) -> None:
+        """An instance that an earlier run made counts, too."""
+        if not self._forgetful:
+            self._quota.adopt(kind, instance_id)
+            self._remember(kind, instance_id)
+
+    def ended(self, kind: Kind, instance_id: str) -> None:
+        """An instance has ended."""
+        self._held[kind].pop(instance_id, None)
+        self._quota.ended(instance_id)
+
+    def _remember(self, kind: Kind, instance_id: str) -> None:
+        if self._quota.usage(kind).limit is not None:  # so that there are never more than that to remember
+            self._held[kind][instance_id] = None
+
+    async def _sweep(self, kind: Kind) -> None:
+        """Find out which of the oldest instances have ended, so that their places are free."""
+        held = self._held[kind]
+        if not held or self._sweeping.locked():
+            return
+        async with self._sweeping:
+            try:
+                for instance_id in await (self._gone_tasks(held) if kind == "streams" else self._gone_instances(held)):
+                    self.ended(kind, instance_id)
+            except ZegoError:
+                return  # the next look may do better
+
+    async def _gone_tasks(self, held: dict[str, None]) -> list[str]:
+        from zego_aigc.digitalhuman import QueryDigitalHumanStreamTasks
+
+        answer = await self._client.call(QueryDigitalHumanStreamTasks())
+        there = {task.task_id for task in answer.task_list}
+        return [task_id for task_id in held if task_id not in there]
+
+    async def _gone_instances(self, held: dict[str, None]) -> list[str]:
+        from zego_aigc.aiagent import QueryAgentInstanceStatus
+
+        gone: list[str] = []
+        for instance_id in list(held)[:MOST_ASKED]:
+            try:
+                await self._client.call(QueryAgentInstanceStatus(agent_instance_id=instance_id))
+            except ApiError as error:
+                if is_over(error):
+                    gone.append(instance_id)
+            else:
+                held[instance_id] = held.pop(instance_id)  # to the end: others are asked about first next time
+        return gone
+
+
+def _plain(kind: Kind) -> str:
+    return kind.replace("_", " ")

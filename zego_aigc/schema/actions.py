@@ -1,0 +1,163 @@
+"""What an Action is: one struct that holds the request and says everything else about it.
+
+The wire format, the types, the checks, the limiter's key, the retry rule, the journal, the sandbox's routing, the
+command line and the docs index are all read from the class.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
+
+import msgspec
+
+from zego_aigc.schema.naming import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Self
+
+    from zego_aigc.errors import Problem
+
+__all__ = ["ACTIONS", "Action", "Advice", "Repeat", "Result", "Service", "Wire", "about"]
+
+
+class Service(enum.Enum):
+    """Which of the vendor's two services an Action belongs to."""
+
+    AI_AGENT = "aiagent"
+    DIGITAL_HUMAN = "digitalhuman"
+
+
+class Repeat(enum.Enum):
+    """What a client may do when a request may have been carried out but no clear answer came."""
+
+    READS = "reads"
+    """Send again."""
+    OVERWRITES = "overwrites"
+    """Send again; "not found" is an error."""
+    ENDS = "ends"
+    """Send again; "not found", "already stopped" and "shutting down" then mean that it is done."""
+    CREATES = "creates"
+    """Never blindly: look it up, else raise OutcomeUnknown."""
+    ONCE = "once"
+    """Never: a repeat would speak twice, cut newer speech or erase newer messages."""
+
+
+class Advice(str):
+    """A finding of :meth:`Wire.rules` that is worth a :class:`~zego_aigc.errors.VendorAdvice` warning, not an error."""
+
+    __slots__ = ()
+
+
+RulesT = TypeVar("RulesT", bound="Callable[..., Iterable[object]]")
+
+
+def about(*fields: str) -> Callable[[RulesT], RulesT]:
+    """Decorate a struct's :meth:`Wire.rules`: they have nothing to say unless one of these fields is set.
+
+    A request is checked so quickly that calls of rules which have nothing to say would be a good part of it.
+    """
+
+    def mark(rules: RulesT) -> RulesT:
+        rules.__dict__["about"] = fields
+        return rules
+
+    return mark
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire):
+    """Base of every struct that goes to the service. ``None`` means "not sent"."""
+
+    extra: Mapping[str, Any] | None = None
+    """Fields newer than this library, by wire name: ``extra={"NewField": 1}``. They are sent beside the declared ones."""
+
+    def rules(self) -> Iterable[Problem | Advice]:
+        """Rules between the struct's own fields. Paths in the problems are relative to the struct.
+
+        They are asked of sound values only: a field that is not sound by itself is ``None`` here, or empty if it is
+        required, and what the rules say about it is passed over.
+        """
+        return ()
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any], *, unknown: Literal["extra", "error"] = "extra") -> Self:
+        """The struct for a body in the vendor's form.
+
+        ``null`` and an absent key mean the same. `unknown` says what becomes of keys that the library does not know:
+        ``"extra"`` keeps them in :attr:`extra`, at any level, and ``"error"`` makes them problems.
+
+        Raises:
+            InvalidRequest: with every problem of the body.
+            ConfigurationError: `unknown` is neither.
+        """
+        from zego_aigc.schema import validation
+
+        return validation.from_wire(cls, body, unknown=unknown)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The body in the vendor's form, as builtins. Unset fields are absent. Secrets are in it."""
+        from zego_aigc.schema import validation
+
+        body: dict[str, Any] = validation.to_wire(self)
+        return body
+
+    def __repr__(self) -> str:
+        from zego_aigc.schema import redaction
+
+        return redaction.masked_repr(self)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        from zego_aigc.schema import redaction
+
+        return list(redaction.masked_fields(self))
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, rename=wire):
+    """Base of every struct that comes back. Fields that this library does not know are passed over."""
+
+    def __repr__(self) -> str:
+        from zego_aigc.schema import redaction
+
+        return redaction.masked_repr(self)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        from zego_aigc.schema import redaction
+
+        return list(redaction.masked_fields(self))
+
+
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+ACTIONS: dict[str, type[Action[Any]]] = {}
+"""Every Action's class by its vendor name."""
+
+
+class Action(Wire, Generic[ResultT_co], frozen=True, kw_only=True):
+    """Base of every request. The class's name is the vendor's Action name.
+
+    ``await client.call(action)`` sends it and returns the type in brackets: a ``CreateAgentInstance`` is an
+    ``Action[CreatedAgentInstance]``. ``Action[None]`` returns nothing.
+    """
+
+    service: ClassVar[Service]
+    """Which service answers it."""
+    repeat: ClassVar[Repeat]
+    """How a lost answer may be handled."""
+    page: ClassVar[str]
+    """The vendor's page."""
+    result: ClassVar[Any]
+    """The type of ``Data``, taken from the brackets; ``None`` where the vendor returns no data."""
+
+    def repeatable(self) -> Repeat:
+        """How a lost answer to this very request may be handled. An Action overrides it where a field decides."""
+        return self.repeat
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            (result,) = get_args(base) or (None,)
+            if not isinstance(result, TypeVar):
+                cls.result = None if result is type(None) else result
+                ACTIONS[cls.__name__] = cls

@@ -1,0 +1,160 @@
+"""What a struct's annotations say, as data: one :class:`FieldSpec` a field, collected on first use and kept."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import functools
+import inspect
+import textwrap
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from zego_aigc.schema.constraints import Deprecated, Items, Number, OneOf, Secret, Text
+
+__all__ = ["FieldSpec", "Kind", "field_docs", "fields_of"]
+
+
+class Kind(enum.Enum):
+    """The JSON shape of a value."""
+
+    TEXT = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    OBJECT = "object"
+    """One of our structs."""
+    MAP = "map"
+    """A free-form object."""
+    LIST = "list"
+    ANY = "any"
+
+
+class FieldSpec(msgspec.Struct, frozen=True):
+    """A field, or a list's item (then without names)."""
+
+    attribute: str
+    wire: str
+    kind: Kind
+    required: bool
+    struct: Any = None
+    """The struct class, where kind is OBJECT."""
+    item: FieldSpec | None = None
+    """What a list holds."""
+    text: Text | None = None
+    number: Number | None = None
+    items: Items | None = None
+    choices: tuple[int | str, ...] | None = None
+    """The closed set of values."""
+    known: tuple[str, ...] = ()
+    """The known values of an open set."""
+    secret: Secret | None = None
+    deprecated: Deprecated | None = None
+
+
+_KINDS: tuple[tuple[type, Kind], ...] = (
+    (bool, Kind.BOOLEAN),
+    (int, Kind.INTEGER),  # IntEnum too
+    (float, Kind.NUMBER),
+    (str, Kind.TEXT),  # StrEnum too
+    (msgspec.Struct, Kind.OBJECT),
+)
+
+
+@functools.cache
+def fields_of(cls: type[msgspec.Struct]) -> tuple[FieldSpec, ...]:
+    """The fields of a struct class in declaration order, without ``extra``, which is ours."""
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple(
+        _spec(field.name, field.encode_name, hints[field.name], required=field.required)
+        for field in msgspec.structs.fields(cls)
+        if field.name != "extra"
+    )
+
+
+def _spec(attribute: str, wire: str, hint: Any, *, required: bool) -> FieldSpec:
+    facts: dict[str, Any] = {}
+    known: list[str] = []
+    plain = list(_members(hint, facts, known))
+    types_ = [member for member in plain if member is not types.NoneType]
+    main = types_[0] if len({*map(_kind, types_)}) == 1 else _widest(types_)
+    kind = _kind(main)
+    item = None
+    if kind is Kind.LIST:
+        (item_hint, *_) = get_args(main) or (Any,)
+        item = _spec("", "", item_hint, required=True)
+    return FieldSpec(
+        attribute, wire, kind, required, struct=main if kind is Kind.OBJECT else None, item=item, known=tuple(known), **facts
+    )
+
+
+def _members(hint: Any, facts: dict[str, Any], known: list[str]) -> Any:
+    """The types that a hint joins; constraints and known names are put aside on the way."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        hint, *notes = get_args(hint)
+        for note in notes:
+            match note:
+                case Text():
+                    facts["text"] = note
+                case Number():
+                    facts["number"] = note
+                case Items():
+                    facts["items"] = note
+                case OneOf():
+                    facts["choices"] = note.values
+                case Secret():
+                    facts["secret"] = note
+                case Deprecated():
+                    facts["deprecated"] = note
+                case _:
+                    pass
+        yield from _members(hint, facts, known)
+    elif origin in (Union, types.UnionType):
+        for member in get_args(hint):
+            yield from _members(member, facts, known)
+    elif origin is Literal:
+        values = get_args(hint)
+        known.extend(value for value in values if isinstance(value, str))
+        yield type(values[0])
+    else:
+        yield hint
+
+
+def _kind(hint: Any) -> Kind:
+    origin = get_origin(hint) or hint
+    if isinstance(origin, type):
+        for base, kind in _KINDS:
+            if issubclass(origin, base):
+                return kind
+        if issubclass(origin, Mapping):
+            return Kind.MAP
+        if issubclass(origin, Sequence):
+            return Kind.LIST
+    return Kind.ANY
+
+
+def _widest(hints: list[Any]) -> Any:
+    """Of ``int | float`` the float; anything else that is mixed is not looked into."""
+    return float if {*map(_kind, hints)} == {Kind.INTEGER, Kind.NUMBER} else Any
+
+
+@functools.cache
+def field_docs(cls: type) -> dict[str, str]:
+    """The string under each field of a class and its bases, by attribute name."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not issubclass(base, msgspec.Struct) or base is msgspec.Struct:
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, after in zip(tree.body, tree.body[1:], strict=False):
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[name] = inspect.cleandoc(text)
+                case _:
+                    pass
+    return docs

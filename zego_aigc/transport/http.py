@@ -1,0 +1,192 @@
+"""The one seam to the network: a signed POST out, an answer back, aiohttp's exceptions turned into ours.
+
+Nothing outside this package knows aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+
+from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
+from zego_aigc.transport.body import UNASKED, Outgoing, Unusable
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+__all__ = ["MAX_ANSWER", "Answer", "post", "reason", "touch"]
+
+MAX_ANSWER = 8 * 2**20
+"""Bytes that an answer may have."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back, whatever it is."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, options: Mapping[str, Any]) -> Answer:
+    """Send a request and read its whole answer.
+
+    Raises:
+        ConnectFailed: no byte of the request was sent.
+        BadResponse: the answer is too large or broke off.
+        TransportError: the connection broke before an answer came; the request may have arrived.
+        ConfigurationError: the session is closed.
+    """
+    # Failures are raised outside of the handlers, so that aiohttp's own errors do not hang on to them as context:
+    # their texts hold the URL, and the URL holds the signature.
+    try:
+        # A session of the user's may raise for the HTTP status of a refusal, before its Code is read.
+        response = await session.post(url, data=outgoing, allow_redirects=False, raise_for_status=False, **options)
+    except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not session.closed:
+            raise
+        failure = _before_answer(error, session, url, outgoing)
+    else:
+        if not outgoing.begun:
+            # aiohttp's own requests may look for the answer before they are written.
+            outgoing.withheld = True
+            response.close()
+            raise _unusable(url, UNASKED)
+        outgoing.answered()
+        body: bytes | None
+        try:
+            if response.content.is_eof() and "Content-Encoding" not in response.headers and not session.trace_configs:
+                body = response.content.read_nowait()  # it came together with the headers: there is nothing to wait for
+            else:
+                body = await _read(response, session, outgoing)
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            # aiohttp says RuntimeError where the connection is closed between head and body.
+            text = f"the answer of {url.host} broke off: {reason(error)}"
+        else:
+            if body is not None:
+                return Answer(response.status, response.headers, body)
+            text = f"the answer of {url.host} is larger than {MAX_ANSWER} bytes"
+        finally:
+            if response.connection is not None:  # not read to the end, or it would have gone back to the pool by now
+                response.close()
+        failure = BadResponse(text, status=response.status)
+    raise failure
+
+
+async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession, outgoing: Outgoing) -> bytes | None:
+    """The body, or None if it is too large."""
+    size = response.content_length
+    if size is not None and "Content-Encoding" not in response.headers:
+        if size > MAX_ANSWER:
+            return None
+        if session.trace_configs:
+            return await response.read()
+    chunks: list[bytes] = []
+    reading = functools.partial(_collect, chunks, response)
+    if (cancelled := outgoing.cancelled_by) is None:
+        try:
+            complete = await reading()
+        except asyncio.CancelledError as error:
+            cancelled = error
+        else:
+            return b"".join(chunks) if complete else None
+    complete = await outgoing.outlast(cancelled, reading)
+    return b"".join(chunks) if complete else None
+
+
+async def _collect(chunks: list[bytes], response: aiohttp.ClientResponse) -> bool:
+    """The rest of the body; whether it is not too large."""
+    size = sum(map(len, chunks))
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            return False
+        chunks.append(chunk)
+    return True
+
+
+def _before_answer(
+    error: Exception, session: aiohttp.ClientSession, url: URL, outgoing: Outgoing
+) -> TransportError | ConfigurationError:
+    where = f"{url.host}:{url.port}" if url.port not in {80, 443} else str(url.host)
+    failure: TransportError | ConfigurationError
+    if outgoing.begun:
+        if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | ValueError):
+            failure = BadResponse(f"{where} answered with something that is not HTTP: {reason(error)}")
+        else:
+            failure = TransportError(f"the connection to {where} broke before the answer came: {reason(error)}")
+    elif session.closed:
+        failure = ConfigurationError("the client's aiohttp session is closed: make a new client")
+    elif isinstance(error, Unusable):
+        failure = _unusable(url, str(error))
+    else:
+        what = ""
+        if isinstance(error, aiohttp.ClientConnectorError) and (error.host, error.port) != (url.raw_host, url.port):
+            what, where = "the proxy ", f"{error.host}:{error.port}"
+        failure = ConnectFailed(
+            f"cannot reach {what}{where}: {reason(error)}. Nothing was sent; check the address and the network", host=where
+        )
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        failure.__cause__ = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        failure.__cause__ = error.os_error
+    return failure
+
+
+def _unusable(url: URL, why: str) -> ConnectFailed:
+    return ConnectFailed(f"cannot use the connection to {url.host}: {why}. Nothing was sent", host=url.host)
+
+
+def reason(error: BaseException) -> str:
+    """What happened, without the URL: it carries the signature."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate is not accepted ({error.certificate_error})"
+        case aiohttp.ClientConnectorDNSError():
+            return f"its name cannot be resolved ({error.os_error.strerror or error.os_error})"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            return os.strerror(number) if number else error.os_error.strerror or "no connection"
+        case aiohttp.InvalidURL():
+            return "its address is not a URL"
+        case aiohttp.ServerDisconnectedError():
+            return "the server closed it"
+        case aiohttp.ClientPayloadError():
+            return "the body is incomplete"
+        case aiohttp.ConnectionTimeoutError():
+            return "no connection in time"
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy refuses with HTTP status {error.status}"
+        case aiohttp.ClientResponseError():
+            return (error.message or type(error).__name__).partition("\n")[0][:100]
+        case OSError() if error.strerror and "://" not in error.strerror:
+            return error.strerror
+        case OSError():
+            return "it was closing"
+        case _:
+            return type(error).__name__
+
+
+async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, Any]) -> None:
+    """Open a connection and leave it in the pool. Whatever the server answers will do.
+
+    Raises:
+        ConnectFailed: the host cannot be reached.
+    """
+    try:
+        async with session.head(url, allow_redirects=False, raise_for_status=False, **options) as response:
+            await response.read()
+            return
+    except (aiohttp.ClientConnectionError, OSError) as error:
+        failure = ConnectFailed(f"cannot reach {url.host}: {reason(error)}. Check the address and the network", host=url.host)
+    except aiohttp.ClientError:
+        return  # it answered, however badly: there is a connection
+    raise failure

@@ -1,0 +1,274 @@
+"""What the clients of a process share: connections, the limiter, the retry budget, one signer for each app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import aiohttp
+import yarl
+
+from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
+from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.retry_budget import RetryBudget
+from zego_aigc.transport import http
+from zego_aigc.transport.body import HEADERS, TRIED, Answering, Outgoing, Posting
+from zego_aigc.transport.clock import ServerClock
+from zego_aigc.transport.deadlines import Alarm, Alarms
+from zego_aigc.transport.shielding import outlast
+from zego_aigc.transport.signing import Signer
+
+if TYPE_CHECKING:
+    import ssl
+
+    from zego_aigc.limits.limiter import Limiter
+
+__all__ = ["SessionPool"]
+
+T = TypeVar("T")
+
+CONNECTING = 8.0
+"""Seconds that connecting (TCP and TLS) may take."""
+
+
+class SessionPool:
+    """Connections, limiter and retry budget for any number of clients.
+
+    A client makes a pool of its own unless it is given one. Share a pool among the clients of several apps to share
+    their connections; share it among clients of one app so that they keep the limit of calls together.
+
+    It may be built outside an event loop; the first call binds it to the running one. Close it with :meth:`aclose` or
+    ``async with``.
+
+    Args:
+        limiter: who says when a call may leave; a :class:`~zego_aigc.limits.limiter.LocalLimiter` unless given.
+        max_connections: connections at a time.
+        keepalive: seconds that an idle connection is kept.
+        careful_keepalive: seconds after which an idle connection is not used for calls that must not be repeated
+            (``CREATES`` and ``ONCE``), since the service may be closing it at that very moment.
+        proxy: URL of an HTTP proxy.
+        ssl: a TLS context, for a private certificate authority. Certificates are always verified.
+        session: an aiohttp session to use instead of own ones. It is not closed, and its own connector decides how long
+            idle connections are kept.
+
+    Raises:
+        ConfigurationError: `proxy` is not the URL of an HTTP proxy.
+    """
+
+    def __init__(
+        self,
+        *,
+        limiter: Limiter | None = None,
+        max_connections: int = 100,
+        keepalive: float = 15.0,
+        careful_keepalive: float = 4.0,
+        proxy: str | None = None,
+        ssl: ssl.SSLContext | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None  # first of all: __del__ asks for it, whatever is raised below
+        self._closed = False
+        self.limiter: Limiter = limiter if limiter is not None else LocalLimiter()
+        self.budget: RetryBudget = RetryBudget()
+        self._max_connections = max_connections
+        self._keepalive = {False: keepalive, True: careful_keepalive}
+        self._ssl = ssl
+        self._borrowed = session
+        self.posting: bool = session is None and TRIED
+        """Whether its requests are of the class :class:`~zego_aigc.transport.body.Posting`."""
+        self._options: dict[str, Any] = {}
+        if proxy is not None:
+            self._options["proxy"] = _checked_proxy(proxy)
+        if session is not None:
+            self._options["headers"] = HEADERS
+        self._signers: dict[tuple[int, str], Signer] = {}
+        self._clocks: dict[str, ServerClock] = {}
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.alarms: Alarms  # once it is bound
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`aclose` was called."""
+        return self._closed
+
+    def signer(self, app_id: int, server_secret: str) -> Signer:
+        """The one signer of an app."""
+        key = app_id, server_secret
+        if key not in self._signers:
+            self._signers[key] = Signer(app_id, server_secret)
+        return self._signers[key]
+
+    def clock(self, host: str) -> ServerClock:
+        """The one clock of a host."""
+        return self._clocks.setdefault(host, ServerClock())
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Tie the pool to the running event loop, at its first use.
+
+        Raises:
+            ConfigurationError: no asyncio loop runs, the pool is closed, or it belongs to another loop.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "zego_aigc runs on asyncio, since aiohttp is its transport: call it from a coroutine under asyncio.run() "
+                "or anyio.run(..., backend='asyncio'), not under trio"
+            ) from None
+        if loop is self._loop and not self._closed:
+            return loop
+        if self._closed:
+            raise ConfigurationError("the client is closed: make a new one")
+        if self._loop is not None:
+            raise ConfigurationError(
+                "the client belongs to another event loop: make it anew for each loop, inside of what asyncio.run() runs"
+            )
+        if self._borrowed is not None and self._borrowed.closed:
+            raise ConfigurationError("the aiohttp session that was given is closed")
+        if self._borrowed is not None and getattr(self._borrowed, "_loop", loop) is not loop:
+            raise ConfigurationError("the aiohttp session that was given belongs to another event loop")
+        self._loop = loop
+        self.alarms = Alarms(loop)
+        for careful, keepalive in self._keepalive.items():
+            if self._borrowed is not None:
+                self._sessions[careful] = self._borrowed
+                continue
+            connector = aiohttp.TCPConnector(
+                limit=self._max_connections, keepalive_timeout=keepalive, ssl=self._ssl if self._ssl is not None else True
+            )
+            self._sessions[careful] = aiohttp.ClientSession(
+                connector=connector,
+                request_class=Posting if self.posting else aiohttp.ClientRequest,
+                response_class=Answering,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=HEADERS,
+                # The call's own deadline bounds everything; a host that does not even connect is worth another try before.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECTING),
+            )
+        return loop
+
+    def post(self, url: yarl.URL, outgoing: Outgoing, *, careful: bool) -> Coroutine[Any, Any, http.Answer]:
+        """Send a request; see :func:`zego_aigc.transport.http.post`. The pool must be bound."""
+        session = self._sessions[careful]
+        if self.posting:
+            return http.post(session, url, outgoing, self._options)
+        return self._post_plainly(session, url.with_query(outgoing.query), outgoing)
+
+    async def _post_plainly(self, session: aiohttp.ClientSession, url: yarl.URL, outgoing: Outgoing) -> http.Answer:
+        await asyncio.sleep(0)  # whoever is being cancelled is so here, and not after aiohttp's task has sent the request
+        return await http.post(session, url, outgoing, self._options)
+
+    async def websocket(self, address: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket, with the pool's proxy and TLS settings."""
+        self.bind()
+        return await self._sessions[False].ws_connect(address, heartbeat=20.0, proxy=self._options.get("proxy"))
+
+    async def warmup(self, urls: Iterable[yarl.URL], connections: int, within: float) -> None:
+        """Open connections to each host, so that the first calls find them.
+
+        Raises:
+            ConnectFailed: a host cannot be reached.
+            TimedOut: it takes longer than `within` seconds.
+        """
+        self.bind()
+        touches = [
+            self.spawn(http.touch(session, url, self._options))
+            for url in urls
+            for session in {*self._sessions.values()}
+            for _ in range(connections)
+        ]
+        try:
+            async with asyncio.timeout(within):
+                await asyncio.gather(*touches)
+        except TimeoutError as error:
+            if isinstance(error, ZegoError):
+                raise
+            raise TimedOut(f"connecting took longer than {within:g} s", waited_for="connect") from None
+        finally:
+            for touch in touches:
+                touch.cancel()
+            await asyncio.gather(*touches, return_exceptions=True)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self, *, drain: float = 5.0) -> None:
+        """Close the connections, after up to `drain` seconds for creates that are under way.
+
+        Calls that wait for the limiter are refused, and so are those that come to the point of being sent. Closing twice does
+        nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        # Creates, in tasks of their own or in their callers'. But not what closes the pool: before_send may, in a call.
+        creates: dict[asyncio.Future[Any], Alarm] = {}
+        for alarm in [*self.alarms] if self._loop is loop else ():
+            if alarm.task is asyncio.current_task():
+                continue
+            if alarm.at_close == "drain":
+                alarm.over = loop.create_future()
+                creates[alarm.over] = alarm
+            elif alarm.at_close == "ring":
+                self.alarms.ring(alarm)
+        tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+        # In a task of its own: however often whoever closes is cancelled meanwhile, the connections are closed.
+        closing = asyncio.ensure_future(self._close(drain, tasks, creates))
+        cancelled = await outlast(closing, drain + 10.0)
+        if cancelled is not None:
+            raise cancelled
+        if closing.done():
+            closing.result()
+
+    async def _close(self, drain: float, tasks: set[asyncio.Task[Any]], creates: dict[asyncio.Future[Any], Alarm]) -> None:
+        running: set[asyncio.Future[Any]] = {*tasks, *creates}
+        if running:
+            _, running = await asyncio.wait(running, timeout=drain)
+        for one in running:
+            if one in creates:
+                self.alarms.ring(creates[one])
+            else:
+                one.cancel()
+        if running:
+            await asyncio.wait(running, timeout=5.0)
+        if self._borrowed is None:
+            for session in self._sessions.values():
+                await session.close()
+
+    async def __aenter__(self) -> Self:
+        self.bind()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # A pool that was never closed holds nothing but idle connections: they go, without complaints about sessions
+        # that the user never saw.
+        if self._closed or self._loop is None or self._borrowed is not None:
+            return
+        for session in self._sessions.values():
+            if (connector := session.connector) is not None and (self._loop.is_running() or self._loop.is_closed()):
+                next(connector.close().__await__(), None)  # closes at once, and would then wait for the sockets
+            session.detach()
+
+    def __repr__(self) -> str:
+        return f"SessionPool(limiter={self.limiter!r}, closed={self._closed})"
+
+
+def _checked_proxy(proxy: str) -> yarl.URL:
+    try:
+        url = yarl.URL(proxy)
+    except (TypeError, ValueError):
+        url = yarl.URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        # The value is not repeated: it may hold a password.
+        raise ConfigurationError("proxy must be the URL of an HTTP proxy, such as http://proxy.example:3128")
+    return url

@@ -18,7 +18,9 @@ __all__ = ["Line", "hand_over"]
 class Returnable(Protocol):
     """What is handed out: it can be given back unused."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Give it back."""
+        ...
 
 
 T = TypeVar("T", bound=Returnable)

@@ -555,12 +555,26 @@ async def test_entries_that_wait_in_a_circle_or_for_nobody_are_found(client: Cli
             ],
             journal,
         )
-    assert [(p.path, p.rule) for p in caught.value.problems] == [
-        ("entry 1: After", "circle"),
-        ("entry 2: After", "circle"),
-        ("entry 3: After", "circle"),
-        ("entry 4: After", "unknown"),
+    assert [str(problem) for problem in caught.value.problems] == [
+        "entry 1: After: these wait for each other: 'a' -> 'b' -> 'a'. Take one of them out of an After",
+        "entry 4: After: 'x' is the Key of no entry",
     ]
+
+
+async def test_a_long_cycle_is_shortened_and_each_cycle_is_one_problem(client: Client, journal: Path) -> None:
+    long = [Entry(stream(f"long-{n}"), f"long-{n}", [f"long-{(n + 1) % 20}"]) for n in range(20)]
+    alone = Entry(stream("self"), "self", ["self"])
+    with pytest.raises(InvalidFleet) as caught:
+        await run(client, [*long, alone], journal)
+    one, two = map(str, caught.value.problems)
+    assert "'long-0' -> 'long-1' -> 'long-2' -> 'long-3' -> 'long-4' -> 'long-5' -> ... 14 more ... -> 'long-0'." in one
+    assert two.startswith("entry 21: After: these wait for each other: 'self' -> 'self'.")
+
+
+async def test_a_misspelt_key_in_after_is_answered_with_the_closest(client: Client, journal: Path) -> None:
+    with pytest.raises(InvalidFleet) as caught:
+        await run(client, [register("guide"), Entry(stream("a"), after=["RegisterAgent:giude"])], journal)
+    assert str(caught.value.problems[0]).endswith("is the Key of no entry; did you mean RegisterAgent:guide?")
 
 
 async def test_what_waits_for_nobody_is_found_beside_other_problems_and_what_waits_for_them_is_not(

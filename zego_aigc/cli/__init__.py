@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     3: outcomes are left unknown or pending.
     """
     from zego_aigc.cli._errors import report_error
-    from zego_aigc.cli._output import complain
+    from zego_aigc.cli._output import print_error
     from zego_aigc.cli._parser import parse
 
     options = parse(sys.argv[1:] if arguments is None else arguments)
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        complain("zego-aigc: interrupted")
+        print_error("zego-aigc: interrupted")
         return 3
     except Exception as error:  # noqa: BLE001 - what is not expected is raised again
         return report_error(error, as_json=getattr(options, "json", False))

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from zego_aigc.cli._environment import client_from_environment
-from zego_aigc.cli._output import complain, say
+from zego_aigc.cli._output import print_error, print_line
 from zego_aigc.errors import ConfigurationError, VendorAdvice
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.schema.describe import did_you_mean
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.secrets:
         known = ACTIONS.get(options.action)
         data = masked_wire(known.result if known is not None else None, data)
-    say(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+    print_line(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
     return 0
 
 
@@ -51,7 +51,7 @@ def _advise(cls: type[Action[Any]], body: dict[str, Any]) -> None:
     problems, _ = examine(cls, body, extra_is_known=False)
     _, advice = examine(cls, body, extra_is_known=True)
     for text in [*advice, *(str(problem) for problem in problems if problem.rule == "unknown")]:
-        complain(f"advice: {text}")
+        print_error(f"advice: {text}")
 
 
 async def _call(options: argparse.Namespace, body: dict[str, Any]) -> Any:
@@ -60,7 +60,7 @@ async def _call(options: argparse.Namespace, body: dict[str, Any]) -> Any:
         if cls is None:
             return await client.call_raw(options.action, body, service=Service(options.service), repeat=Repeat.ONCE)
         response = await client.call_with_response(cls.from_wire(body))
-        complain(f"RequestId {response.request_id}, attempts: {response.attempts}, {response.elapsed:.3f} s")
+        print_error(f"RequestId {response.request_id}, attempts: {response.attempts}, {response.elapsed:.3f} s")
         return response.data
 
 

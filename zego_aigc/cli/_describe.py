@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from zego_aigc.cli._output import say
+from zego_aigc.cli._output import print_line
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema.actions import ACTIONS
 
@@ -17,9 +17,9 @@ def run(options: argparse.Namespace) -> int:
 
     if options.action is None:
         for name, cls in ACTIONS.items():
-            say(f"{name:<36} {plain((cls.__doc__ or '').strip().splitlines()[0])}")
+            print_line(f"{name:<36} {plain((cls.__doc__ or '').strip().splitlines()[0])}")
         return 0
     if options.action not in ACTIONS:
         raise ConfigurationError(f"{options.action} is not an Action{did_you_mean(options.action)}")
-    say(describe(options.action))
+    print_line(describe(options.action))
     return 0

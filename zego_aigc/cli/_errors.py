@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zego_aigc.cli._output import complain, say_json
+from zego_aigc.cli._output import print_error, print_json
 from zego_aigc.errors import ConfigurationError, InvalidRequest, ZegoError
 from zego_aigc.provisioning.errors import InvalidFleet, JournalError
 from zego_aigc.provisioning.fleet import FleetUnreadable
@@ -21,19 +21,19 @@ def report_error(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, InvalidRequest):
         _report_problems(error, as_json=as_json)
         return 2
-    complain(f"zego-aigc: {error}")
+    print_error(f"zego-aigc: {error}")
     if as_json:
-        say_json({"event": "error", "type": type(error).__name__, "message": str(error)})
+        print_json({"event": "error", "type": type(error).__name__, "message": str(error)})
     return 2 if isinstance(error, JournalError | FleetUnreadable | ConfigurationError) else 1
 
 
 def _report_problems(error: InvalidRequest, *, as_json: bool) -> None:
     for problem in error.problems:
-        complain(str(problem))
+        print_error(str(problem))
         if as_json:
             line = {"event": "problem", "path": problem.path, "rule": problem.rule, "message": problem.message}
-            say_json(line)
+            print_json(line)
     more = error.more if isinstance(error, InvalidFleet) else 0
     count = len(error.problems) + more
     rest = f" ({more} of them not shown)" if more else ""
-    complain(f"zego-aigc: {count} problem{'s' if count != 1 else ''}{rest}; nothing was sent")
+    print_error(f"zego-aigc: {count} problem{'s' if count != 1 else ''}{rest}; nothing was sent")

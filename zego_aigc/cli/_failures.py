@@ -1,4 +1,4 @@
-"""Equal causes told together: what befell many entries in the same way is one sentence with a count."""
+"""Equal failures told together: what befell many entries in the same way is one sentence with a count."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from zego_aigc.cli._format import error_text
 from zego_aigc.provisioning.events import Outcome
 
-__all__ = ["Cause", "Causes", "of_outcome"]
+__all__ = ["Failure", "Failures", "of_outcome"]
 
-MOST_CAUSES = 100
-MOST_LISTED = 20
+MAX_FAILURES = 100
+MAX_LISTED = 20
 
-_PARTICULARS = re.compile(r"'[^']*'|\d+")
+_VARIABLE = re.compile(r"'[^']*'|\d+")
 """What differs from entry to entry in messages that say the same."""
 
 
-class Cause:
+class Failure:
     """Why some entries are not done.
 
     Args:
@@ -37,7 +37,7 @@ class Cause:
         return self.entries[0][0] if self.count == 1 else f"{self.count} entries"
 
     @property
-    def particulars(self) -> str:
+    def details(self) -> str:
         """What is known of the entry, if it is the only one."""
         return self.entries[0][1] if self.count == 1 else ""
 
@@ -45,9 +45,9 @@ class Cause:
         """The entries, if they are several: one a line where there is more to say of each than its key."""
         if self.count == 1:
             return
-        if any(particulars for _, particulars in self.entries):
-            for key, particulars in self.entries:
-                yield f"{key}  {particulars}"
+        if any(details for _, details in self.entries):
+            for key, details in self.entries:
+                yield f"{key}  {details}"
             if self.count > len(self.entries):
                 yield f"and {self.count - len(self.entries)} more"
             return
@@ -55,45 +55,45 @@ class Cause:
         yield ", ".join(key for key, _ in self.entries[:few]) + more
 
 
-class Causes:
-    """Collects causes, as many as anybody would read. Iterates over them, those of the first entries first."""
+class Failures:
+    """Collects failures, as many as anybody would read. Iterates over them, those of the first entries first."""
 
     def __init__(self) -> None:
-        self._causes: dict[tuple[str, str], Cause] = {}
+        self._failures: dict[tuple[str, str], Failure] = {}
         self.others: int = 0
-        """Entries whose causes were too many to be kept."""
+        """Entries whose failures were too many to be kept."""
 
-    def add(self, status: str, key: str, text: str, particulars: str = "") -> Cause | None:
-        """Count an entry; returns its cause, or None when there are too many."""
-        alike = status, _PARTICULARS.sub("", text)
-        cause = self._causes.get(alike)
-        if cause is None:
-            if len(self._causes) >= MOST_CAUSES:
+    def add(self, status: str, key: str, text: str, details: str = "") -> Failure | None:
+        """Count an entry; returns its failure, or None when there are too many."""
+        alike = status, _VARIABLE.sub("", text)
+        failure = self._failures.get(alike)
+        if failure is None:
+            if len(self._failures) >= MAX_FAILURES:
                 self.others += 1
                 return None
-            cause = self._causes[alike] = Cause(status, text)
-        cause.count += 1
-        if len(cause.entries) < MOST_LISTED:
-            cause.entries.append((key, particulars))
-        return cause
+            failure = self._failures[alike] = Failure(status, text)
+        failure.count += 1
+        if len(failure.entries) < MAX_LISTED:
+            failure.entries.append((key, details))
+        return failure
 
-    def __iter__(self) -> Iterator[Cause]:
-        return iter(self._causes.values())
+    def __iter__(self) -> Iterator[Failure]:
+        return iter(self._failures.values())
 
     def lines(self) -> Iterator[str]:
         """What is to be said, as plain lines."""
-        for cause in self:
-            particulars = f" [{cause.particulars}]" if cause.particulars else ""
-            yield f"{cause.status}: {cause.subject}: {cause.text}{particulars}"
-            for line in cause.listing():
+        for failure in self:
+            details = f" [{failure.details}]" if failure.details else ""
+            yield f"{failure.status}: {failure.subject}: {failure.text}{details}"
+            for line in failure.listing():
                 yield f"    {line}"
         if self.others:
             yield f"... and {self.others} more"
 
 
-def of_outcome(causes: Causes, outcome: Outcome) -> Cause | None:
-    """Count an outcome that is not done; None if it is, or when there are too many causes."""
+def of_outcome(failures: Failures, outcome: Outcome) -> Failure | None:
+    """Count an outcome that is not done; None if it is, or when there are too many failures."""
     if outcome.status == "done":
         return None
     known = f"RequestId {outcome.request_id}" if outcome.request_id else outcome.where or ""
-    return causes.add(outcome.status, outcome.key, error_text(outcome), known)
+    return failures.add(outcome.status, outcome.key, error_text(outcome), known)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from zego_aigc.cli._output import say_json
+from zego_aigc.cli._output import print_json
 from zego_aigc.provisioning.events import Event, Finished, Outcome, Progress, Report, Started, Warned, error_facts
 from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.redaction import masked_wire
@@ -26,19 +26,19 @@ class JsonDisplay:
     def event(self, event: Event) -> None:
         match event:
             case Outcome():
-                say_json(outcome_line(event))
+                print_json(outcome_line(event))
             case Started(actions):
-                say_json({"event": "started", "actions": dict(actions)})
+                print_json({"event": "started", "actions": dict(actions)})
             case Warned(message):
-                say_json({"event": "warning", "message": message})
+                print_json({"event": "warning", "message": message})
             case Finished(report):
-                say_json(_report_line(report))
+                print_json(_report_line(report))
 
     def progress(self, progress: Progress) -> None:
-        say_json({"event": "progress"} | msgspec.to_builtins(progress))
+        print_json({"event": "progress"} | msgspec.to_builtins(progress))
 
-    def say(self, message: str) -> None:
-        say_json({"event": "note", "message": message})
+    def notice(self, message: str) -> None:
+        print_json({"event": "note", "message": message})
 
     def end(self, report: Report | None) -> None: ...
 

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from zego_aigc.cli._failures import Cause, Causes, of_outcome
+from zego_aigc.cli._failures import Failure, Failures, of_outcome
 from zego_aigc.cli._format import duration, verdict
 from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Warned
 
@@ -29,8 +29,8 @@ class LiveDisplay:
         self._title = title
         self._where = where
         self._console = Console(highlight=False)
-        self._causes = Causes()
-        self._latest: dict[Cause, None] = {}
+        self._failures = Failures()
+        self._latest: dict[Failure, None] = {}
         self._said = ""
         self._progress: Progress | None = None
         self._live = Live(
@@ -47,10 +47,10 @@ class LiveDisplay:
             case Warned(message):
                 self._live.console.print(Text.assemble(("warning  ", "yellow"), message))
             case Outcome():
-                cause = of_outcome(self._causes, event)
-                if cause is not None and cause.status != "pending":
-                    self._latest.pop(cause, None)
-                    self._latest[cause] = None
+                failure = of_outcome(self._failures, event)
+                if failure is not None and failure.status != "pending":
+                    self._latest.pop(failure, None)
+                    self._latest[failure] = None
             case _:
                 pass
 
@@ -58,14 +58,14 @@ class LiveDisplay:
         self._progress = progress
         self._live.refresh()
 
-    def say(self, message: str) -> None:
+    def notice(self, message: str) -> None:
         self._said = message
         self._live.refresh()
 
     def end(self, report: Report | None) -> None:
         self._live.stop()
         if report is not None:
-            self._console.print(_summary(report, self._causes))
+            self._console.print(_summary(report, self._failures))
 
     # --- drawing
 
@@ -124,13 +124,13 @@ def _foot(progress: Progress) -> Text:
     return text
 
 
-def _errors(causes: list[Cause]) -> Table:
+def _errors(failures: list[Failure]) -> Table:
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(width=7)
     table.add_column(no_wrap=True, max_width=44)
     table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
-    for cause in causes:
-        table.add_row(_status(cause.status), Text(cause.subject), Text(cause.text, style="dim"))
+    for failure in failures:
+        table.add_row(_status(failure.status), Text(failure.subject), Text(failure.text, style="dim"))
     return table
 
 
@@ -141,7 +141,7 @@ def _status(status: str) -> Text:
 # --- the end -----------------------------------------------------------------------------------------------------
 
 
-def _summary(report: Report, causes: Causes) -> RenderableType:
+def _summary(report: Report, failures: Failures) -> RenderableType:
     table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
     table.add_column("Action")
     columns = [status for status in ("done", "failed", "unknown", "pending") if any(c[status] for c in report.counts.values())]
@@ -152,7 +152,7 @@ def _summary(report: Report, causes: Causes) -> RenderableType:
             action, *(Text(str(counter[status]) if counter[status] else "-", style=_style(status)) for status in columns)
         )
     parts: list[RenderableType] = [Text(), table, Text()]
-    if trouble := list(_trouble(causes)):
+    if trouble := list(_trouble(failures)):
         parts += [*trouble, Text()]
     if report.stopped:
         parts.append(Text(f"stopped: {report.stopped}", style="yellow"))
@@ -165,12 +165,12 @@ def _style(status: str) -> str:
     return {"done": "green", "failed": "red", "unknown": "magenta"}.get(status, "yellow")
 
 
-def _trouble(causes: Causes) -> Iterator[RenderableType]:
-    for cause in causes:
-        particulars = (f"  {cause.particulars}", "dim") if cause.particulars else ""
-        yield Text.assemble("  ", _status(cause.status), "  ", (cause.subject, "bold"), particulars)
-        yield Padding(Text(cause.text), (0, 0, 0, 11))
-        for line in cause.listing():
+def _trouble(failures: Failures) -> Iterator[RenderableType]:
+    for failure in failures:
+        details = (f"  {failure.details}", "dim") if failure.details else ""
+        yield Text.assemble("  ", _status(failure.status), "  ", (failure.subject, "bold"), details)
+        yield Padding(Text(failure.text), (0, 0, 0, 11))
+        for line in failure.listing():
             yield Padding(Text(line, style="dim"), (0, 0, 0, 11))
-    if causes.others:
-        yield Text(f"  and {causes.others} more", style="dim")
+    if failures.others:
+        yield Text(f"  and {failures.others} more", style="dim")

@@ -7,21 +7,21 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["complain", "say", "say_json"]
+__all__ = ["print_error", "print_json", "print_line"]
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """A line on standard output, at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def say_json(line: dict[str, Any]) -> None:
+def print_json(line: dict[str, Any]) -> None:
     """A JSON object as a line on standard output."""
-    say(msgspec.json.encode(line).decode())
+    print_line(msgspec.json.encode(line).decode())
 
 
-def complain(line: str) -> None:
+def print_error(line: str) -> None:
     """A line on standard error."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

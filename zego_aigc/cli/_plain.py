@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zego_aigc.cli._failures import Causes, of_outcome
+from zego_aigc.cli._failures import Failures, of_outcome
 from zego_aigc.cli._format import counts, duration, verdict
-from zego_aigc.cli._output import say
+from zego_aigc.cli._output import print_line
 from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Started, Warned
 
 __all__ = ["PlainDisplay"]
@@ -19,21 +19,21 @@ class PlainDisplay:
         self._title = title
         self._where = where
         self._last = ""
-        self._causes = Causes()
+        self._failures = Failures()
 
     def begin(self) -> None:
-        say(f"{self._title}: {self._where}")
+        print_line(f"{self._title}: {self._where}")
 
     def event(self, event: Event) -> None:
         match event:
             case Started(actions):
-                say(", ".join(f"{count} {action}" for action, count in actions.items()) or "nothing to do")
+                print_line(", ".join(f"{count} {action}" for action, count in actions.items()) or "nothing to do")
             case Warned(message):
-                say(f"warning: {message}")
+                print_line(f"warning: {message}")
             case Outcome():
-                cause = of_outcome(self._causes, event)
-                if cause is not None and cause.count == 1 and cause.status != "pending":
-                    say(f"{cause.status}: {cause.subject}: {cause.text}")
+                failure = of_outcome(self._failures, event)
+                if failure is not None and failure.count == 1 and failure.status != "pending":
+                    print_line(f"{failure.status}: {failure.subject}: {failure.text}")
             case _:
                 pass
 
@@ -45,22 +45,22 @@ class PlainDisplay:
         if line and line != self._last:
             self._last = line
             left = f", {duration(progress.seconds_left)} left" if progress.seconds_left and not progress.note else ""
-            say(f"[{duration(progress.seconds)}{left}] {line}")
+            print_line(f"[{duration(progress.seconds)}{left}] {line}")
 
-    def say(self, message: str) -> None:
-        say(message)
+    def notice(self, message: str) -> None:
+        print_line(message)
 
     def end(self, report: Report | None) -> None:
         if report is None:
             return
         width = max(map(len, report.counts), default=0)
         for action, counter in report.counts.items():
-            say(f"  {action:<{width}}  {counts(counter)}")
-        for line in self._causes.lines():
-            say(line)
+            print_line(f"  {action:<{width}}  {counts(counter)}")
+        for line in self._failures.lines():
+            print_line(line)
         if report.stopped:
-            say(f"stopped: {report.stopped}")
-        say(verdict(report))
+            print_line(f"stopped: {report.stopped}")
+        print_line(verdict(report))
 
 
 def _lane(lane: LaneProgress) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from zego_aigc.cli._output import complain
+from zego_aigc.cli._output import print_error
 from zego_aigc.errors import VendorAdvice
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Display(Protocol):
         """So far it is."""
         ...
 
-    def say(self, message: str) -> None:
+    def notice(self, message: str) -> None:
         """A word to whoever pressed Ctrl-C."""
         ...
 
@@ -92,7 +92,7 @@ def _display(options: argparse.Namespace, title: str, where: str) -> Display:
         try:
             from zego_aigc.cli._live import LiveDisplay
         except ImportError:
-            complain("(for a live display: pip install 'zego_aigc[cli]')")
+            print_error("(for a live display: pip install 'zego_aigc[cli]')")
         else:
             return LiveDisplay(title, where)
     from zego_aigc.cli._plain import PlainDisplay
@@ -128,14 +128,14 @@ class _Interrupts:
         self._times += 1
         if not self.running:
             self._display.end(None)
-            complain("zego-aigc: interrupted while checking; nothing was sent")
+            print_error("zego-aigc: interrupted while checking; nothing was sent")
             _leave(3)
         if self._times == 1:
-            self._display.say("stopping: waiting for what is in flight; press Ctrl-C again to stop at once")
+            self._display.notice("stopping: waiting for what is in flight; press Ctrl-C again to stop at once")
             self._operation.stop("it was interrupted")
             return
         self._display.end(None)
-        complain("zego-aigc: stopped at once; what was in flight is unknown. The same command goes on from there")
+        print_error("zego-aigc: stopped at once; what was in flight is unknown. The same command goes on from there")
         _leave(3)
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from zego_aigc.cli._environment import credentials
-from zego_aigc.cli._output import say
+from zego_aigc.cli._output import print_line
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox import Sandbox
@@ -28,14 +28,14 @@ def run(options: argparse.Namespace) -> int:
     callback_secret = given_callback_secret or DEFAULT_CALLBACK_SECRET
 
     def ready(sandbox: Sandbox) -> None:
-        say(f"READY {sandbox.url}")
-        say(f"export ZEGO_APP_ID={app_id}")
+        print_line(f"READY {sandbox.url}")
+        print_line(f"export ZEGO_APP_ID={app_id}")
         if given is None:
-            say(f"export ZEGO_SERVER_SECRET={secret}")
-        say(f"export ZEGO_AIAGENT_URL={sandbox.url}")
-        say(f"export ZEGO_DIGITALHUMAN_URL={sandbox.url}")
+            print_line(f"export ZEGO_SERVER_SECRET={secret}")
+        print_line(f"export ZEGO_AIAGENT_URL={sandbox.url}")
+        print_line(f"export ZEGO_DIGITALHUMAN_URL={sandbox.url}")
         if not given_callback_secret:
-            say(f"export ZEGO_CALLBACK_SECRET={callback_secret}")
+            print_line(f"export ZEGO_CALLBACK_SECRET={callback_secret}")
 
     async def serve_until_told() -> None:
         from zego_aigc.sandbox import serve

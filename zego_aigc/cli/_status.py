@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zego_aigc.cli._environment import client_from_environment
-from zego_aigc.cli._failures import Causes
+from zego_aigc.cli._failures import Failures
 from zego_aigc.cli._format import counts as in_words
-from zego_aigc.cli._output import say, say_json
+from zego_aigc.cli._output import print_json, print_line
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import error_facts
 from zego_aigc.provisioning.journal import Reading, Row, read_journal
@@ -90,7 +90,7 @@ class _Show:
 class _Json(_Show):
     def head(self, reading: Reading) -> None:
         facts = reading.facts
-        say_json(
+        print_json(
             {
                 "event": "journal", "path": str(reading.path), "target": msgspec.to_builtins(facts.target),
                 "runs": facts.runs, "created": facts.created, "in_use": reading.in_use, "ended": reading.sandbox_ended,
@@ -101,12 +101,12 @@ class _Json(_Show):
         total = Counter[str]()
         for counter in counts.values():
             total += counter
-        say_json(
+        print_json(
             {"event": "counts", "actions": {action: dict(counter) for action, counter in counts.items()}, "total": dict(total)}
         )
 
     def row(self, row: Row, status: str) -> None:
-        say_json({"event": "entry", "key": row.key, "action": row.action, "status": status} | _facts(row))
+        print_json({"event": "entry", "key": row.key, "action": row.action, "status": status} | _facts(row))
 
     def presence(self, row: Row, presence: Presence) -> None:
         line: dict[str, Any] = {
@@ -115,43 +115,43 @@ class _Json(_Show):
         }  # fmt: skip
         if presence.error is not None:
             line["error"] = error_facts(presence.error)
-        say_json(line)
+        print_json(line)
 
 
 class _Text(_Show):
     def __init__(self) -> None:
-        self._causes = Causes()
+        self._failures = Failures()
 
     def head(self, reading: Reading) -> None:
         facts = reading.facts
         created = "" if facts.created is None else time.strftime(", begun %Y-%m-%d %H:%M:%S UTC", time.gmtime(facts.created))
-        say(f"{reading.path}: {facts.target}{created}, {facts.runs} run{'s' if facts.runs != 1 else ''}")
+        print_line(f"{reading.path}: {facts.target}{created}, {facts.runs} run{'s' if facts.runs != 1 else ''}")
         if reading.sandbox_ended:
-            say("That sandbox has ended, and nothing of this exists any more.")
+            print_line("That sandbox has ended, and nothing of this exists any more.")
         elif reading.in_use:
-            say("A run is going on.")
+            print_line("A run is going on.")
 
     def counts(self, counts: dict[str, Counter[str]]) -> None:
         width = max(map(len, counts), default=0)
         for action, counter in counts.items():
-            say(f"  {action:<{width}}  {in_words(counter)}")
+            print_line(f"  {action:<{width}}  {in_words(counter)}")
         if not counts:
-            say("  nothing")
+            print_line("  nothing")
 
     def row(self, row: Row, status: str) -> None:
         error = _facts(row).get("error", {})
         why = " ".join(str(error.get("message", "no answer was noted")).split())
         known = f"RequestId {error['request_id']}" if error.get("request_id") else ""
-        self._causes.add(status, row.key, why, known or ("" if status == "failed" else _known(row)))
+        self._failures.add(status, row.key, why, known or ("" if status == "failed" else _known(row)))
 
     def presence(self, row: Row, presence: Presence) -> None:
         if not presence.there or presence.notable:
             text = presence.detail or "the service has it no more"
-            self._causes.add(presence.word, row.key, text, row.made_id or "")
+            self._failures.add(presence.word, row.key, text, row.made_id or "")
 
     def end(self) -> None:
-        for line in self._causes.lines():
-            say(line)
+        for line in self._failures.lines():
+            print_line(line)
 
 
 def _facts(row: Row) -> dict[str, Any]:

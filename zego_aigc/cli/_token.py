@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from zego_aigc.cli._environment import credentials
-from zego_aigc.cli._output import say
+from zego_aigc.cli._output import print_line
 from zego_aigc.errors import ConfigurationError
 
 __all__ = ["run"]
@@ -21,5 +21,5 @@ def run(options: argparse.Namespace) -> int:
     if options.no_publish and options.room is None:
         raise ConfigurationError("--no-publish needs --room")
     payload = "" if options.room is None else room_payload(options.room, publish=not options.no_publish)
-    say(token04(account[0], options.user, account[1], ttl=options.ttl, payload=payload))
+    print_line(token04(account[0], options.user, account[1], ttl=options.ttl, payload=payload))
     return 0

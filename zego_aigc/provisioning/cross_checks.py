@@ -13,12 +13,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from zego_aigc.errors import Problem
-from zego_aigc.provisioning.errors import MOST_PROBLEMS
+from zego_aigc.provisioning.errors import MAX_PROBLEMS
+from zego_aigc.provisioning.fleet import did_you_mean
 
-__all__ = ["concerns", "is_another_fleet", "path_at", "place_of", "some_relations"]
+__all__ = ["cross_checks", "is_another_fleet", "path_at", "place_of", "warnings_of"]
 
 SECONDS_A_CALL = 0.105
 """What a call of one Action costs at the limit: a tenth of a second and the limiter's guard."""
+
+MAX_HINTS = 20
+"""Unknown keys for which a similar one is looked for: comparing is slow in a large fleet."""
+
+MAX_CANDIDATES = 10_000
+
+MAX_SHOWN = 8
+"""Keys of a cycle that are shown."""
 
 
 def place_of(seq: int) -> str:
@@ -29,22 +38,22 @@ def place_of(seq: int) -> str:
 _LIVE = "('sent', 'made', 'done', 'unknown')"
 
 
-def some_relations(connection: sqlite3.Connection, *, legible: bool) -> list[tuple[int, str, Problem]]:
+def cross_checks(connection: sqlite3.Connection, *, keys_known: bool) -> list[tuple[int, str, Problem]]:
     """What is wrong between entries, with the number and the place of each: as much as is worth keeping.
 
     Args:
         connection: to the plan, with the journal attached.
-        legible: whether the key of every entry could be told.
+        keys_known: whether the key of every entry could be told.
     """
-    return list(itertools.islice(_relations(connection, legible=legible), 2 * MOST_PROBLEMS))
+    return list(itertools.islice(_all_problems(connection, keys_known=keys_known), 2 * MAX_PROBLEMS))
 
 
-def _relations(connection: sqlite3.Connection, *, legible: bool) -> Iterator[tuple[int, str, Problem]]:
+def _all_problems(connection: sqlite3.Connection, *, keys_known: bool) -> Iterator[tuple[int, str, Problem]]:
     yield from _duplicates(connection)
     yield from _real_users(connection)
     yield from _against_journal(connection)
-    yield from _missing_keys(connection, legible=legible)
-    yield from _circles(connection)
+    yield from _missing_keys(connection, keys_known=keys_known)
+    yield from _dependency_cycles(connection)
 
 
 class _Column(NamedTuple):
@@ -131,23 +140,45 @@ def _against_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, str,
             yield seq, place, Problem(path, "unique", f"{value!r} is taken by {key!r}, as the journal says")
 
 
-def _missing_keys(connection: sqlite3.Connection, *, legible: bool) -> Iterator[tuple[int, str, Problem]]:
+def _missing_keys(connection: sqlite3.Connection, *, keys_known: bool) -> Iterator[tuple[int, str, Problem]]:
     rows = connection.execute(
         "SELECT after.seq, owner.place, after.key FROM after JOIN plan AS owner ON owner.seq = after.seq"
         " LEFT JOIN plan ON plan.key = after.key WHERE plan.seq IS NULL AND after.key NOT IN"
-        " (SELECT key FROM journal.entries WHERE status = 'done' UNION SELECT key FROM unsound) ORDER BY after.seq"
+        " (SELECT key FROM journal.entries WHERE status = 'done' UNION SELECT key FROM invalid) ORDER BY after.seq"
     )
-    of = "no entry" if legible else "no entry that can be read"
-    for seq, place, key in rows:
-        yield seq, place, Problem("After", "unknown", f"{key!r} is the Key of {of}")
+    of = "no entry" if keys_known else "no entry that can be read"
+    candidates: list[str] | None = None
+    for number, (seq, place, key) in enumerate(rows):
+        hint = ""
+        if number < MAX_HINTS:
+            if candidates is None:
+                found = connection.execute("SELECT key FROM plan ORDER BY seq LIMIT ?", (MAX_CANDIDATES,))
+                candidates = [candidate for (candidate,) in found]
+            hint = did_you_mean(key, candidates)
+        yield seq, place, Problem("After", "unknown", f"{key!r} is the Key of {of}{hint}")
 
 
-def _circles(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
-    """Entries that wait for themselves, by way of others."""
+def _dependency_cycles(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
+    """Entries that wait for each other: a problem for each cycle, at its first entry."""
     if connection.execute("SELECT 1 FROM edges WHERE parent >= child LIMIT 1").fetchone() is None:
         return  # everything waits for what stands before it
+    waiting = _never_free(connection)
+    if any(waiting):
+        connection.execute("CREATE INDEX edges_child ON edges (child)")
+    for cycle in _cycles(connection, waiting):
+        first = cycle.index(min(cycle))
+        keys = [_key_and_place(connection, seq) for seq in (*cycle[first:], *cycle[: first + 1])]
+        shown = [repr(key) for key, _ in keys]
+        if len(shown) > MAX_SHOWN:
+            shown[MAX_SHOWN - 2 : -1] = [f"... {len(shown) - MAX_SHOWN + 1} more ..."]
+        message = f"these wait for each other: {' -> '.join(shown)}. Take one of them out of an After"
+        yield cycle[first], keys[0][1], Problem("After", "cycle", message)
+
+
+def _never_free(connection: sqlite3.Connection) -> array[int]:
+    """How many entries each one still waits for after everything that can be done has been done."""
     (last,) = connection.execute("SELECT max(seq) FROM plan").fetchone()
-    waiting = array("l", [0]) * (last + 1)
+    waiting: array[int] = array("l", [0]) * (last + 1)
     for _, child in connection.execute("SELECT parent, child FROM edges"):
         waiting[child] += 1
     free = [seq for (seq,) in connection.execute("SELECT DISTINCT parent FROM edges") if not waiting[seq]]
@@ -156,9 +187,30 @@ def _circles(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem
             waiting[child] -= 1
             if not waiting[child]:
                 free.append(child)
-    for seq, place, key in connection.execute("SELECT seq, place, key FROM plan ORDER BY seq"):
-        if waiting[seq]:
-            yield seq, place, Problem("After", "circle", f"{key!r} waits in a circle, or for an entry that does")
+    return waiting
+
+
+def _cycles(connection: sqlite3.Connection, waiting: array[int]) -> Iterator[list[int]]:
+    """The cycles among the entries that wait for ever, each from an entry to the one that it waits for.
+
+    Each of those waits for at least one other of them, so that following any of these leads into a cycle.
+    """
+    seen = bytearray(len(waiting))
+    for start, count in enumerate(waiting):
+        path: dict[int, int] = {}
+        at = start
+        while count and not seen[at]:
+            seen[at] = 1
+            path[at] = len(path)
+            parents = connection.execute("SELECT parent FROM edges WHERE child = ?", (at,))
+            at = next(parent for (parent,) in parents if waiting[parent])
+        if at in path:
+            yield list(path)[path[at] :]
+
+
+def _key_and_place(connection: sqlite3.Connection, seq: int) -> tuple[str, str]:
+    key, place = connection.execute("SELECT key, place FROM plan WHERE seq = ?", (seq,)).fetchone()
+    return key, place
 
 
 def is_another_fleet(connection: sqlite3.Connection) -> bool:
@@ -173,7 +225,7 @@ def is_another_fleet(connection: sqlite3.Connection) -> bool:
 # --- what may go well and yet not as meant -----------------------------------------------------------------------
 
 
-def concerns(connection: sqlite3.Connection) -> Iterator[str]:
+def warnings_of(connection: sqlite3.Connection) -> Iterator[str]:
     """What may go well and yet not as meant."""
     counts = connection.execute(
         "SELECT plan.action, count(*), min(plan.idle) FROM plan LEFT JOIN journal.entries AS entries ON entries.key = plan.key"

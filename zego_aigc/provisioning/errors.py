@@ -8,7 +8,7 @@ from zego_aigc.errors import InvalidRequest, Problem, ZegoError
 
 __all__ = ["InvalidFleet", "JournalBusy", "JournalError", "NotTried", "StreamFailed"]
 
-MOST_PROBLEMS = 1000
+MAX_PROBLEMS = 1000
 """How many problems of a fleet are kept; a fleet of any size can be wrong in every entry."""
 
 

@@ -22,9 +22,9 @@ from zego_aigc.provisioning.entry import Entry
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat
 from zego_aigc.schema.validation import examine, quick_check
 
-__all__ = ["Fleet", "FleetUnreadable", "Located", "problems_of_action"]
+__all__ = ["Fleet", "FleetUnreadable", "Located", "did_you_mean", "problems_of_action"]
 
-MOST_COUNT = 10_000_000
+MAX_COUNT = 10_000_000
 
 
 class FleetUnreadable(ZegoError, OSError):
@@ -37,12 +37,12 @@ class Located(NamedTuple):
     place: str
     """``fleet.jsonl:3``, or ``fleet.toml:12 (entry 2, n=7)``."""
     entry: Entry | None
-    """None when it is unsound."""
+    """None when it is invalid."""
     problems: tuple[Problem, ...] = ()
     advice: tuple[str, ...] = ()
     """What the vendor advises against, though the request is allowed."""
     key: str | None = None
-    """The key of an entry that is unsound, where it can be told."""
+    """The key of an entry that is invalid, where it can be told."""
 
 
 class Fleet:
@@ -87,7 +87,7 @@ class Fleet:
         except UnicodeDecodeError:
             return Located(place, None, (Problem("", "encoding", "is not UTF-8"),))
         except (msgspec.DecodeError, RecursionError) as error:
-            return Located(place, None, (Problem("", "syntax", f"is not JSON: {_json_trouble(error)}"),))
+            return Located(place, None, (Problem("", "syntax", f"is not JSON: {_json_error(error)}"),))
         if not isinstance(raw, dict):
             return Located(place, None, (Problem("", "type", 'must be an object: {"Action": ..., "Body": {...}}'),))
         if b"${" in line:
@@ -128,8 +128,8 @@ class Fleet:
             return
         raw = dict(table)
         count = raw.pop("Count", None)
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_COUNT):
-            yield Located(here, None, (Problem("Count", "range", f"must be an integer from 1 to {MOST_COUNT}"),))
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_COUNT):
+            yield Located(here, None, (Problem("Count", "range", f"must be an integer from 1 to {MAX_COUNT}"),))
             return
         shared = defaults.get(raw["Action"]) if isinstance(raw.get("Action"), str) else None
         if isinstance(shared, Mapping) and isinstance(raw.get("Body", {}), Mapping):
@@ -184,7 +184,7 @@ def _toml_place(path: Path, error: Exception) -> str:
     return f"{path}:{match[1]}" if match else str(path)
 
 
-def _json_trouble(error: Exception) -> str:
+def _json_error(error: Exception) -> str:
     text = str(error)
     return text.removeprefix("JSON is malformed: ") if text else "nested too deeply"
 
@@ -192,7 +192,7 @@ def _json_trouble(error: Exception) -> str:
 def _toml_problems(whole: Mapping[str, Any]) -> Iterator[Problem]:
     for key in whole:
         if key not in ("defaults", "fleet"):
-            yield Problem(key, "unknown", f"is not a table of a fleet file{_like(key, ('defaults', 'fleet'))}")
+            yield Problem(key, "unknown", f"is not a table of a fleet file{did_you_mean(key, ('defaults', 'fleet'))}")
     if not isinstance(whole.get("fleet", []), list):
         yield Problem("fleet", "type", "must be a list of tables: write [[fleet]], with two brackets")
     defaults = whole.get("defaults", {})
@@ -201,7 +201,7 @@ def _toml_problems(whole: Mapping[str, Any]) -> Iterator[Problem]:
         return
     for name, table in defaults.items():
         if name not in _actions():
-            yield Problem(f"defaults.{name}", "unknown", f"is not an Action{_like(name, _actions())}")
+            yield Problem(f"defaults.{name}", "unknown", f"is not an Action{did_you_mean(name, _actions())}")
         elif not isinstance(table, Mapping):
             yield Problem(f"defaults.{name}", "type", "must be a table")
 
@@ -213,7 +213,7 @@ _FIELDS = ("Action", "Key", "After", "Body")
 
 def _entry(place: str, raw: Mapping[str, Any], problems: list[Problem]) -> Located:
     problems.extend(
-        Problem(key, "unknown", f"is not a field of an entry{_like(key, _FIELDS)}") for key in raw if key not in _FIELDS
+        Problem(key, "unknown", f"is not a field of an entry{did_you_mean(key, _FIELDS)}") for key in raw if key not in _FIELDS
     )
     name = raw.get("Action")
     actions = _actions()
@@ -224,7 +224,7 @@ def _entry(place: str, raw: Mapping[str, Any], problems: list[Problem]) -> Locat
     elif not isinstance(name, str):
         problems.append(Problem("Action", "type", "must be a string"))
     elif cls is None:
-        problems.append(Problem("Action", "unknown", f"{name!r} is not an Action{_like(name, actions)}"))
+        problems.append(Problem("Action", "unknown", f"{name!r} is not an Action{did_you_mean(name, actions)}"))
     elif trouble is not None:
         problems.append(trouble)
     key, after, body = raw.get("Key"), raw.get("After"), raw.get("Body")
@@ -237,20 +237,19 @@ def _entry(place: str, raw: Mapping[str, Any], problems: list[Problem]) -> Locat
     advice: list[str] = []
     if not isinstance(body, Mapping):
         problems.append(Problem("Body", "type", "must be an object"))
-    elif cls is not None and not problems and (sound := _sound(cls, body)) is not None:
-        return Located(place, Entry(sound, key, tuple(after)))
+    elif cls is not None and not problems and (action := _valid(cls, body)) is not None:
+        return Located(place, Entry(action, key, tuple(after)))
     elif cls is not None and trouble is None:
         wrong, advice = examine(cls, body, extra_is_known=False)
         problems.extend(problem.at(f"Body.{problem.path}".rstrip(".")) for problem in wrong)
     if problems:
         return Located(place, None, tuple(problems), key=_likely_key(raw))
     assert cls is not None
-    action: Action[Any] = msgspec.convert(body, cls)
-    return Located(place, Entry(action, key, tuple(after)), (), tuple(advice))
+    return Located(place, Entry(msgspec.convert(body, cls), key, tuple(after)), (), tuple(advice))
 
 
 def _likely_key(raw: Mapping[str, Any]) -> str | None:
-    """The key of an entry that is unsound: its own, or what it would be named after."""
+    """The key of an entry that is invalid: its own, or what it would be named after."""
     name, key, body = raw.get("Action"), raw.get("Key"), raw.get("Body")
     if isinstance(key, str) and key:
         return key
@@ -263,7 +262,7 @@ def _likely_key(raw: Mapping[str, Any]) -> str | None:
     return f"{name}:{named}" if isinstance(named, str) else None
 
 
-def _sound(cls: type[Action[Any]], body: Mapping[str, Any]) -> Action[Any] | None:
+def _valid(cls: type[Action[Any]], body: Mapping[str, Any]) -> Action[Any] | None:
     """The request, if a short look finds it sound; None if it takes a longer one to tell."""
     try:
         action = msgspec.convert(body, cls)
@@ -285,7 +284,8 @@ def _actions() -> Mapping[str, type[Action[Any]]]:
     return ACTIONS
 
 
-def _like(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean X?"`` with the one that is spelt much the same, or nothing."""
     import difflib
 
     folded = {candidate.lower(): candidate for candidate in known}

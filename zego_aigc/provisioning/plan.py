@@ -36,7 +36,7 @@ CREATE TABLE plan (
 );
 CREATE TABLE bodies (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE after (seq INTEGER NOT NULL, key TEXT NOT NULL);
-CREATE TABLE unsound (key TEXT NOT NULL);
+CREATE TABLE invalid (key TEXT NOT NULL);
 CREATE TABLE edges (parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID;
 """
 
@@ -128,12 +128,12 @@ def add(connection: sqlite3.Connection, planned: Sequence[Planned]) -> None:
     connection.executemany("INSERT INTO after VALUES (?, ?)", [(entry.seq, key) for entry in planned for key in entry.after])
 
 
-def add_unsound(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+def add_invalid(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
     """Add the keys of entries that will not be carried out, so that nobody who names them is told that they do not exist."""
-    connection.executemany("INSERT INTO unsound VALUES (?)", [(key,) for key in keys])
+    connection.executemany("INSERT INTO invalid VALUES (?)", [(key,) for key in keys])
 
 
-def close_intake(connection: sqlite3.Connection) -> None:
+def build_indexes(connection: sqlite3.Connection) -> None:
     """All entries are in: index them, and link what depends on what."""
     _execute(connection, _INDEXES)
     # An instance waits for its agent, where this fleet registers it.

@@ -18,9 +18,9 @@ import anyio.lowlevel
 
 from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
-from zego_aigc.provisioning.cross_checks import concerns, is_another_fleet, path_at, place_of, some_relations
+from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of, warnings_of
 from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time, names
-from zego_aigc.provisioning.errors import MOST_PROBLEMS, InvalidFleet, JournalError
+from zego_aigc.provisioning.errors import MAX_PROBLEMS, InvalidFleet, JournalError
 from zego_aigc.provisioning.fleet import Located, problems_of_action
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.schema import validation
@@ -57,7 +57,7 @@ class _Findings:
 
     def add(self, seq: int, place: str, problem: Problem) -> None:
         self.count += 1
-        if len(self._kept) < MOST_PROBLEMS:
+        if len(self._kept) < MAX_PROBLEMS:
             path = f"{place}: {problem.path}" if problem.path else place
             self._kept.append((seq, problem.at(path)))
 
@@ -111,8 +111,8 @@ async def check(
     taken = await _take_in(entries, journal, findings, advice, update=update)
     if not taken.entries and not findings.count:
         raise InvalidFleet([Problem("", "empty", f"{_name(entries)} holds no entries")])
-    await journal.ask_alone(plan.close_intake)
-    for seq, place, problem in await journal.ask_alone(partial(some_relations, legible=taken.legible)):
+    await journal.ask_alone(plan.build_indexes)
+    for seq, place, problem in await journal.ask_alone(partial(cross_checks, keys_known=taken.keys_known)):
         findings.add(seq, place, problem)
     findings.raise_if_any()
     if not extend and await journal.ask_alone(is_another_fleet):
@@ -127,8 +127,8 @@ async def check(
     )
     for text in advice:
         warnings.warn(text, VendorAdvice, stacklevel=1)
-    doubts = [*advice, *await journal.ask_alone(lambda connection: list(concerns(connection)))]
-    return Totals(actions, tuple(doubts))
+    cautions = [*advice, *await journal.ask_alone(lambda connection: list(warnings_of(connection)))]
+    return Totals(actions, tuple(cautions))
 
 
 # --- each entry --------------------------------------------------------------------------------------------------
@@ -138,14 +138,14 @@ class _Taken(NamedTuple):
     """How the entries were taken in."""
 
     entries: int
-    legible: bool
-    """Whether the key of every entry can be told, of the unsound ones too."""
+    keys_known: bool
+    """Whether the key of every entry can be told, of the invalid ones too."""
 
 
 async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advice: _Advice, *, update: bool) -> _Taken:
-    count, legible = 0, True
+    count, keys_known = 0, True
     chunk: list[plan.Planned] = []
-    unsound: list[str] = []
+    invalid: list[str] = []
     async for seq, given in _numbered(entries):
         count = seq
         place, entry, problems, said, key = _located(given, seq)
@@ -159,23 +159,23 @@ async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advi
         if planned is not None:
             chunk.append(planned)
         elif (key := key or _key(entry)) is not None:
-            unsound.append(key)
+            invalid.append(key)
         else:
-            legible = False
-        if len(chunk) + len(unsound) >= CHUNK:
-            await journal.ask(partial(_add, planned=chunk, unsound=unsound))
-            chunk, unsound = [], []
-    await journal.ask(partial(_add, planned=chunk, unsound=unsound))
-    return _Taken(count, legible)
+            keys_known = False
+        if len(chunk) + len(invalid) >= CHUNK:
+            await journal.ask(partial(_add, planned=chunk, invalid=invalid))
+            chunk, invalid = [], []
+    await journal.ask(partial(_add, planned=chunk, invalid=invalid))
+    return _Taken(count, keys_known)
 
 
-def _add(connection: sqlite3.Connection, planned: Sequence[plan.Planned], unsound: Sequence[str]) -> None:
+def _add(connection: sqlite3.Connection, planned: Sequence[plan.Planned], invalid: Sequence[str]) -> None:
     plan.add(connection, planned)
-    plan.add_unsound(connection, unsound)
+    plan.add_invalid(connection, invalid)
 
 
 def _key(entry: Entry | None) -> str | None:
-    """The key of an entry that may be unsound, if it can be told."""
+    """The key of an entry that may be invalid, if it can be told."""
     if entry is None or not isinstance(entry.action, Action):  # pyright: ignore[reportUnnecessaryIsInstance]
         return None
     return entry.key or default_key(entry.action, "")
@@ -210,7 +210,7 @@ def _planned(
     entry: Entry, seq: int, place: str, *, checked: bool, update: bool
 ) -> tuple[plan.Planned | None, tuple[Problem, ...]]:
     action = entry.action
-    if not checked and (wrong := [*_problems(action), *_problems_ofplace_of(entry)]):
+    if not checked and (wrong := [*_problems(action), *_entry_problems(entry)]):
         return None, tuple(wrong)
     name = type(action).__name__
     if update and name == "RegisterAgent" and (problems := _problems(updated(action))):
@@ -240,7 +240,7 @@ def _problems(action: Action[Any]) -> Sequence[Problem]:
     return ()
 
 
-def _problems_ofplace_of(entry: Entry) -> Iterator[Problem]:
+def _entry_problems(entry: Entry) -> Iterator[Problem]:
     """What is wrong with an entry beside its Action."""
     key, after = entry.key, entry.after
     if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance]

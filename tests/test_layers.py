@@ -16,7 +16,7 @@ LAYERS = [
     "_version errors",
     "schema",
     "aiagent digitalhuman",
-    "limits",
+    "limits storage",
     "transport tokens",
     "calls callbacks redis",
     "client handles otel",

@@ -23,7 +23,7 @@ import msgspec
 from zego_aigc.provisioning.cooldown import Ended, tag
 from zego_aigc.provisioning.errors import JournalError
 from zego_aigc.provisioning.lock import Lock, is_locked
-from zego_aigc.provisioning.store import Store
+from zego_aigc.storage.group_commit import Store
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client

@@ -48,7 +48,7 @@ class Store:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="zego-aigc-journal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="zego-aigc-storage", daemon=True)
         self._thread.start()
 
     def ask(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
@@ -89,7 +89,7 @@ class Store:
             RuntimeError: it was closed.
         """
         if self._closed:
-            raise RuntimeError("the journal is closed")
+            raise RuntimeError("it is closed")
 
     async def close(self) -> None:
         """Finish what was asked for and close the connection. Closing twice does nothing."""
@@ -138,7 +138,7 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> _End:
 
 def _transaction(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> Sequence[_End]:
     try:
-        connection.execute("BEGIN")
+        connection.execute("BEGIN IMMEDIATE")
         try:
             ends = [_End(job, job.work(connection), None) for job in jobs]
             connection.execute("COMMIT")

@@ -83,6 +83,23 @@ def test_a_signature_of_any_other_shape_is_refused(signature: Any) -> None:
         parse(body)
 
 
+@pytest.mark.parametrize("at", range(40))
+def test_every_digit_of_a_signature_counts(at: int) -> None:
+    right = sign(SECRET, int(NOW * 1000), "9f3b")
+    wrong = right[:at] + ("0" if right[at] != "0" else "1") + right[at + 1 :]
+    envelope = agent("LLMResult", {"Round": 1, "Text": "hi"})
+    assert parse(envelope | {"Signature": right})
+    with pytest.raises(callbacks.BadSignature):
+        parse(envelope | {"Signature": wrong})
+
+
+@pytest.mark.parametrize("length", [0, 8, 39, 41])
+def test_a_signature_that_is_cut_or_longer_is_refused(length: int) -> None:
+    right = sign(SECRET, int(NOW * 1000), "9f3b")
+    with pytest.raises(callbacks.CallbackError):
+        parse(agent("LLMResult", {"Round": 1, "Text": "hi"}) | {"Signature": (right + "0")[:length]})
+
+
 def test_an_upper_case_signature_is_the_same_signature() -> None:
     timestamp = int(NOW)
     body = agent("LLMResult", {"Round": 1, "Text": "hi"}, Signature=sign(SECRET, timestamp, "9f3b").upper())

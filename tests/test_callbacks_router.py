@@ -276,6 +276,24 @@ async def test_a_digit_moved_from_the_timestamp_to_the_nonce_does_not_make_a_sig
     assert [event.data.text for event in recorder.events] == ["true"]
 
 
+@pytest.mark.parametrize("age", [-300, -150, 0, 150, 300])
+async def test_a_signature_is_remembered_for_as_long_as_it_is_fresh(age: float) -> None:
+    """A callback that was signed by a clock that runs ahead stays fresh for longer than `max_age` after it was taken."""
+    now = [time.time()]
+    router = CallbackRouter(secret=SECRET, max_age=300, clock=lambda: now[0])
+    recorder = Recorder(router)
+    true = json.loads(body_of("true"))
+    signed_at = true["Timestamp"] / 1000
+    forged = true | {"Data": {"Round": 1, "Text": "forged"}}
+    now[0] = signed_at + age
+    async with router:
+        assert router.receive(json.dumps(true).encode()).status == 200
+        for later in (signed_at + age, signed_at, signed_at + 299, signed_at + 300):
+            now[0] = max(now[0], later)
+            assert router.receive(json.dumps(forged).encode()).status == 403
+    assert [event.data.text for event in recorder.events] == ["true"]
+
+
 async def test_replay_memory_can_be_turned_off() -> None:
     router = CallbackRouter(secret=SECRET, replay_memory=0)
     recorder = Recorder(router)
@@ -438,7 +456,8 @@ async def test_beyond_the_bound_the_vendor_is_told_to_come_again_and_then_taken(
         await recorder.texts(2)
         assert router.receive(bodies[2]).status == 200
         assert await recorder.texts(3) == ["0", "1", "2"]
-    assert "put off" in caplog.text
+    assert "capacity=" in caplog.text
+    assert "per_subject=" in caplog.text
 
 
 # --- life --------------------------------------------------------------------------------------------------------
@@ -478,6 +497,7 @@ async def test_handlers_that_take_too_long_are_cancelled_on_exit_and_what_is_lef
         await asyncio.sleep(0)
     assert cancelled == ["a"]
     assert "2 events not handled" in caplog.text
+    assert "close_timeout=0.01" in caplog.text
     assert asyncio.all_tasks() == before
 
 

@@ -27,8 +27,8 @@ from zego_aigc.sandbox.clock import Clock
 from zego_aigc.sandbox.instances import Kind
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import BEHAVIOURS
-from zego_aigc.sandbox.scope import Scope
 from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.transport.task_scope import TaskScope
 
 __all__ = ["sandbox", "vendor"]
 
@@ -166,7 +166,7 @@ async def test_a_scope_tells_of_a_task_that_failed() -> None:
     async def fail() -> None:
         raise ValueError("broken")
 
-    scope = Scope()
+    scope = TaskScope("zego_aigc sandbox")
     await scope.open()
     scope.start(fail())
     await asyncio.sleep(0.01)
@@ -255,7 +255,7 @@ STEPS = st.one_of(
 def test_an_account_stays_consistent_whatever_is_called(steps: list[tuple[str, int, int]]) -> None:
     async def run() -> None:
         clock = Clock()
-        app = App(clock, Outbox(clock, Scope()), 1, "secret", quota=3)
+        app = App(clock, Outbox(clock, TaskScope("zego_aigc sandbox")), 1, "secret", quota=3)
         carry_out(app, "RegisterAgent", {"AgentId": "agent"})
         for step in steps:
             await take(app, *step)

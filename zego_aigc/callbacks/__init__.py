@@ -36,7 +36,8 @@ from zego_aigc.callbacks.events import (
 from zego_aigc.callbacks.parsing import EVENTS, parse_callback, sign
 
 if TYPE_CHECKING:
-    from zego_aigc.callbacks.router import Answer, CallbackRouter
+    from zego_aigc.callbacks._answer import Answer
+    from zego_aigc.callbacks.router import CallbackRouter
 
 __all__ = [
     "EVENTS",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zego_aigc.callbacks.router import Answer
-
-if TYPE_CHECKING:
-    from zego_aigc.callbacks.router import CallbackRouter
+from zego_aigc.callbacks._answer import NOT_POST, TOO_LARGE, Answer, Receiver
 
 __all__ = ["Receive", "Scope", "Send", "serve"]
 
@@ -18,12 +15,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-async def serve(router: CallbackRouter, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve(receiver: Receiver, scope: Scope, receive: Receive, send: Send) -> None:
     """One ASGI call: a request, or a server's lifespan when the app is served by itself."""
     if scope["type"] == "lifespan":
-        await _live(router, receive, send)
+        await _live(receiver, receive, send)
     elif scope["type"] == "http":
-        answer = await _answer(router, scope, receive)
+        answer = await _answer(receiver, scope, receive)
         if answer is not None:
             await _send(answer, send)
     elif scope["type"] == "websocket":
@@ -33,10 +30,10 @@ async def serve(router: CallbackRouter, scope: Scope, receive: Receive, send: Se
         raise ValueError(f"callbacks come over HTTP, not {scope['type']!r}")
 
 
-async def _live(router: CallbackRouter, receive: Receive, send: Send) -> None:
+async def _live(receiver: Receiver, receive: Receive, send: Send) -> None:
     await receive()  # lifespan.startup
     try:
-        await router.__aenter__()
+        await receiver.__aenter__()
     except Exception as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         raise
@@ -44,11 +41,11 @@ async def _live(router: CallbackRouter, receive: Receive, send: Send) -> None:
     try:
         await receive()  # lifespan.shutdown
     finally:
-        await router.aclose()
+        await receiver.aclose()
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _answer(router: CallbackRouter, scope: Scope, receive: Receive) -> Answer | None:
+async def _answer(receiver: Receiver, scope: Scope, receive: Receive) -> Answer | None:
     """``None`` when the sender has hung up."""
     if scope["method"] != "POST":
         return NOT_POST
@@ -59,10 +56,10 @@ async def _answer(router: CallbackRouter, scope: Scope, receive: Receive) -> Ans
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if len(body) > router.max_body:
+        if len(body) > receiver.max_body:
             return TOO_LARGE
         more = message.get("more_body", False)
-    return router.receive(bytes(body))
+    return receiver.receive(bytes(body))
 
 
 async def _send(answer: Answer, send: Send) -> None:
@@ -75,7 +72,3 @@ async def _send(answer: Answer, send: Send) -> None:
         }
     )
     await send({"type": "http.response.body", "body": answer.body})
-
-
-NOT_POST = Answer(405, b"callbacks are posted", {"Allow": "POST"})
-TOO_LARGE = Answer(413, b"too large", {"Connection": "close"})

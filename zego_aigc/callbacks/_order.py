@@ -1,6 +1,6 @@
 """Putting the events of one subject back in order. Pure: time is an argument, in seconds.
 
-Sequence numbers grow with gaps that mean nothing, so nobody can tell whether an earlier event is still on its way. An event
+Sequence numbers grow with gaps that mean nothing, so it cannot be known whether an earlier event is still on its way. An event
 therefore waits a bounded time for earlier ones. It waits less where waiting cannot help: when it follows the last one directly,
 when it has no Sequence, or when it comes too late anyway.
 """
@@ -15,7 +15,7 @@ __all__ = ["Reorder"]
 
 T = TypeVar("T")
 
-_REMEMBERED = 64
+MAX_REMEMBERED = 64
 """How many of the events handed out last are remembered, to know a second copy by."""
 
 
@@ -97,5 +97,5 @@ class Reorder(Generic[T]):
     def _remember(self, key: tuple[object, int]) -> None:
         self._keys.add(key)
         self._recent.append(key)
-        while len(self._recent) > _REMEMBERED + len(self):
+        while len(self._recent) > MAX_REMEMBERED + len(self):
             self._keys.discard(self._recent.popleft())

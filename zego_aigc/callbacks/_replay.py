@@ -17,7 +17,7 @@ class Seen(enum.Enum):
     COPY = "copy"
     """It came before, byte for byte: the vendor missed our answer, or somebody sent it again."""
     REPLAY = "replay"
-    """Its signature came before with another body: somebody uses it again."""
+    """Its signature came before with another body: a forgery."""
 
 
 class ReplayMemory:
@@ -27,14 +27,14 @@ class ReplayMemory:
     from one to the other gives a second pair that it fits.
 
     Args:
-        most: how many are remembered; with more, the oldest are forgotten before their time.
+        max_size: how many are remembered; with more, the oldest are forgotten before their time.
         keep: seconds for which each is remembered.
     """
 
-    __slots__ = ("_keep", "_most", "_taken")
+    __slots__ = ("_keep", "_max_size", "_taken")
 
-    def __init__(self, most: int, keep: float) -> None:
-        self._most = most
+    def __init__(self, max_size: int, keep: float) -> None:
+        self._max_size = max_size
         self._keep = keep
         self._taken: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
 
@@ -52,7 +52,7 @@ class ReplayMemory:
     def take(self, signature: str, body: bytes, now: float) -> None:
         """Remember a callback."""
         self._taken[_digest(signature.lower().encode())] = _digest(body), now + self._keep
-        while len(self._taken) > self._most:
+        while len(self._taken) > self._max_size:
             self._taken.popitem(last=False)
 
     def _forget(self, now: float) -> None:

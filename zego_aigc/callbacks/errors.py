@@ -39,4 +39,7 @@ class StaleCallback(CallbackError):
 
 
 class ReplayedCallback(CallbackError):
-    """A callback with this signature was taken before, with another body: somebody uses the signature again."""
+    """A callback with this signature was taken before, with another body: the sender has seen one of yours and forges others.
+
+    Take callbacks over HTTPS only, and rotate the CallbackSecret in the console.
+    """

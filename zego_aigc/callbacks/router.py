@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import inspect
 import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from zego_aigc.callbacks._answer import COME_AGAIN, FORBIDDEN, MALFORMED, TAKEN, Answer
 from zego_aigc.callbacks._order import Reorder
 from zego_aigc.callbacks._replay import ReplayMemory, Seen
 from zego_aigc.callbacks.errors import CallbackError, MalformedCallback, ReplayedCallback
 from zego_aigc.callbacks.events import Event
 from zego_aigc.callbacks.parsing import MAX_AGE, parse_callback
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.transport.task_scope import TaskScope
 
 if TYPE_CHECKING:
     from typing import Self
@@ -27,26 +28,15 @@ if TYPE_CHECKING:
 
     from zego_aigc.callbacks._asgi import Receive, Scope, Send
 
-__all__ = ["Answer", "CallbackRouter"]
+__all__ = ["CallbackRouter"]
 
 logger: logging.Logger = logging.getLogger("zego_aigc")
 
 EventT = TypeVar("EventT", bound=Event)
 Handler = Callable[[EventT], Awaitable[None]]
 
-_MOST_SUBJECTS = 10_000
+MAX_IDLE_SUBJECTS = 10_000
 """Of how many instances and tasks the last Sequence is remembered while nothing is in hand for them."""
-
-
-class Answer(NamedTuple):
-    """What to answer the vendor: any 2xx says that the callback was taken; all else brings it again, five times at most."""
-
-    status: int
-    """The HTTP status: 200 taken (or had before), 400 not a callback, 403 not trusted, 503 not now."""
-    body: bytes = b""
-    """The body, ``text/plain``."""
-    headers: Mapping[str, str] = {}
-    """Further headers."""
 
 
 class CallbackRouter:
@@ -129,7 +119,7 @@ class CallbackRouter:
         self._handlers: list[tuple[type[Event], Handler[Any]]] = []
         self._subjects: OrderedDict[str, _Subject] = OrderedDict()
         self._in_hand = 0
-        self._running: _Running | None = None
+        self._tasks: TaskScope | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -173,9 +163,9 @@ class CallbackRouter:
             ConfigurationError: the router has not been entered.
         """
         if self._closed:
-            return _COME_AGAIN
-        running = self._running
-        if running is None:
+            return COME_AGAIN
+        tasks = self._tasks
+        if tasks is None:
             raise ConfigurationError(
                 "the callback router is not running: use 'async with router:', FastAPI(lifespan=router.lifespan) or "
                 "app.cleanup_ctx.append(router.aiohttp_context)"
@@ -186,20 +176,30 @@ class CallbackRouter:
             if self._replays is not None:
                 seen = self._replays.look(event.signature, body, now)
                 if seen is Seen.REPLAY:
-                    raise ReplayedCallback("its signature came before with another body: somebody uses it again")
+                    raise ReplayedCallback(
+                        "its signature came before with another body: the sender saw one of your callbacks and forges others "
+                        "with its signature. Register an https address with the vendor if it is not one, and rotate the "
+                        "CallbackSecret in the console"
+                    )
                 if seen is Seen.COPY:
-                    return _TAKEN
+                    return TAKEN
         except CallbackError as error:
             logger.warning("callback refused: %s", error)
-            return _MALFORMED if isinstance(error, MalformedCallback) else _FORBIDDEN
-        if self._handlers_for(event) and not self._queue(event, running):
-            logger.warning("callback put off: %d events are in hand", self._in_hand)
-            return _COME_AGAIN
+            return MALFORMED if isinstance(error, MalformedCallback) else FORBIDDEN
+        if self._handlers_for(event) and not self._queue(event, tasks):
+            logger.warning(
+                "callback answered with 503, to come again: %d events are in hand (capacity=%d, per_subject=%d). Handlers are "
+                "slower than events come: let them hand work to a queue, or raise the bound",
+                self._in_hand,
+                self._capacity,
+                self._per_subject,
+            )
+            return COME_AGAIN
         if self._replays is not None:
             self._replays.take(event.signature, body, now)
-        return _TAKEN
+        return TAKEN
 
-    def _queue(self, event: Event, running: _Running) -> bool:
+    def _queue(self, event: Event, tasks: TaskScope) -> bool:
         """False if there is no room."""
         name = event.subject
         subject = self._subjects.get(name)
@@ -207,19 +207,19 @@ class CallbackRouter:
             return False
         if subject is None:
             subject = self._subjects[name] = _Subject(self._reorder_wait)
-        if not subject.events.push(event, event.order, running.loop.time(), kind=type(event)):
+        if not subject.events.push(event, event.order, asyncio.get_running_loop().time(), kind=type(event)):
             return True  # had before, under another nonce
         self._in_hand += 1
         self._subjects.move_to_end(name)
         if subject.task is None:
-            subject.task = running.start(self._serve(subject, running))
+            subject.task = tasks.start(self._serve(subject))
         else:
             subject.more.set()
         self._forget_idle()
         return True
 
     def _forget_idle(self) -> None:
-        if len(self._subjects) > _MOST_SUBJECTS:
+        if len(self._subjects) > MAX_IDLE_SUBJECTS:
             name, subject = next(iter(self._subjects.items()))
             if subject.task is None:
                 del self._subjects[name]
@@ -228,13 +228,13 @@ class CallbackRouter:
 
     # --- handing out ---------------------------------------------------------------------------------------------
 
-    async def _serve(self, subject: _Subject, running: _Running) -> None:
+    async def _serve(self, subject: _Subject) -> None:
         """Hand a subject's events out in order until there are none."""
         events = subject.events
         try:
             while True:
                 # On the way out nobody waits for earlier events any more.
-                event = events.pop(math.inf if self._closed else running.loop.time())
+                event = events.pop(math.inf if self._closed else asyncio.get_running_loop().time())
                 if event is not None:
                     await self._hand_out(event)
                     self._in_hand -= 1
@@ -268,14 +268,17 @@ class CallbackRouter:
         Raises:
             ConfigurationError: the router runs already, or not on asyncio.
         """
-        if self._running is not None:
-            raise ConfigurationError("the callback router is running already")
+        if self._tasks is not None:
+            raise ConfigurationError(
+                "the callback router is running already: enter it once, in the app's lifespan, or build a second router"
+            )
         try:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop()
         except RuntimeError:
-            raise ConfigurationError("the callback router runs on asyncio only") from None
-        self._running = _Running(loop)
-        await self._running.ready.wait()
+            raise ConfigurationError("the callback router runs on asyncio only: start the app with asyncio.run()") from None
+        tasks = TaskScope("zego_aigc callbacks")
+        await tasks.open()
+        self._tasks = tasks
         self._closed = False
         return self
 
@@ -284,18 +287,22 @@ class CallbackRouter:
 
     async def aclose(self) -> None:
         """Take nothing more and let the handlers finish what is in hand; after `close_timeout` cancel them."""
-        running = self._running
-        if running is None:
+        tasks = self._tasks
+        if tasks is None:
             return
         self._closed = True
         for subject in self._subjects.values():
             subject.more.set()
         try:
-            await running.finish(self._close_timeout)
+            await tasks.close(self._close_timeout)
         finally:
             if self._in_hand:
-                logger.error("the callback router closed with %d events not handled", self._in_hand)
-            self._running = None
+                logger.error(
+                    "the callback router closed with %d events not handled: handlers did not finish within close_timeout=%g s",
+                    self._in_hand,
+                    self._close_timeout,
+                )
+            self._tasks = None
             self._subjects.clear()
             self._in_hand = 0
 
@@ -325,12 +332,6 @@ class CallbackRouter:
         return await _aiohttp.handle(self, request)
 
 
-_TAKEN = Answer(200, b"ok")
-_MALFORMED = Answer(400, b"not a callback")
-_FORBIDDEN = Answer(403, b"not trusted")
-_COME_AGAIN = Answer(503, b"come again", {"Retry-After": "1"})
-
-
 class _Subject:
     """The events in hand for one instance or task."""
 
@@ -340,36 +341,6 @@ class _Subject:
         self.events: Reorder[Event] = Reorder(wait)
         self.more = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
-
-
-class _Running:
-    """The task that all handlers' tasks live under, so that the router may be entered in one task and left in another."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.ready = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._tasks = asyncio.TaskGroup()
-        # Handlers see the variables of whoever entered the router, not those of the request that an event came with.
-        self._context = contextvars.copy_context()
-        self._owner = loop.create_task(self._own(), name="zego_aigc callbacks")
-
-    async def _own(self) -> None:
-        async with self._tasks:
-            self.ready.set()
-            await self._stop.wait()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.create_task(work, context=self._context.copy())
-
-    async def finish(self, patience: float) -> None:
-        self._stop.set()
-        try:
-            await asyncio.wait({self._owner}, timeout=patience)
-        finally:
-            if not self._owner.done():
-                self._owner.cancel()
-                await asyncio.wait({self._owner})
 
 
 def _about(event: Event) -> str:

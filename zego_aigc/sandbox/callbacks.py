@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from zego_aigc.sandbox.clock import Clock
-    from zego_aigc.sandbox.scope import Scope
+    from zego_aigc.transport.task_scope import TaskScope
 
 __all__ = ["RETRY_DELAYS", "Attempt", "Delivery", "Outbox", "sign"]
 
@@ -79,7 +79,7 @@ class Outbox:
         most: how many deliveries are remembered.
     """
 
-    def __init__(self, clock: Clock, scope: Scope, most: int = 10_000) -> None:
+    def __init__(self, clock: Clock, scope: TaskScope, most: int = 10_000) -> None:
         self.deliveries: deque[Delivery] = deque(maxlen=most)
         self._clock = clock
         self._scope = scope

@@ -17,9 +17,9 @@ from zego_aigc.sandbox.control_api import Backstage
 from zego_aigc.sandbox.emitting import emit
 from zego_aigc.sandbox.faults import Faults
 from zego_aigc.sandbox.recording import Recording
-from zego_aigc.sandbox.scope import Scope
 from zego_aigc.sandbox.server import Front
 from zego_aigc.sandbox.talking import user_speaks
+from zego_aigc.transport.task_scope import TaskScope
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -61,7 +61,7 @@ class Sandbox:
         seed: int = 0,
         **settings: Unpack[Settings],
     ) -> None:
-        self._scope = Scope()
+        self._scope = TaskScope("zego_aigc sandbox")
         self.clock: Clock = Clock(self.settled)
         """The sandbox's time: ``await sandbox.clock.advance(120)``."""
         self.outbox: Outbox = Outbox(self.clock, self._scope)

@@ -9,6 +9,8 @@
      |    +-- TimedOut          the call's deadline passed
      |    +-- BadResponse       an answer that is not the service's
      +-- OutcomeUnknown         the work may or may not have been done
+     +-- RegistryError          the register of what is live cannot be used
+     +-- TooManyLive            an owner has as many live instances as it may
      +-- ApiError               the service refused
           +-- AuthenticationError, AccessDenied, BadParameter, NotFound, AlreadyExists,
               Conflict, QuotaExceeded, RateLimited, ServiceUnavailable
@@ -44,8 +46,10 @@ __all__ = [
     "Problem",
     "QuotaExceeded",
     "RateLimited",
+    "RegistryError",
     "ServiceUnavailable",
     "TimedOut",
+    "TooManyLive",
     "TransportError",
     "VendorAdvice",
     "ZegoError",
@@ -157,6 +161,19 @@ class OutcomeUnknown(ZegoError):
     """The Action (the struct) whose outcome is unknown."""
     attempts: int = 0
     """How many times the request was tried."""
+
+
+class RegistryError(ZegoError):
+    """The register of what is live cannot be read or written. The message says whether anything was sent."""
+
+
+class TooManyLive(ZegoError):
+    """An owner has as many live instances as it may have. Nothing was sent."""
+
+    owner: str
+    """The owner that was given to the create."""
+    limit: int
+    """How many it may have."""
 
 
 class ApiError(ZegoError):

@@ -1,0 +1,251 @@
+"""The register of what is live: records survive their process, and exactly one other process takes them over."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from zego_aigc.errors import RegistryError, TooManyLive
+from zego_aigc.storage.heartbeats import Heartbeats
+from zego_aigc.storage.registry import LiveRecord
+from zego_aigc.storage.sqlite_registry import SQLiteRegistry
+
+pytestmark = pytest.mark.anyio
+
+ACCOUNT = "1@http://127.0.0.1"
+LEASE = 10.0
+
+
+class Time:
+    """What the processes of a test take for their clocks."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def two(tmp_path: Path, time: Time) -> AsyncIterator[tuple[SQLiteRegistry, SQLiteRegistry]]:
+    """The registers of two processes, on one file."""
+    async with (
+        SQLiteRegistry(tmp_path / "live.db", lease=LEASE, clock=time) as one,
+        SQLiteRegistry(tmp_path / "live.db", lease=LEASE, clock=time) as other,
+    ):
+        await one.join(ACCOUNT)
+        await other.join(ACCOUNT)
+        yield one, other
+
+
+def record(key: str, *, owner: str | None = None) -> LiveRecord:
+    return LiveRecord(key=key, action="CreateAgentInstance", owner=owner, room_id="room", lives_unseen=120)
+
+
+async def test_a_record_is_there_before_the_create_and_has_its_id_after(two: tuple[SQLiteRegistry, SQLiteRegistry]) -> None:
+    one, other = two
+    await one.add(record("a"))
+    assert [(each.key, each.state) for each in await other.live()] == [("a", "starting")]
+    await one.made(record("a"), "instance")
+    assert [(each.state, each.instance_id, each.room_id) for each in await other.live()] == [("live", "instance", "room")]
+    assert await other.ended("instance")
+    assert not await other.ended("instance")
+    assert await one.live() == []
+
+
+async def test_what_a_dead_process_had_goes_to_one_other_after_a_lease(
+    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
+) -> None:
+    one, other = two
+    await one.add(record("a"))
+    await one.made(record("a"), "instance")
+    await one.add(record("b"))
+    assert await other.take_abandoned(grace=0) == []  # it sees a heartbeat for the first time
+    time.now += LEASE - 0.1
+    assert await other.take_abandoned(grace=0) == []
+    time.now += 0.1
+    taken = await other.take_abandoned(grace=0)
+    assert [(each.key, each.state, each.instance_id) for each in taken] == [("a", "live", "instance"), ("b", "starting", None)]
+    assert await other.take_abandoned(grace=0) == []
+    assert len({each.member for each in await other.live()}) == 1
+
+
+async def test_a_process_that_shows_that_it_is_alive_keeps_what_it_has(
+    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
+) -> None:
+    one, other = two
+    await one.add(record("a"))
+    for _ in range(5):
+        assert await one.beat()
+        assert await other.take_abandoned(grace=0) == []
+        time.now += LEASE * 0.9
+
+
+async def test_a_process_that_was_taken_for_dead_hears_of_it_and_what_it_makes_is_its_own(
+    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
+) -> None:
+    one, other = two
+    await one.add(record("a"))
+    await other.take_abandoned(grace=0)
+    time.now += LEASE
+    assert [each.key for each in await other.take_abandoned(grace=0)] == ["a"]
+    await other.remove("a")
+    assert not await one.beat()
+    await one.made(record("a"), "late")  # its answer came after all
+    (back,) = await other.live()
+    assert (back.instance_id, back.state) == ("late", "live")
+    assert await one.beat()
+
+
+async def test_of_two_processes_that_see_a_third_die_one_takes_what_it_had(tmp_path: Path, time: Time) -> None:
+    registers = [SQLiteRegistry(tmp_path / "live.db", lease=LEASE, clock=time) for _ in range(3)]
+    for each in registers:
+        await each.join(ACCOUNT)
+    dead, *others = registers
+    for n in range(20):
+        await dead.add(record(str(n)))
+    for each in others:
+        await each.take_abandoned(grace=0)
+    time.now += LEASE
+    for each in others:
+        await each.beat()
+    taken = await asyncio.gather(*(each.take_abandoned(grace=0) for each in others))
+    assert sorted(len(each) for each in taken) == [0, 20]
+    for each in registers:
+        await each.aclose()
+
+
+async def test_what_was_left_is_taken_after_the_grace_unless_somebody_attached_to_it(
+    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
+) -> None:
+    one, other = two
+    for key in ("a", "b"):
+        await one.add(record(key))
+        await one.made(record(key), f"instance-{key}")
+    assert [each.state for each in await one.leave()] == ["left", "left"]
+    assert await other.take_abandoned(grace=60) == []
+    attached = await other.take("instance-a")
+    assert attached is not None
+    assert attached.state == "live"
+    time.now += 60
+    assert [each.key for each in await other.take_abandoned(grace=60)] == ["b"]
+    assert await other.take("unheard of") is None
+
+
+async def test_an_owner_has_a_bounded_number(two: tuple[SQLiteRegistry, SQLiteRegistry]) -> None:
+    one, other = two
+    await one.add(record("a", owner="ann"), per_owner=2)
+    await other.add(record("b", owner="ann"), per_owner=2)
+    with pytest.raises(TooManyLive, match="'ann' has 2 live instances and may have 2: end one before") as refused:
+        await one.add(record("c", owner="ann"), per_owner=2)
+    assert (refused.value.owner, refused.value.limit) == ("ann", 2)
+    await one.add(record("c", owner="ben"), per_owner=2)
+    await other.remove("a")
+    await one.add(record("d", owner="ann"), per_owner=2)
+
+
+async def test_many_that_come_at_once_do_not_exceed_an_owners_bound(two: tuple[SQLiteRegistry, SQLiteRegistry]) -> None:
+    async def add(register: SQLiteRegistry, key: str) -> bool:
+        try:
+            await register.add(record(key, owner="ann"), per_owner=3)
+        except TooManyLive:
+            return False
+        return True
+
+    added = await asyncio.gather(*(add(register, f"{n}-{key}") for n, register in enumerate(two) for key in range(10)))
+    assert sum(added) == 3
+    assert len(await two[0].live()) == 3
+
+
+async def test_accounts_that_share_a_file_do_not_see_each_other(tmp_path: Path, time: Time) -> None:
+    async with SQLiteRegistry(tmp_path / "live.db", clock=time) as one, SQLiteRegistry(tmp_path / "live.db", clock=time) as two:
+        await one.join("1@a")
+        await two.join("2@a")
+        await one.add(record("a"))
+        await one.made(record("a"), "instance")
+        assert await two.live() == []
+        assert not await two.ended("instance")
+        with pytest.raises(RegistryError, match="another account"):
+            await one.join("2@a")
+
+
+def child(path: Path) -> None:
+    async def run() -> None:
+        async with SQLiteRegistry(path) as register:
+            await register.join(ACCOUNT)
+            await register.add(record("a"))
+            await register.made(record("a"), "instance")
+        # no leave(): it is killed
+
+    asyncio.run(run())
+
+
+async def test_records_outlive_their_process(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=child, args=(tmp_path / "live.db",))
+    process.start()
+    await asyncio.to_thread(process.join, 60)
+    async with SQLiteRegistry(tmp_path / "live.db") as register:
+        await register.join(ACCOUNT)
+        assert [each.instance_id for each in await register.live()] == ["instance"]
+
+
+def test_one_object_serves_one_event_loop_after_another(tmp_path: Path) -> None:
+    register = SQLiteRegistry(tmp_path / "live.db")
+
+    async def use(key: str) -> int:
+        await register.join(ACCOUNT)
+        await register.add(record(key))
+        return len(await register.live())
+
+    assert [asyncio.run(use("a")), asyncio.run(use("b"))] == [1, 2]
+
+
+async def test_a_file_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    (tmp_path / "live.db").write_bytes(b"this is no database, but a text that is long enough to be taken for one" * 20)
+    register = SQLiteRegistry(tmp_path / "live.db")
+    with pytest.raises(RegistryError, match="cannot be used: file is not a database"):
+        await register.join(ACCOUNT)
+    with pytest.raises(RegistryError, match=r"Client\(registry="):
+        await SQLiteRegistry(tmp_path / "other.db").live()
+    with pytest.raises(ValueError, match="at least 1 second"):
+        SQLiteRegistry(tmp_path / "live.db", lease=0.5)
+
+
+async def test_a_database_that_another_process_writes_for_long_is_waited_for(tmp_path: Path) -> None:
+    async with SQLiteRegistry(tmp_path / "live.db") as register:
+        await register.join(ACCOUNT)
+        other = sqlite3.connect(tmp_path / "live.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.ensure_future(register.add(record("a")))
+        await asyncio.sleep(0.2)
+        assert not adding.done()
+        other.execute("COMMIT")
+        other.close()
+        await adding
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=40))
+def test_nobody_is_taken_for_dead_within_a_lease_of_a_heartbeat(steps: list[tuple[float, bool]]) -> None:
+    heartbeats, now, beats, changed = Heartbeats(10), 0.0, 0, 0.0
+    heartbeats.dead({"it": beats}, now)
+    for passed, beat in steps:
+        now += passed
+        if beat:
+            beats, changed = beats + 1, now
+        dead = heartbeats.dead({"it": beats}, now)
+        if now - changed < 10:
+            assert dead == []
+        if not beat and now - changed >= 10 + 5:
+            assert dead == ["it"]

@@ -23,8 +23,7 @@ from zego_aigc import (
     digitalhuman,
 )
 from zego_aigc.calls.retry import RetryPolicy
-from zego_aigc.sandbox import Pace, Sandbox
-from zego_aigc.sandbox.faults import Situation
+from zego_aigc.sandbox import FaultRule, Pace, Sandbox
 
 __all__ = ["Books", "soak"]
 
@@ -137,7 +136,7 @@ def unleash(sandbox: Sandbox, chance: float) -> None:
     """Every fault that is over soon, each with a chance."""
     faults = sandbox.faults
     faults.everywhere().chance(chance).latency(0.0, jitter=0.02)
-    effects: list[Callable[[Situation], object]] = [
+    effects: list[Callable[[FaultRule], object]] = [
         lambda calls: calls.cut_before_work(),
         lambda calls: calls.cut_after_work(),
         lambda calls: calls.garbage(),

@@ -16,8 +16,7 @@ from requests_made import register, stream, voice
 
 from zego_aigc import Client, LocalLimiter, OutcomeUnknown, ZegoError, aiagent
 from zego_aigc.calls.retry import RetryPolicy
-from zego_aigc.sandbox import Pace, Sandbox
-from zego_aigc.sandbox.faults import Situation
+from zego_aigc.sandbox import FaultRule, Pace, Sandbox
 from zego_aigc.schema.actions import Action
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +79,7 @@ oversize          BadResponse -/3         BadResponse 1/3         BadResponse 1/
 
 HTML = b"<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"
 
-FAULTS: dict[str, Callable[[Situation], object]] = {
+FAULTS: dict[str, Callable[[FaultRule], object]] = {
     "late": lambda calls: calls.latency(0.02),
     "wrong_clock": lambda calls: calls.wrong_clock(-4000),
     "too_fast": lambda calls: calls.too_fast(),
@@ -152,7 +151,7 @@ def rows(table: str) -> list[tuple[str, dict[str, str]]]:
     return read
 
 
-async def ending(column: Column, fault: Callable[[Situation], object], *, times: int | None) -> str:
+async def ending(column: Column, fault: Callable[[FaultRule], object], *, times: int | None) -> str:
     """What a cell says, found out."""
     async with Sandbox(rate_limit=None, quota=None, pace=Pace(stream_start=0)) as sandbox:
         options: dict[str, Any] = {"limiter": LocalLimiter(limit=10_000), "retry": POLICY}
@@ -212,7 +211,7 @@ async def compare(fault: str, expected: dict[str, str], *, times: int | None) ->
 
 async def test_the_tables_name_every_fault_that_the_sandbox_knows() -> None:
     # What the sandbox can do that is no verb of its own: an answer of a gateway, a redirect, a refusal with any code.
-    shown = {name for name in dir(Situation) if not name.startswith("_")} - {
+    shown = {name for name in dir(FaultRule) if not name.startswith("_")} - {
         "after", "chance", "every", "matches", "times", "used_up", "where",
     }  # fmt: skip
     covered = {"latency", "wrong_clock", "answer", "redirect", "refuse", "quota_full", "too_fast"}

@@ -50,16 +50,6 @@ KNOWN_CIRCLES: list[set[str]] = [
         "zego_aigc.client",
         "zego_aigc.handles",
     },
-    {
-        "zego_aigc.sandbox.agents",
-        "zego_aigc.sandbox.app",
-        "zego_aigc.sandbox.assets",
-        "zego_aigc.sandbox.drives",
-        "zego_aigc.sandbox.instances",
-        "zego_aigc.sandbox.registry",
-        "zego_aigc.sandbox.streams",
-    },
-    {"zego_aigc.sandbox.control_api", "zego_aigc.sandbox.control_commands", "zego_aigc.sandbox.sandbox"},
     {"zego_aigc.schema.actions", "zego_aigc.schema.validation"},
 ]
 """To be mended; nothing may be added."""

@@ -186,9 +186,9 @@ async def test_data_of_ones_own_and_events_of_the_future_can_be_raised(sandbox: 
     assert bodies[1]["EventType"] == 9
     assert bodies[2]["Data"] == {"Mood": "glad"}
     assert sandbox.emit("task", "task-1").body["Detail"] == {"Status": 3, "RoomId": "room", "StreamId": "stream"}
-    with pytest.raises(ValueError, match="no instance is running"):
+    with pytest.raises(LookupError, match="create one first"):
         sandbox.emit("ASRResult")
-    with pytest.raises(ValueError, match="no stream task"):
+    with pytest.raises(LookupError, match="no stream task: create one first"):
         sandbox.emit("drive")
 
 

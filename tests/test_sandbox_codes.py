@@ -44,7 +44,7 @@ def standing(code: int, action: str) -> Cause:
     """What the account may not do."""
 
     async def cause(sandbox: Sandbox, vendor: VendorClient) -> int:
-        sandbox.app.standing[action] = code
+        sandbox.app.refusals[action] = code
         return await vendor.code(action)
 
     return cause

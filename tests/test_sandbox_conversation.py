@@ -378,8 +378,10 @@ async def test_a_user_who_cannot_be_heard_cannot_have_a_turn(sandbox: Sandbox, v
 
 
 async def test_speech_of_a_user_of_nobody_is_an_error(sandbox: Sandbox) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(LookupError, match="no agent instance is running: create one first"):
         sandbox.user_speaks("hello?")
+    with pytest.raises(LookupError, match="'7' is running; the newest running ones are: none"):
+        sandbox.user_speaks("hello?", "7")
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_chance_throws_the_same_dice_with_the_same_seed() -> None:
     def throws(seed: int) -> list[bool]:
         faults = Faults(seed)
         faults.everywhere().chance(0.3).cut_before_work()
-        return [bool(faults.strike("ListAgents", lambda: None)) for _ in range(200)]
+        return [bool(faults.match("ListAgents", lambda: None)) for _ in range(200)]
 
     assert throws(7) == throws(7)
     assert throws(7) != throws(8)

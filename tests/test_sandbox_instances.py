@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 def ended(sandbox: Sandbox) -> list[tuple[str, int]]:
     """Which instances have ended and why, as callbacks tell it."""
     return [
-        (delivery.lane, delivery.body["Data"]["Code"])
+        (delivery.about, delivery.body["Data"]["Code"])
         for delivery in sandbox.outbox.deliveries
         if delivery.event == "AgentInstanceDeleted"
     ]

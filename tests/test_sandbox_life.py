@@ -24,7 +24,7 @@ from zego_aigc.errors import AuthenticationError, ConfigurationError
 from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Quotas, Sandbox, serve
 from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
-from zego_aigc.sandbox.instances import Kind
+from zego_aigc.sandbox.instances import InstanceKind
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.schema.actions import ACTIONS
@@ -263,7 +263,7 @@ def test_an_account_stays_consistent_whatever_is_called(steps: list[tuple[str, i
         await clock.advance(100_000)
         assert_consistent(app)
         assert not app.instances
-        assert app.alive_streams == 0
+        assert not any(app.alive.values())
         clock.close()
 
     asyncio.run(run())
@@ -304,13 +304,17 @@ def carry_out(app: App, action: str, body: dict[str, Any]) -> None:
 
 
 def assert_consistent(app: App) -> None:
-    kinds = Counter(instance.kind for instance in app.instances.values())
-    assert {kind: count for kind, count in app.alive.items() if count} == kinds
-    assert all(kinds[kind] <= 3 for kind in Kind)
+    kinds = Counter(
+        "agents" if instance.kind is InstanceKind.VOICE else "digital_humans" for instance in app.instances.values()
+    )
     living = [task for task in app.tasks.values() if task.status not in {TaskStatus.STOPPED, TaskStatus.INIT_FAILED}]
-    assert app.alive_streams == len(living) <= 3
+    kinds["streams"] = len(living)
+    assert {kind: count for kind, count in app.alive.items() if count} == {
+        kind: count for kind, count in kinds.items() if count
+    }
+    assert all(count <= 3 for count in kinds.values())
     users = [instance.agent_user_id for instance in app.instances.values()]
     assert len(users) == len(set(users))
-    faces = [instance.agent_stream_id for instance in app.instances.values() if instance.kind is not Kind.VOICE]
+    faces = [instance.agent_stream_id for instance in app.instances.values() if instance.kind is not InstanceKind.VOICE]
     streams = [*faces, *(task.stream_id for task in living)]
     assert len(streams) == len(set(streams))

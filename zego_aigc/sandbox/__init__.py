@@ -7,24 +7,34 @@
         assert sandbox.received(RegisterAgent)
 
 A call comes in through `server` and passes `gate` (common parameters, signature, rate), `faults` and `bodies` (the Action's
-own declaration). Then the function that `behaviour` has for its Action carries it out on an `app`, the account, or raises a
-`refusal`:
+own declaration). Then the function that `registry` has for its Action executes it on an `app`, or raises a `refusal`.
 
-- AI Agent: `agents`, `creating` and `talking` are the Actions; `instances`, `conversation` and `rooms` what lives.
-- Digital Human: `assets`, `streams` and `driving` are the Actions; `streams`, `drives` and `websocket` what lives.
+=============================================  ======================================================================
+behaviour of each Action                       ``actions_agents``, ``actions_instances``, ``actions_conversation``;
+                                               ``actions_assets``, ``actions_streams``, ``actions_drives``
+state of AI Agent                              `agents` (registered), `instances` (running), `conversation` (of each), `rooms`
+state of Digital Human                         `catalogue` (humans, voices), `streams` (tasks), `drives`, `websocket` (audio)
+one AppId                                      `account` (settings, limits, ids: what the state above uses), `app` (the
+                                               account with all its state)
+the sandbox                                    `world` (`clock`, callbacks, apps, `faults`, `recording`),
+                                               `sandbox` (the world behind a server, as users hold it)
+callbacks                                      `callbacks` (signing, order, retries), `emit` (one on request)
+under ``/_sandbox/``                           `control_api` (paths), `control_commands` (POST), ``page.html``
+=============================================  ======================================================================
 
-`clock` lets time pass for all that lives, `callbacks` sends what is told of it, and `recording` remembers the calls.
-`backstage` answers under ``/_sandbox/``; `orders` and `emitting` do what tests want done. `sandbox` holds it all together.
+From the bottom: the state knows its account, the app joins state and account, behaviours work on an app, the world holds
+apps, and server and control API work on the world.
 """
 
 from __future__ import annotations
 
-from zego_aigc.sandbox.app import DEFAULT_CALLBACK_SECRET, App, Pace, Quotas, Settings
-from zego_aigc.sandbox.assets import Catalogue, Human, Voice
-from zego_aigc.sandbox.callbacks import Delivery
+from zego_aigc.sandbox.account import DEFAULT_CALLBACK_SECRET, Pace, Quotas, Settings
+from zego_aigc.sandbox.app import App
+from zego_aigc.sandbox.callbacks import Delivery, DeliveryAttempt
+from zego_aigc.sandbox.catalogue import Catalogue, Human, Voice
 from zego_aigc.sandbox.conversation import ModelFailure, Question
-from zego_aigc.sandbox.faults import Fault, Faults, Situation
-from zego_aigc.sandbox.recording import Call, Recording
+from zego_aigc.sandbox.faults import Fault, FaultRule, Faults
+from zego_aigc.sandbox.recording import RecordedCall, Recording
 from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, serve
 
 __all__ = [
@@ -32,20 +42,21 @@ __all__ = [
     "DEFAULT_CALLBACK_SECRET",
     "DEFAULT_SERVER_SECRET",
     "App",
-    "Call",
     "Catalogue",
     "Delivery",
+    "DeliveryAttempt",
     "Fault",
+    "FaultRule",
     "Faults",
     "Human",
     "ModelFailure",
     "Pace",
     "Question",
     "Quotas",
+    "RecordedCall",
     "Recording",
     "Sandbox",
     "Settings",
-    "Situation",
     "Voice",
     "serve",
 ]

@@ -1,127 +1,27 @@
-"""One AppId as the sandbox knows it: what its account may do, and all that lives in it."""
+"""One AppId as the sandbox knows it: its account, and all that lives in it."""
 
 from __future__ import annotations
 
-import itertools
-import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-import msgspec
-
-from zego_aigc.sandbox.assets import Catalogue
-from zego_aigc.sandbox.gate import RateWindow
+from zego_aigc.digitalhuman import TaskStatus
+from zego_aigc.sandbox.account import Account, Settings
 from zego_aigc.sandbox.refusal import Refusal
-from zego_aigc.sandbox.rooms import Presence, Rooms
-from zego_aigc.schema.actions import Service
+from zego_aigc.sandbox.rooms import Presence
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.agents import Agent
-    from zego_aigc.sandbox.callbacks import Delivery, Outbox
+    from zego_aigc.sandbox.callbacks import Outbox
     from zego_aigc.sandbox.clock import Clock
-    from zego_aigc.sandbox.conversation import Question
-    from zego_aigc.sandbox.drives import Drive
-    from zego_aigc.sandbox.instances import Instance, Kind
-    from zego_aigc.sandbox.streams import StreamTask
+    from zego_aigc.sandbox.drives import SandboxDrive
+    from zego_aigc.sandbox.instances import Instance
+    from zego_aigc.sandbox.streams import SandboxTask
 
-__all__ = ["DEFAULT_CALLBACK_SECRET", "App", "Pace", "Quotas", "Settings"]
-
-DEFAULT_CALLBACK_SECRET = "sandbox-callback-secret"  # noqa: S105 - guards nothing but a sandbox
-
-KEPT = 10_000
-"""Ended tasks and drives that an app remembers, together."""
-
-HolderT = TypeVar("HolderT")
+__all__ = ["App"]
 
 
-class Quotas(msgspec.Struct, kw_only=True):
-    """How many of each kind may live at once; ``None`` is no bound. The vendor starts every account with 10."""
-
-    agents: int | None = 10
-    """Voice agent instances."""
-    digital_humans: int | None = 10
-    """Digital human agent instances, live ones included."""
-    streams: int | None = 10
-    """Digital human stream tasks."""
-
-    def __post_init__(self) -> None:
-        for kind in self.__struct_fields__:
-            _check_count(kind, getattr(self, kind))
-
-
-class Pace(msgspec.Struct, kw_only=True):
-    """How long things take, in seconds on the sandbox's clock."""
-
-    join: float = 0.2
-    """From the creation of an instance until it is in its room and publishes."""
-    think: float = 0.4
-    """From a question until the answer is spoken."""
-    character: float = 0.08
-    """Speaking one character."""
-    stream_start: float = 0.3
-    """From the creation of a stream task until it streams."""
-    stream_stop: float = 0.2
-    """From a stop until a stream task is gone."""
-    audio: float = 3.0
-    """Playing an audio file, whose length the sandbox cannot know."""
-
-
-class RateRefusal(msgspec.Struct):
-    """How a service refuses a call that is over the rate limit."""
-
-    code: int
-    status: int = 200
-    """The HTTP status."""
-
-
-class Settings(TypedDict, total=False):
-    """What may be said about an account when it is opened; each is an attribute of :class:`App` afterwards."""
-
-    quota: int | Mapping[str, int | None] | Quotas | None
-    """How many agents, digital humans and streams each may live at once: one number for all (10), a mapping, or None for no
-    bound. Afterwards ``app.quotas``."""
-    rate_limit: int | None
-    """Calls per Action in any `rate_window` seconds (10); None for no limit."""
-    rate_window: float
-    """In seconds (1)."""
-    callback_url: str | None
-    """Where callbacks go; None has them recorded only."""
-    callback_urls: Mapping[str, str]
-    """More addresses, by CallbackConfig.HostTag."""
-    callback_secret: str
-    """What callbacks are signed with."""
-    pace: Pace
-    """How long things take."""
-    catalogue: Catalogue
-    """The digital humans and voices that exist."""
-    reply: Callable[[Question], str]
-    """Stands in for the language model: takes a :class:`Question`, returns what the agent answers, or
-    raises :class:`ModelFailure`."""
-
-
-class Claimed(Generic[HolderT]):
-    """Ids that one holder at a time may have. The empty id is nobody's."""
-
-    def __init__(self) -> None:
-        self._holders: dict[str, HolderT] = {}
-
-    def holder(self, identity: str) -> HolderT | None:
-        """Who has it."""
-        return self._holders.get(identity)
-
-    def take(self, identity: str, holder: HolderT) -> bool:
-        """Have it, unless somebody does."""
-        return not identity or self._holders.setdefault(identity, holder) is holder
-
-    def release(self, identity: str, holder: HolderT) -> None:
-        """Give it back, if it is the holder's."""
-        if self._holders.get(identity) is holder:
-            del self._holders[identity]
-
-
-class App:
-    """An account with its limits and its state. Reached as ``sandbox.app`` or ``sandbox.apps[app_id]``.
+class App(Account):
+    """An account and its state. Reached as ``sandbox.app`` or ``sandbox.apps[app_id]``.
 
     Every setting may be changed while the sandbox runs and counts from the next call on.
 
@@ -130,146 +30,74 @@ class App:
         outbox: the sandbox's.
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
-        settings: see :class:`Settings`.
+        settings: see :class:`~zego_aigc.sandbox.Settings`.
 
     Raises:
-        TypeError: for a setting that there is not.
-        ValueError: for an `app_id`, a quota or a limit that cannot be.
+        TypeError: for an unknown setting.
+        ValueError: for an `app_id`, a quota or a limit out of range.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        outbox: Outbox,
-        app_id: int,
-        server_secret: str,
-        **settings: Unpack[Settings],
-    ) -> None:
-        if not 0 < app_id < 2**32:
-            raise ValueError(f"app_id must be 1 to {2**32 - 1}, not {app_id}")
-        if unknown := settings.keys() - Settings.__optional_keys__:
-            known = ", ".join(sorted(Settings.__optional_keys__))
-            raise TypeError(f"no setting is called {', '.join(sorted(unknown))}; there are {known}")
-        self.clock = clock
-        self.outbox = outbox
-        self.app_id = app_id
-        self.server_secret = server_secret
-        self.quotas: Quotas = _quotas(settings.get("quota", 10))
-        self.rate_limit: int | None = settings.get("rate_limit", 10)
-        _check_count("rate_limit", self.rate_limit)
-        self.rate_window: float = settings.get("rate_window", 1.0)
-        self.rate_limits: dict[str, int | None] = {}
-        """Limits of single Actions that differ, by Action name."""
-        self.rate_refusals: dict[Service, RateRefusal] = {
-            Service.AI_AGENT: RateRefusal(410001029, status=429),  # the only code that is printed, so the status says it too
-            Service.DIGITAL_HUMAN: RateRefusal(400010009),
-        }
-        """How calls over the limit are refused."""
-        self.callback_url: str | None = settings.get("callback_url")
-        self.callback_urls: dict[str, str] = dict(settings.get("callback_urls", {}))
-        self.callback_secret: str = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
-        self.pace: Pace = settings.get("pace") or Pace()
-        self.catalogue: Catalogue = settings.get("catalogue") or Catalogue()
-        self.reply: Callable[[Question], str] = settings.get("reply") or _answer
-        self.configured = True
-        """False has every call refused with 100000011, as by a gateway that cannot find the app's configuration."""
-        self.services: set[Service] = set(Service)
-        """The services that are enabled for the account."""
-        self.standing: dict[str, int] = {}
-        """Codes that every call of an Action is refused with, by Action name or ``"*"``: an account without permission
-        (400010001), a trial that has ended (410001035), a service that is not enabled (410000006, 400000002)..."""
-        self.trials_ended: set[str] = set()
-        """``"LLM"``, ``"TTS"``: for which the trial key ``zego_test`` does not work any more."""
-        self.failing_streams: list[str] = []
-        """FailReasons: each makes one new stream task fail to initialize, the first one first."""
-
-        self.ws_url = ""
-        """The origin of WebSocket addresses."""
-        self.rooms: Rooms = Rooms(self._presence_changed)
-        """Who is where; ``sandbox.app.rooms.join(room_id, user_id)``."""
-        self.agents: dict[str, Agent] = {}
+    def __init__(self, clock: Clock, outbox: Outbox, app_id: int, server_secret: str, **settings: Unpack[Settings]) -> None:
+        super().__init__(clock, outbox, app_id, server_secret, **settings)
         self.instances: dict[str, Instance] = {}
-        self.tasks: dict[str, StreamTask] = {}
+        """Running agent instances by AgentInstanceId."""
+        self.tasks: dict[str, SandboxTask] = {}
         """Stream tasks by TaskId, the last that ended included."""
-        self.drives: dict[str, Drive] = {}
+        self.drives: dict[str, SandboxDrive] = {}
         """Drives by DriveId, the last that ended included."""
-        self.alive: Counter[Kind] = Counter()
-        self.alive_streams = 0
-        self.stream_ids: Claimed[Any] = Claimed()
-        self.agent_user_ids: Claimed[Instance] = Claimed()
-        self._windows: dict[str, RateWindow] = {}
-        self._retired: deque[tuple[dict[str, Any], str]] = deque()
-        self._numbers = itertools.count(1)
+        self.rooms.on_change = self._presence_changed
 
-    def admits(self, action: str, now: float) -> bool:
-        """Count a call against the limit of its Action and say whether it is within."""
-        limit = self.limit_of(action)
-        if limit is None:
-            return True
-        window = self._windows.get(action)
-        if window is None or not window.has(limit, self.rate_window):
-            window = self._windows[action] = RateWindow(limit, self.rate_window)
-        return window.admits(now)
+    def find_agent(self, agent_id: str) -> Agent:
+        """The registered agent of that id.
 
-    def too_fast(self, service: Service, message: str) -> Refusal:
-        """What a call over the limit is refused with."""
-        refusal = self.rate_refusals[service]
-        return Refusal(refusal.code, message, status=refusal.status)
+        Raises:
+            Refusal: if none is registered.
+        """
+        if (agent := self.agents.get(agent_id)) is None:
+            raise Refusal(410001009, f"no agent {agent_id!r} is registered")
+        return agent
 
-    def limit_of(self, action: str) -> int | None:
-        """The calls of an Action that its window takes."""
-        return self.rate_limits.get(action, self.rate_limit)
+    def find_instance(self, instance_id: str) -> Instance:
+        """The running instance of that id.
 
-    def retire(self, things: dict[str, Any], identity: str) -> None:
-        """Note that one of `things` has ended: of those, only the last 10,000 are remembered."""
-        self._retired.append((things, identity))
-        if len(self._retired) > KEPT:
-            held, oldest = self._retired.popleft()
-            del held[oldest]
+        Raises:
+            Refusal: if none is running, or it is shutting down.
+        """
+        if (instance := self.instances.get(instance_id)) is None:
+            raise Refusal(410001002, f"no agent instance {instance_id!r} is running")
+        if instance.closing:
+            raise Refusal(410001041, f"agent instance {instance_id!r} is shutting down")
+        return instance
 
-    def snowflake(self) -> str:
-        """A new id in the form of the vendor's instance ids: a decimal number beyond what a double can hold."""
-        return str((int(self.clock.now() * 1000) << 22) + next(self._numbers))
+    def pick_instance(self, instance_id: str | None) -> Instance:
+        """The running instance of that id, or the newest for None, for what tests and developers want done to it.
 
-    @staticmethod
-    def uuid() -> str:
-        """A new id in the form of the vendor's task, drive and request ids."""
-        return str(uuid.uuid4())
+        Raises:
+            LookupError: if there is none.
+        """
+        if instance_id is None:
+            if not self.instances:
+                raise LookupError("no agent instance is running: create one first, e.g. with CreateAgentInstance")
+            return next(reversed(self.instances.values()))
+        if instance_id not in self.instances:
+            running = ", ".join(list(self.instances)[-5:]) or "none"
+            raise LookupError(f"no agent instance {instance_id!r} is running; the newest running ones are: {running}")
+        return self.instances[instance_id]
 
-    def tell_agent_event(
-        self,
-        instance_id: str,
-        event: str,
-        data: Mapping[str, Any],
-        at: float,
-        *,
-        identity: Mapping[str, str],
-        host_tag: str | None = None,
-    ) -> Delivery:
-        """Send a callback of the AI Agent service."""
-        envelope = {
-            "AppId": self.app_id,
-            "Event": event,
-            "Timestamp": int(at * 1000),
-            "AgentInstanceId": instance_id,
-            **identity,
-            "Sequence": int(self.snowflake()),
-            "Data": data,
-        }
-        url = self.callback_urls.get(host_tag or "", self.callback_url)
-        return self.outbox.post(instance_id, event, url, self.callback_secret, envelope, at)
+    def find_task(self, task_id: str, *, streaming: bool = False) -> SandboxTask:
+        """The task of that id; ended or not, unless it must be `streaming`.
 
-    def tell_task_event(self, task_id: str, event_type: int, detail: Mapping[str, Any], at: float) -> Delivery:
-        """Send a callback of the Digital Human service: 3 about a task, 4 about a drive."""
-        envelope = {
-            "AppId": self.app_id,
-            "EventType": event_type,
-            "Timestamp": str(int(at * 1000)),
-            "EventTime": int(at * 1000),
-            "TaskId": task_id,
-            "Detail": detail,
-        }
-        return self.outbox.post(task_id, str(event_type), self.callback_url, self.callback_secret, envelope, at)
+        Raises:
+            Refusal: if there never was one, or it does not stream yet or any more.
+        """
+        if (task := self.tasks.get(task_id)) is None:
+            raise Refusal(400000005, f"no stream task {task_id!r} exists")
+        if streaming:
+            if task.status is TaskStatus.INITIALIZING:
+                raise Refusal(400000006, f"stream task {task_id!r} is still initializing")
+            if not task.running:
+                raise Refusal(400000007, f"stream task {task_id!r} has stopped")
+        return task
 
     def _presence_changed(self, room_id: str, user_id: str) -> None:
         now = self.clock.now()
@@ -279,30 +107,3 @@ class App:
         for instance in self.instances.values():
             if instance.room_id == room_id and instance.user_id == user_id:
                 instance.watch(now)
-
-
-def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:
-    if isinstance(quota, Quotas):
-        return quota
-    if isinstance(quota, Mapping):
-        return Quotas(**quota)
-    return Quotas(agents=quota, digital_humans=quota, streams=quota)
-
-
-def _check_count(name: str, count: Any) -> None:
-    if count is not None and not (isinstance(count, int) and count >= 0):
-        raise ValueError(f"{name} must be a number from 0 on, or None for no bound, not {count!r}")
-
-
-def _answer(question: Question) -> str:
-    return f"You said: {question.text}"
-
-
-def check_quota(live: int, most: int | None, code: int, kind: str) -> None:
-    """Refuse one more of a kind of which the account holds as many as it may.
-
-    Raises:
-        Refusal: with `code`.
-    """
-    if most is not None and live >= most:
-        raise Refusal(code, f"{live} {kind} are alive; the account may hold {most}")

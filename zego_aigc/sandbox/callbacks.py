@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.clock import Clock
     from zego_aigc.transport.task_scope import TaskScope
 
-__all__ = ["RETRY_DELAYS", "Attempt", "Delivery", "Outbox", "sign"]
+__all__ = ["RETRY_DELAYS", "Delivery", "DeliveryAttempt", "Outbox", "sign"]
 
 RETRY_DELAYS = (2, 4, 8, 16, 32)
 """Seconds from an attempt that was not answered with a 2xx to the next one; after the last the event is lost."""
 
-PATIENCE = 5.0
+RECEIVER_TIMEOUT = 5.0
 """Seconds of real time that a receiver may take to answer."""
 
 _encode = msgspec.json.Encoder().encode
@@ -33,7 +33,7 @@ def sign(secret: str, timestamp: str, nonce: str) -> str:
     return hashlib.sha1(b"".join(sorted(map(str.encode, (secret, timestamp, nonce)))), usedforsecurity=False).hexdigest()
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class DeliveryAttempt(msgspec.Struct, frozen=True):
     """One POST of a callback."""
 
     time: float
@@ -47,8 +47,8 @@ class Attempt(msgspec.Struct, frozen=True):
 class Delivery(msgspec.Struct, kw_only=True):
     """A callback and what became of it."""
 
-    lane: str
-    """The instance or task it is about; the callbacks of one lane are sent one after the other."""
+    about: str
+    """The id of the instance or task; the callbacks about one are sent one after the other."""
     event: str
     """The event's name, or the Digital Human EventType as text."""
     url: str | None
@@ -57,7 +57,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     """As sent, signed."""
     state: str = "pending"
     """``pending``, ``delivered``, ``lost`` after the last attempt, or ``unaddressed`` without a URL."""
-    attempts: list[Attempt] = msgspec.field(default_factory=list[Attempt])
+    attempts: list[DeliveryAttempt] = msgspec.field(default_factory=list[DeliveryAttempt])
 
     def to_json(self) -> dict[str, Any]:
         """For the sandbox's page, which has no use for bodies."""
@@ -65,7 +65,7 @@ class Delivery(msgspec.Struct, kw_only=True):
             "Event": self.event,
             "Url": self.url,
             "State": self.state,
-            "About": self.lane,
+            "About": self.about,
             "Attempts": [{"Time": tried.time, "Status": tried.status, "Error": tried.error} for tried in self.attempts],
         }
 
@@ -76,33 +76,33 @@ class Outbox:
     Args:
         clock: whose time the retries follow.
         scope: where the sending tasks live.
-        most: how many deliveries are remembered.
+        limit: how many deliveries are remembered.
     """
 
-    def __init__(self, clock: Clock, scope: TaskScope, most: int = 10_000) -> None:
-        self.deliveries: deque[Delivery] = deque(maxlen=most)
+    def __init__(self, clock: Clock, scope: TaskScope, limit: int = 10_000) -> None:
+        self.deliveries: deque[Delivery] = deque(maxlen=limit)
         self._clock = clock
         self._scope = scope
-        self._lanes: dict[str, deque[tuple[Delivery, float]]] = {}
+        self._queues: dict[str, deque[tuple[Delivery, float]]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
         self.total: int = 0
 
-    def post(self, lane: str, event: str, url: str | None, secret: str, envelope: Mapping[str, Any], at: float) -> Delivery:
-        """Sign an event as of `at` and send it, after what its lane has still to send.
+    def post(self, about: str, event: str, url: str | None, secret: str, envelope: Mapping[str, Any], at: float) -> Delivery:
+        """Sign an event as of `at` and send it, after earlier ones about the same instance or task.
 
         The envelope's ``Timestamp`` stands as it is to be sent. Retries repeat the request to the letter.
         """
         nonce = os.urandom(8).hex()
         body = {**envelope, "Nonce": nonce, "Signature": sign(secret, str(envelope["Timestamp"]), nonce)}
-        delivery = Delivery(lane=lane, event=event, url=url, body=body)
+        delivery = Delivery(about=about, event=event, url=url, body=body)
         self.deliveries.append(delivery)
         self.total += 1
         if url is None:
             delivery.state = "unaddressed"
         else:
-            self._queue(delivery, at)
+            self._enqueue(delivery, at)
         return delivery
 
     async def settled(self) -> None:
@@ -111,47 +111,47 @@ class Outbox:
 
     async def close(self) -> None:
         """Give the connections back. The scope must be closed before."""
-        self._lanes.clear()
+        self._queues.clear()
         self._quiet.set()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
-    def _queue(self, delivery: Delivery, at: float) -> None:
-        lane = self._lanes.get(delivery.lane)
-        if lane is not None:
-            lane.append((delivery, at))
+    def _enqueue(self, delivery: Delivery, at: float) -> None:
+        queue = self._queues.get(delivery.about)
+        if queue is not None:
+            queue.append((delivery, at))
             return
-        self._lanes[delivery.lane] = deque([(delivery, at)])
+        self._queues[delivery.about] = deque([(delivery, at)])
         self._quiet.clear()
-        self._scope.start(self._drain(delivery.lane))
+        self._scope.start(self._drain(delivery.about))
 
     async def _drain(self, name: str) -> None:
-        lane = self._lanes[name]
+        queue = self._queues[name]
         try:
-            while lane:
-                await self._attempt(*lane.popleft())
+            while queue:
+                await self._attempt(*queue.popleft())
         finally:
-            del self._lanes[name]
-            if not self._lanes:
+            del self._queues[name]
+            if not self._queues:
                 self._quiet.set()
 
     async def _attempt(self, delivery: Delivery, at: float) -> None:
         status, error = await self._send(delivery)
-        delivery.attempts.append(Attempt(at, status, error))
+        delivery.attempts.append(DeliveryAttempt(at, status, error))
         if status is not None and 200 <= status < 300:
             delivery.state = "delivered"
         elif len(delivery.attempts) > len(RETRY_DELAYS):
             delivery.state = "lost"
         else:
             due = at + RETRY_DELAYS[len(delivery.attempts) - 1]
-            self._clock.call_at(due, lambda when: self._queue(delivery, when))
+            self._clock.call_at(due, lambda when: self._enqueue(delivery, when))
 
     async def _send(self, delivery: Delivery) -> tuple[int | None, str]:
         import aiohttp
 
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=RECEIVER_TIMEOUT))
         assert delivery.url is not None
         headers = {"Content-Type": "application/json"}
         try:

@@ -1,4 +1,4 @@
-"""Orders to a sandbox from other programs: ``POST /_sandbox/<order>`` with a JSON object.
+"""Commands to a sandbox from other programs: ``POST /_sandbox/<command>`` with a JSON object.
 
 They do over HTTP what tests in the same process do with the :class:`~zego_aigc.sandbox.Sandbox` itself. Names are in the
 vendor's casing.
@@ -11,42 +11,47 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from zego_aigc.sandbox.emitting import emit
-from zego_aigc.sandbox.faults import Verb
+from zego_aigc.sandbox.actions_conversation import user_speaks
+from zego_aigc.sandbox.emit import emit
+from zego_aigc.sandbox.faults import FaultKind
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App
-    from zego_aigc.sandbox.sandbox import Sandbox
+    from zego_aigc.sandbox.world import World
 
-__all__ = ["ORDERS", "BadOrder", "carry_out"]
+__all__ = ["COMMANDS", "BadCommand", "execute"]
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
-FAULT_WORDS = (*(verb.value for verb in Verb), "redirect")
+FAULT_NAMES = (*(kind.value for kind in FaultKind), "redirect")
 
 
-class BadOrder(ValueError):
-    """An order that cannot be carried out. The message says why."""
+class BadCommand(ValueError):
+    """A command that cannot be executed. The message says why."""
 
 
-class Order(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, kw_only=True):
-    """What orders have in common."""
+class Command(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, kw_only=True):
+    """What commands have in common."""
 
     app_id: int | None = None
     """Which app; by default the first."""
 
-    def app(self, sandbox: Sandbox) -> App:
+    def app(self, world: World) -> App:
         """The app that it is for."""
-        return sandbox.app if self.app_id is None else sandbox.apps[self.app_id]
+        if self.app_id is None:
+            return world.app
+        if (app := world.apps.get(self.app_id)) is None:
+            raise BadCommand(f"AppId must be one of {', '.join(map(str, world.apps))}, the accounts of this sandbox")
+        return app
 
 
-class Advance(Order):
+class Advance(Command):
     """Move the clock."""
 
     seconds: float
 
 
-class Emit(Order):
+class Emit(Command):
     """Send a callback; see :meth:`Sandbox.emit`."""
 
     event: str | int
@@ -54,22 +59,22 @@ class Emit(Order):
     data: dict[str, Any] = {}
 
 
-class TellFault(Order):
-    """Something is to go wrong; the words of :mod:`zego_aigc.sandbox.faults`."""
+class AddFault(Command):
+    """Make something go wrong; see :mod:`zego_aigc.sandbox.faults`."""
 
     fault: str
-    """The last word, such as ``cut_after_work``."""
+    """The rule's last method, such as ``cut_after_work``."""
     actions: list[str] = []
-    """On which; none is everywhere."""
+    """On which Actions; an empty list is all."""
     times: int | None = None
     after: int = 0
     every: int = 1
     chance: float = 1.0
     with_: dict[str, Any] = msgspec.field(name="With", default_factory=dict[str, Any])
-    """The last word's arguments, such as ``{"code": 410000001}``."""
+    """That method's arguments, such as ``{"code": 410000001}``."""
 
 
-class ChangeApp(Order):
+class UpdateApp(Command):
     """Settings of an app; those not named stay. See :class:`Settings`."""
 
     callback_url: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -78,7 +83,7 @@ class ChangeApp(Order):
     rate_limit: Count | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Presence(Order):
+class SetPresence(Command):
     """A real user enters or leaves a room."""
 
     room_id: str
@@ -86,7 +91,7 @@ class Presence(Order):
     presence: Literal["publishing", "present", "absent"] = "publishing"
 
 
-class Speak(Order):
+class Speak(Command):
     """The user of an instance says something; see :meth:`Sandbox.user_speaks`."""
 
     text: str
@@ -94,76 +99,75 @@ class Speak(Order):
     seconds: float = 1.5
 
 
-async def _advance(sandbox: Sandbox, order: Advance) -> dict[str, Any]:
-    await sandbox.clock.advance(order.seconds)
-    return {"Now": sandbox.clock.now()}
+async def _advance(world: World, command: Advance) -> dict[str, Any]:
+    await world.clock.advance(command.seconds)
+    return {"Now": world.clock.now()}
 
 
-async def _emit(sandbox: Sandbox, order: Emit) -> dict[str, Any]:
-    delivery = emit(order.app(sandbox), order.event, order.about, order.data)
+async def _emit(world: World, command: Emit) -> dict[str, Any]:
+    delivery = emit(command.app(world), command.event, command.about, command.data)
     return {**delivery.to_json(), "Body": delivery.body}
 
 
-async def _tell_fault(sandbox: Sandbox, order: TellFault) -> dict[str, Any]:
-    if order.fault not in FAULT_WORDS:
-        raise BadOrder(f"Fault must be one of {', '.join(FAULT_WORDS)}")
-    situation = sandbox.faults.on(*order.actions) if order.actions else sandbox.faults.everywhere()
-    situation.after(order.after).every(order.every).chance(order.chance)
-    if order.times is not None:
-        situation.times(order.times)
-    arguments = {key: value.encode() if key == "body" else value for key, value in order.with_.items()}
-    getattr(situation, order.fault)(**arguments)
-    return {"Faults": len(sandbox.faults)}
+async def _add_fault(world: World, command: AddFault) -> dict[str, Any]:
+    if command.fault not in FAULT_NAMES:
+        raise BadCommand(f"Fault must be one of {', '.join(FAULT_NAMES)}")
+    rule = world.faults.on(*command.actions) if command.actions else world.faults.everywhere()
+    rule.after(command.after).every(command.every).chance(command.chance)
+    if command.times is not None:
+        rule.times(command.times)
+    arguments = {key: value.encode() if key == "body" else value for key, value in command.with_.items()}
+    getattr(rule, command.fault)(**arguments)
+    return {"Faults": len(world.faults)}
 
 
-async def _change_app(sandbox: Sandbox, order: ChangeApp) -> dict[str, Any]:
-    app = order.app(sandbox)
-    if order.callback_url is not msgspec.UNSET:
-        app.callback_url = order.callback_url
-    if order.callback_secret is not msgspec.UNSET:
-        app.callback_secret = order.callback_secret
-    if order.quota is not msgspec.UNSET:
-        app.quotas.agents = app.quotas.digital_humans = app.quotas.streams = order.quota
-    if order.rate_limit is not msgspec.UNSET:
-        app.rate_limit = order.rate_limit
+async def _update_app(world: World, command: UpdateApp) -> dict[str, Any]:
+    app = command.app(world)
+    if command.callback_url is not msgspec.UNSET:
+        app.callback_url = command.callback_url
+    if command.callback_secret is not msgspec.UNSET:
+        app.callback_secret = command.callback_secret
+    if command.quota is not msgspec.UNSET:
+        app.quotas.agents = app.quotas.digital_humans = app.quotas.streams = command.quota
+    if command.rate_limit is not msgspec.UNSET:
+        app.rate_limit = command.rate_limit
     return {"AppId": app.app_id}
 
 
-async def _presence(sandbox: Sandbox, order: Presence) -> dict[str, Any]:
-    rooms = order.app(sandbox).rooms
-    if order.presence == "absent":
-        rooms.leave(order.room_id, order.user_id)
+async def _presence(world: World, command: SetPresence) -> dict[str, Any]:
+    rooms = command.app(world).rooms
+    if command.presence == "absent":
+        rooms.leave(command.room_id, command.user_id)
     else:
-        rooms.join(order.room_id, order.user_id, publishing=order.presence == "publishing")
-    return {"Presence": order.presence}
+        rooms.join(command.room_id, command.user_id, publishing=command.presence == "publishing")
+    return {"Presence": command.presence}
 
 
-async def _speak(sandbox: Sandbox, order: Speak) -> dict[str, Any]:
-    sandbox.user_speaks(order.text, order.about, seconds=order.seconds, app=order.app(sandbox))
-    return {"Text": order.text}
+async def _speak(world: World, command: Speak) -> dict[str, Any]:
+    app = command.app(world)
+    user_speaks(app, app.pick_instance(command.about), command.text, command.seconds)
+    return {"Text": command.text}
 
 
-ORDERS: dict[str, tuple[type[Order], Callable[[Sandbox, Any], Awaitable[dict[str, Any]]]]] = {
+COMMANDS: dict[str, tuple[type[Command], Callable[[World, Any], Awaitable[dict[str, Any]]]]] = {
     "advance": (Advance, _advance),
     "emit": (Emit, _emit),
-    "faults": (TellFault, _tell_fault),
-    "app": (ChangeApp, _change_app),
-    "presence": (Presence, _presence),
+    "faults": (AddFault, _add_fault),
+    "app": (UpdateApp, _update_app),
+    "presence": (SetPresence, _presence),
     "speak": (Speak, _speak),
 }
-"""By the last part of the path: the body's form, and what carries it out."""
+"""By the last part of the path: the body's form, and the function that executes it."""
 
 
-async def carry_out(sandbox: Sandbox, name: str, content: bytes) -> dict[str, Any]:
-    """Carry out an order.
+async def execute(world: World, name: str, content: bytes) -> dict[str, Any]:
+    """Execute a command.
 
     Raises:
-        BadOrder: if it is malformed, or speaks of what does not exist.
+        BadCommand: if it is malformed, or names what does not exist.
     """
-    form, obey = ORDERS[name]
+    form, run = COMMANDS[name]
     try:
-        return await obey(sandbox, msgspec.json.decode(content, type=form))
-    except KeyError as error:
-        raise BadOrder(f"{error} does not exist") from error
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise BadOrder(str(error)) from error
+        return await run(world, msgspec.json.decode(content, type=form))
+    except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise BadCommand(str(error)) from error

@@ -44,7 +44,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelFailure(Exception):
-    """Raised by ``app.reply``: the language model fails, and an Exception callback tells it.
+    """Raised by ``app.reply``: the language model fails, which is reported by an Exception callback.
 
     Args:
         code: an exception code of the vendor's, such as 2203 for refused credentials.
@@ -109,8 +109,8 @@ class Conversation:
         call_at: makes a timer on the sandbox's clock.
         answer: stands in for the language model; an empty answer is not spoken.
         voice: says whether there is a voice to speak with.
-        notify: told of every event of a callback's kind, as ``(event, data, at)``.
-        idle: told whenever the agent has become IDLE.
+        notify: called for every event that can be a callback, as ``(event, data, at)``.
+        idle: called whenever the agent has become IDLE.
     """
 
     def __init__(

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from zego_aigc.sandbox.streams import StreamTask
+from zego_aigc.callbacks.events import DriveStatus
 
-__all__ = ["Drive", "DriveStatus"]
-
-
-class DriveStatus(enum.IntEnum):
-    """The vendor's numbers."""
-
-    QUEUED = 1
-    DRIVING = 2
-    FAILED = 3
-    ENDED = 4
+__all__ = ["SandboxDrive"]
 
 
-class Drive:
+class SandboxDrive:
     """One drive of a task.
 
     Args:
+        drive_id: its id.
         kind: ``text``, ``audio``, ``rtc`` or ``ws``.
         seconds: how long it takes; None for as long as its source lasts.
         token: what the WebSocket address of a ``ws`` drive carries.
     """
 
-    def __init__(self, task: StreamTask, kind: str, *, seconds: float | None = None, token: str = "") -> None:
-        self.task = task
-        self.drive_id: str = task.app.uuid()
+    def __init__(self, drive_id: str, kind: str, *, seconds: float | None = None, token: str = "") -> None:
+        self.drive_id = drive_id
         self.kind = kind
         self.seconds = seconds
-        self.status = DriveStatus.QUEUED
+        self.status: DriveStatus = DriveStatus.QUEUED
         self.token = token
         self.pcm: bytearray = bytearray()
         """The audio that came over the WebSocket."""

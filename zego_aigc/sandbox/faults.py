@@ -1,4 +1,4 @@
-"""Faults, told as situations: on which calls, and what then goes wrong.
+"""Faults as rules: on which calls, and what then goes wrong.
 
 ::
 
@@ -7,7 +7,7 @@
     sandbox.faults.everywhere().chance(0.1).latency(0.2, jitter=0.1)       # a bad network
     sandbox.faults.on(RegisterAgent).where(lambda request: request.agent_id == "a").answer(502, b"<html>")
 
-Several may meet on one call: delays add up, and of what ends a call, the situation that was told first counts.
+Several may meet on one call: delays add up, and of those that end a call, the rule that was added first counts.
 """
 
 from __future__ import annotations
@@ -19,23 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zego_aigc.limits.quota import KIND_OF_ACTION, REFUSAL_CODES
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.schema.actions import ACTIONS
 
 if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
 
-__all__ = ["Effect", "Fault", "Faults", "Situation", "Verb"]
-
-QUOTA_CODES = {
-    "CreateAgentInstance": 410000011,
-    "CreateDigitalHumanAgentInstance": 410001031,
-    "CreateLiveDigitalHumanAgentInstance": 410001031,
-    "CreateDigitalHumanStreamTask": 400000008,
-}
+__all__ = ["Fault", "FaultEffect", "FaultKind", "FaultRule", "Faults"]
 
 
-class Verb(enum.Enum):
+class FaultKind(enum.Enum):
     """What goes wrong."""
 
     LATENCY = "latency"
@@ -53,10 +47,10 @@ class Verb(enum.Enum):
     OVERSIZE = "oversize"
 
 
-class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """A verb with what it needs."""
+class FaultEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of fault with its parameters."""
 
-    verb: Verb
+    kind: FaultKind
     seconds: float = 0.0
     jitter: float = 0.0
     status: int = 200
@@ -68,80 +62,80 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
     def refusal(self, action: str) -> Refusal:
         """What ``refuse`` and ``quota_full`` refuse a call of `action` with."""
-        if self.verb is Verb.QUOTA_FULL:
-            return Refusal(QUOTA_CODES[action], "the account holds as many as it may")
+        if self.kind is FaultKind.QUOTA_FULL:
+            return Refusal(REFUSAL_CODES[KIND_OF_ACTION[action]], "the account holds as many as it may")
         return Refusal(self.code, self.message, status=self.status)
 
 
 class Fault:
-    """A situation with its effect, in force until it is used up or removed."""
+    """A rule with its effect, in force until it is used up or removed."""
 
-    def __init__(self, situation: Situation, effect: Effect, remove: Callable[[Fault], None]) -> None:
-        self.situation = situation
+    def __init__(self, rule: FaultRule, effect: FaultEffect, remove: Callable[[Fault], None]) -> None:
+        self.rule = rule
         self.effect = effect
         self.hits: int = 0
-        """How many calls it has struck."""
+        """How many calls it has applied to."""
         self._remove = remove
 
     def remove(self) -> None:
         """Take it out of force."""
         self._remove(self)
 
-    def strikes(self, action: str, request: Callable[[], Action[Any] | None], random_: random.Random) -> bool:
-        """Whether it befalls this call; counts the call."""
-        struck = self.situation.matches(action, request, random_)
-        self.hits += struck
-        return struck
+    def applies(self, action: str, request: Callable[[], Action[Any] | None], random_: random.Random) -> bool:
+        """Whether it applies to this call; counts the call."""
+        matched = self.rule.matches(action, request, random_)
+        self.hits += matched
+        return matched
 
     def to_json(self) -> dict[str, Any]:
         """For the sandbox's page."""
-        return {"On": str(self.situation), "Fault": self.effect.verb.value, "Hits": self.hits}
+        return {"On": str(self.rule), "Fault": self.effect.kind.value, "Hits": self.hits}
 
     def __repr__(self) -> str:
-        return f"<Fault {self.situation} -> {self.effect.verb.value}, {self.hits} hits>"
+        return f"<Fault {self.rule} -> {self.effect.kind.value}, {self.hits} hits>"
 
 
-class Situation:
-    """On which calls something goes wrong; the last word says what."""
+class FaultRule:
+    """On which calls something goes wrong; its last method says what."""
 
-    def __init__(self, actions: frozenset[str] | None, add: Callable[[Situation, Effect], Fault]) -> None:
+    def __init__(self, actions: frozenset[str] | None, add: Callable[[FaultRule, FaultEffect], Fault]) -> None:
         self._actions = actions
         self._add = add
         self._seen = 0
         self._hits = 0
         self._skip = 0
-        self._most: int | None = None
+        self._times: int | None = None
         self._every = 1
         self._chance = 1.0
         self._where: Callable[[Any], bool] | None = None
 
     # --- when ----------------------------------------------------------------------------------------------------
 
-    def times(self, count: int) -> Situation:
+    def times(self, count: int) -> FaultRule:
         """At most so many times."""
-        self._most = count
+        self._times = count
         return self
 
-    def after(self, count: int) -> Situation:
+    def after(self, count: int) -> FaultRule:
         """Only once so many calls have passed unharmed."""
         self._skip = count
         return self
 
-    def every(self, count: int) -> Situation:
-        """Every so many calls: ``every(3)`` strikes the third, the sixth..."""
+    def every(self, count: int) -> FaultRule:
+        """Every so many calls: ``every(3)`` applies to the third, the sixth..."""
         if count < 1:
             raise ValueError(f"every() takes 1 or more, not {count}")
         self._every = count
         return self
 
-    def chance(self, probability: float) -> Situation:
+    def chance(self, probability: float) -> FaultRule:
         """With a probability of 0 to 1, drawn from the faults' seeded randomness."""
         if not 0 <= probability <= 1:
             raise ValueError(f"chance() takes 0 to 1, not {probability}")
         self._chance = probability
         return self
 
-    def where(self, predicate: Callable[[Any], bool]) -> Situation:
+    def where(self, predicate: Callable[[Any], bool]) -> FaultRule:
         """Only calls whose decoded request satisfies `predicate`."""
         self._where = predicate
         return self
@@ -150,34 +144,34 @@ class Situation:
 
     def latency(self, seconds: float, *, jitter: float = 0.0) -> Fault:
         """The call arrives late, by `seconds` and up to `jitter` more, on the sandbox's clock."""
-        return self._then(Effect(verb=Verb.LATENCY, seconds=seconds, jitter=jitter))
+        return self._then(FaultEffect(kind=FaultKind.LATENCY, seconds=seconds, jitter=jitter))
 
     def wrong_clock(self, seconds: float) -> Fault:
         """The service's clock is off by `seconds`: Timestamps are judged by it, and the ``Date`` header shows it."""
-        return self._then(Effect(verb=Verb.WRONG_CLOCK, seconds=seconds))
+        return self._then(FaultEffect(kind=FaultKind.WRONG_CLOCK, seconds=seconds))
 
     def refuse(self, code: int, message: str = "", *, status: int = 200) -> Fault:
         """The call is refused with a code. Nothing is done."""
-        return self._then(Effect(verb=Verb.REFUSE, code=code, message=message, status=status))
+        return self._then(FaultEffect(kind=FaultKind.REFUSE, code=code, message=message, status=status))
 
     def quota_full(self) -> Fault:
-        """The account's quota is said to be full.
+        """The account's quota counts as full.
 
         Raises:
             ValueError: for Actions that no quota counts.
         """
-        if self._actions is None or not self._actions <= QUOTA_CODES.keys():
-            raise ValueError(f"a quota counts only {', '.join(QUOTA_CODES)}; name one of them with on()")
-        return self._then(Effect(verb=Verb.QUOTA_FULL))
+        if self._actions is None or not self._actions <= KIND_OF_ACTION.keys():
+            raise ValueError(f"a quota counts only {', '.join(KIND_OF_ACTION)}; name one of them with on()")
+        return self._then(FaultEffect(kind=FaultKind.QUOTA_FULL))
 
     def too_fast(self) -> Fault:
         """The call is refused as one over the rate limit, in the way of its service: see ``app.rate_refusals``."""
-        return self._then(Effect(verb=Verb.TOO_FAST))
+        return self._then(FaultEffect(kind=FaultKind.TOO_FAST))
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> Fault:
         """A gateway answers in the service's place, before the work. ``retry_after="1"`` becomes a header."""
         named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-        return self._then(Effect(verb=Verb.ANSWER, status=status, body=body, headers=named))
+        return self._then(FaultEffect(kind=FaultKind.ANSWER, status=status, body=body, headers=named))
 
     def redirect(self, url: str, *, status: int = 307) -> Fault:
         """The call is sent elsewhere."""
@@ -185,44 +179,44 @@ class Situation:
 
     def cut_before_work(self) -> Fault:
         """The connection breaks; nothing was done."""
-        return self._then(Effect(verb=Verb.CUT_BEFORE_WORK))
+        return self._then(FaultEffect(kind=FaultKind.CUT_BEFORE_WORK))
 
     def cut_after_work(self) -> Fault:
         """The work is done, and the connection breaks before the answer."""
-        return self._then(Effect(verb=Verb.CUT_AFTER_WORK))
+        return self._then(FaultEffect(kind=FaultKind.CUT_AFTER_WORK))
 
     def stall(self) -> Fault:
         """Nothing is done and no answer comes, while the connection stays open."""
-        return self._then(Effect(verb=Verb.STALL))
+        return self._then(FaultEffect(kind=FaultKind.STALL))
 
     def stall_after_work(self) -> Fault:
         """The work is done and no answer comes, while the connection stays open."""
-        return self._then(Effect(verb=Verb.STALL_AFTER_WORK))
+        return self._then(FaultEffect(kind=FaultKind.STALL_AFTER_WORK))
 
     def garbage(self, body: bytes = b'<html>\x00\xff{"Code": 0') -> Fault:
         """The work is done, and the answer is unreadable."""
-        return self._then(Effect(verb=Verb.GARBAGE, body=body))
+        return self._then(FaultEffect(kind=FaultKind.GARBAGE, body=body))
 
     def truncated(self) -> Fault:
         """The work is done, and the connection breaks in the middle of the answer."""
-        return self._then(Effect(verb=Verb.TRUNCATED))
+        return self._then(FaultEffect(kind=FaultKind.TRUNCATED))
 
     def oversize(self, size: int = 64 << 20) -> Fault:
         """The work is done, and the answer is `size` bytes long."""
-        return self._then(Effect(verb=Verb.OVERSIZE, size=size))
+        return self._then(FaultEffect(kind=FaultKind.OVERSIZE, size=size))
 
-    def _then(self, effect: Effect) -> Fault:
+    def _then(self, effect: FaultEffect) -> Fault:
         return self._add(self, effect)
 
-    # --- judging -------------------------------------------------------------------------------------------------
+    # --- matching -------------------------------------------------------------------------------------------------
 
     @property
     def used_up(self) -> bool:
-        """Whether it has struck as often as it may."""
-        return self._most is not None and self._hits >= self._most
+        """Whether it has applied as often as it may."""
+        return self._times is not None and self._hits >= self._times
 
     def matches(self, action: str, request: Callable[[], Action[Any] | None], random_: random.Random) -> bool:
-        """Whether this call is struck; counts the call."""
+        """Whether it applies to this call; counts the call."""
         if self.used_up or (self._actions is not None and action not in self._actions):
             return False
         if self._where is not None and ((decoded := request()) is None or not self._where(decoded)):
@@ -243,14 +237,14 @@ class Faults:
     """The faults that are in force.
 
     Args:
-        seed: of the randomness behind :meth:`Situation.chance` and jitter.
+        seed: of the randomness behind :meth:`FaultRule.chance` and jitter.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._faults: list[Fault] = []
-        self._random = random.Random(seed)  # noqa: S311 - a die, to be thrown the same again
+        self._random = random.Random(seed)  # noqa: S311 - repeatable by design, guards nothing
 
-    def on(self, *actions: type[Action[Any]] | str) -> Situation:
+    def on(self, *actions: type[Action[Any]] | str) -> FaultRule:
         """Calls of these Actions, given by class or by the vendor's name.
 
         Raises:
@@ -260,29 +254,29 @@ class Faults:
         if not names or not names <= ACTIONS.keys():
             unknown = ", ".join(sorted(names - ACTIONS.keys())) or "nothing"
             raise ValueError(f"on() takes Actions, which {unknown} is not; everywhere() means all calls")
-        return Situation(names, self._add)
+        return FaultRule(names, self._add)
 
-    def everywhere(self) -> Situation:
+    def everywhere(self) -> FaultRule:
         """Every call."""
-        return Situation(None, self._add)
+        return FaultRule(None, self._add)
 
     def seed(self, seed: int) -> None:
-        """Throw the dice anew."""
+        """Start the randomness again from a seed."""
         self._random.seed(seed)
 
     def clear(self) -> None:
         """Nothing goes wrong any more."""
         self._faults.clear()
 
-    def strike(self, action: str, request: Callable[[], Action[Any] | None]) -> list[Effect]:
-        """What befalls a call; `request` decodes its body, None if that cannot be done."""
+    def match(self, action: str, request: Callable[[], Action[Any] | None]) -> list[FaultEffect]:
+        """The effects on a call; `request` decodes its body, None if that cannot be done."""
         if not self._faults:
             return []
-        struck = [fault.effect for fault in self._faults if fault.strikes(action, request, self._random)]
-        self._faults = [fault for fault in self._faults if not fault.situation.used_up]
-        return struck
+        matched = [fault.effect for fault in self._faults if fault.applies(action, request, self._random)]
+        self._faults = [fault for fault in self._faults if not fault.rule.used_up]
+        return matched
 
-    def delay(self, effect: Effect) -> float:
+    def delay(self, effect: FaultEffect) -> float:
         """How many seconds a latency takes this time."""
         return effect.seconds + effect.jitter * self._random.random()
 
@@ -292,8 +286,8 @@ class Faults:
     def __len__(self) -> int:
         return len(self._faults)
 
-    def _add(self, situation: Situation, effect: Effect) -> Fault:
-        fault = Fault(situation, effect, self._remove)
+    def _add(self, rule: FaultRule, effect: FaultEffect) -> Fault:
+        fault = Fault(rule, effect, self._remove)
         self._faults.append(fault)
         return fault
 

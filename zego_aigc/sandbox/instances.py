@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zego_aigc.limits.quota import KIND_OF_ACTION, Kind
 from zego_aigc.sandbox.conversation import Conversation, ModelFailure, Question, Traits, Utterance
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence
@@ -16,11 +17,11 @@ from zego_aigc.schema.naming import snake
 
 if TYPE_CHECKING:
     from zego_aigc.aiagent import AdvancedConfig, MessageHistory
-    from zego_aigc.sandbox.app import App
+    from zego_aigc.sandbox.account import Account
     from zego_aigc.sandbox.callbacks import Delivery
     from zego_aigc.sandbox.clock import Timer
 
-__all__ = ["Ended", "Instance", "Kind", "find_instance", "refuse_for_live"]
+__all__ = ["EndReason", "Instance", "InstanceKind"]
 
 UNSWITCHED = frozenset({"AgentInstanceCreated", "AgentInstanceDeleted", "Exception"})
 """Events that come whatever CallbackConfig says."""
@@ -29,15 +30,15 @@ META_VENDORS = ("MiniMax", "ByteDance")
 """The voices with which AgentInstanceMetaInfo comes."""
 
 
-class Kind(enum.Enum):
-    """What an instance is; decides which quota it counts against and which calls it takes."""
+class InstanceKind(enum.Enum):
+    """What an instance is; decides which calls it takes."""
 
     VOICE = "voice"
     DIGITAL_HUMAN = "digital human"
     LIVE = "live digital human"
 
 
-class Ended(enum.IntEnum):
+class EndReason(enum.IntEnum):
     """Why an instance ended: the Code of AgentInstanceDeleted."""
 
     DELETED = 0
@@ -50,26 +51,45 @@ class Ended(enum.IntEnum):
 
 
 class Instance:
-    """A running agent instance."""
+    """A running agent instance.
 
-    def __init__(self, app: App, kind: Kind, request: Any, config: Mapping[str, Any], at: float) -> None:
-        self.app = app
+    Args:
+        account: whose it is.
+        instances: the account's instances by id; it adds itself when it starts, and leaves when it ends.
+        kind: what it is.
+        request: the Action that makes it.
+        config: LLM, TTS and ASR in wire form.
+        at: when: Unix seconds on the sandbox's clock.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        instances: dict[str, Instance],
+        kind: InstanceKind,
+        request: Any,
+        config: Mapping[str, Any],
+        at: float,
+    ) -> None:
+        self.account = account
+        self._instances = instances
         self.kind = kind
-        self.instance_id: str = app.snowflake()
+        self._quota_kind: Kind = KIND_OF_ACTION[type(request).__name__]
+        self.instance_id: str = account.snowflake()
         self.agent_id: str = request.agent_id
         self.created_at = at
         self.callback_config: Any = request.callback_config
         self.config: dict[str, Any] = dict(config)
         """LLM, TTS and ASR in wire form, as registered or as given."""
-        rtc = None if kind is Kind.LIVE and request.cdn is not None else request.rtc
+        rtc = None if kind is InstanceKind.LIVE and request.cdn is not None else request.rtc
         self.room_id: str = rtc.room_id if rtc else ""
         self.agent_stream_id: str = rtc.agent_stream_id if rtc else ""
         self.agent_user_id: str = rtc.agent_user_id if rtc else ""
-        self.user_id: str = "" if kind is Kind.LIVE else request.user_id
-        self.user_stream_id: str = "" if kind is Kind.LIVE else request.rtc.user_stream_id
+        self.user_id: str = "" if kind is InstanceKind.LIVE else request.user_id
+        self.user_stream_id: str = "" if kind is InstanceKind.LIVE else request.rtc.user_stream_id
         advanced: AdvancedConfig | None = request.advanced_config
-        self.max_idle_time: int = (advanced and advanced.max_idle_time) or (900 if kind is Kind.LIVE else 120)
-        conversing = None if kind is Kind.LIVE else advanced
+        self.max_idle_time: int = (advanced and advanced.max_idle_time) or (900 if kind is InstanceKind.LIVE else 120)
+        conversing = None if kind is InstanceKind.LIVE else advanced
         self.walkie_talkie: bool = bool(conversing and conversing.communication_mode == 2)
         self.meta_keys: tuple[str, ...] = tuple(
             (conversing and conversing.llm_meta_info and conversing.llm_meta_info.send_meta_keys) or ()
@@ -83,64 +103,64 @@ class Instance:
         self.asked: bool = False
         """Whether the language model was ever asked."""
         self.conversation: Conversation = Conversation(
-            _traits(app, None if kind is Kind.LIVE else request.message_history, conversing, advanced),
-            call_at=app.clock.call_at,
+            _traits(account, None if kind is InstanceKind.LIVE else request.message_history, conversing, advanced),
+            call_at=account.clock.call_at,
             answer=self._answer,
             voice=self._voice,
             notify=self.notify,
             idle=self._idle,
         )
-        if kind is not Kind.LIVE and (history := request.message_history) is not None and history.sync_mode == 1:
+        if kind is not InstanceKind.LIVE and (history := request.message_history) is not None and history.sync_mode == 1:
             self.conversation.messages.extend(message.to_wire() for message in history.messages or ())
         self._timers: dict[str, Timer] = {}
 
     # --- its life ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Enter the account: kick whoever has the same user id, join the room in a moment, begin to idle."""
-        app = self.app
-        if (earlier := app.agent_user_ids.holder(self.agent_user_id)) is not None:
+        """Enter the account: end an instance with the same user id, join the room in a moment, begin to idle."""
+        account = self.account
+        if (earlier := account.agent_user_ids.holder(self.agent_user_id)) is not None:
             earlier.kick(self.created_at)
-        app.rooms.kick(self.agent_user_id)
-        app.agent_user_ids.take(self.agent_user_id, self)
+        account.rooms.kick(self.agent_user_id)
+        account.agent_user_ids.take(self.agent_user_id, self)
         # Voice instances are not refused for a stream id in use; the later one just fails to publish.
-        publishes = app.stream_ids.take(self.agent_stream_id, self)
-        app.instances[self.instance_id] = self
-        app.alive[self.kind] += 1
+        publishes = account.stream_ids.take(self.agent_stream_id, self)
+        self._instances[self.instance_id] = self
+        account.alive[self._quota_kind] += 1
         if not publishes:
-            self._later("join", app.pace.join, lambda at: self.end(Ended.PUBLISH_FAILED, at))
+            self._start_timer("join", account.pace.join, lambda at: self.end(EndReason.PUBLISH_FAILED, at))
             return
-        self._later("join", app.pace.join, self._joined)
+        self._start_timer("join", account.pace.join, self._joined)
         self.watch(self.created_at)
 
     def watch(self, at: float) -> None:
         """Count the time anew that the instance may idle; not at all while its user is in the room."""
-        self._forget("idle")
-        if self.kind is Kind.LIVE or self.presence() in {Presence.UNTOLD, Presence.ABSENT}:
-            self._later("idle", self.max_idle_time, lambda due: self.end(Ended.USER_ABSENT, due), since=at)
+        self._cancel_timer("idle")
+        if self.kind is InstanceKind.LIVE or self.presence() in {Presence.UNKNOWN, Presence.ABSENT}:
+            self._start_timer("idle", self.max_idle_time, lambda due: self.end(EndReason.USER_ABSENT, due), since=at)
 
     def close(self, timeout: float, at: float) -> None:
         """End when IDLE, or after `timeout` seconds."""
         if self.conversation.status == "IDLE":
-            self.end(Ended.DELETED, at)
+            self.end(EndReason.DELETED, at)
         else:
             self.closing = True
-            self._later("closing", timeout, lambda due: self.end(Ended.DELETED, due), since=at)
+            self._start_timer("closing", timeout, lambda due: self.end(EndReason.DELETED, due), since=at)
 
     def kick(self, at: float) -> None:
         """Somebody else logs in under its user id."""
-        self.end(Ended.KICKED, at)
+        self.end(EndReason.KICKED, at)
 
-    def end(self, why: Ended, at: float) -> None:
-        """Leave the account, and tell."""
-        if self.app.instances.pop(self.instance_id, None) is None:
+    def end(self, why: EndReason, at: float) -> None:
+        """Leave the account, and send AgentInstanceDeleted."""
+        if self._instances.pop(self.instance_id, None) is None:
             return
         for name in list(self._timers):
-            self._forget(name)
+            self._cancel_timer(name)
         self.conversation.end()
-        self.app.alive[self.kind] -= 1
-        self.app.stream_ids.release(self.agent_stream_id, self)
-        self.app.agent_user_ids.release(self.agent_user_id, self)
+        self.account.alive[self._quota_kind] -= 1
+        self.account.stream_ids.release(self.agent_stream_id, self)
+        self.account.agent_user_ids.release(self.agent_user_id, self)
         data: dict[str, Any] = {"Code": int(why), "DeletedTimestamp": int(at * 1000)}
         if self.asked:
             think = int(self.conversation.traits.think * 1000)
@@ -152,11 +172,20 @@ class Instance:
             }
         self.notify("AgentInstanceDeleted", data, at)
 
-    def presence(self) -> Presence:
-        """What the sandbox was told about its user."""
-        return self.app.rooms.presence(self.room_id, self.user_id)
+    def check_not_live(self, action: str) -> None:
+        """Refuse what live digital humans do not take.
 
-    # --- what it tells -------------------------------------------------------------------------------------------
+        Raises:
+            Refusal: if it is a live one.
+        """
+        if self.kind is InstanceKind.LIVE:
+            raise Refusal(410001049, f"a live digital human does not take {action}")
+
+    def presence(self) -> Presence:
+        """Whether its user is in its room."""
+        return self.account.rooms.presence(self.room_id, self.user_id)
+
+    # --- its callbacks -------------------------------------------------------------------------------------------
 
     def notify(self, event: str, data: Mapping[str, Any], at: float) -> None:
         """Send a callback, if it is switched on."""
@@ -165,21 +194,21 @@ class Instance:
                 values = msgspec.json.decode(data["MetaInfo"], type=dict[str, Any])
                 chosen = {key: values[key] for key in self.meta_keys if key in values}
                 if chosen and self.config.get("TTS", {}).get("Vendor", "").startswith(META_VENDORS):
-                    self.tell(event, {**data, "MetaInfo": chosen}, at)
+                    self.send_callback(event, {**data, "MetaInfo": chosen}, at)
         elif event in UNSWITCHED or getattr(self.callback_config, snake(event), None) == 1:
-            self.tell(event, data, at)
+            self.send_callback(event, data, at)
 
-    def tell(self, event: str, data: Mapping[str, Any], at: float) -> Delivery:
+    def send_callback(self, event: str, data: Mapping[str, Any], at: float) -> Delivery:
         """Send a callback, whatever is switched on."""
         tag = self.callback_config.host_tag if self.callback_config is not None else None
-        agent = self.app.agents.get(self.agent_id)
+        agent = self.account.agents.get(self.agent_id)
         identity = {
             "AgentUserId": self.agent_user_id,
             "AgentId": self.agent_id,
             "Name": agent.name if agent else "",
             "RoomId": self.room_id,
         }
-        return self.app.tell_agent_event(self.instance_id, event, data, at, identity=identity, host_tag=tag)
+        return self.account.send_agent_event(self.instance_id, event, data, at, identity=identity, host_tag=tag)
 
     def to_json(self) -> dict[str, Any]:
         """For ``/_sandbox/state``."""
@@ -204,7 +233,7 @@ class Instance:
 
     def _idle(self, at: float) -> None:
         if self.closing:
-            self.end(Ended.DELETED, at)
+            self.end(EndReason.DELETED, at)
 
     def _answer(self, utterance: Utterance, context: tuple[Mapping[str, str], ...], at: float) -> str:
         if "LLM" not in self.config:
@@ -220,7 +249,7 @@ class Instance:
             messages=context,
         )
         try:
-            return self.app.reply(question)
+            return self.account.reply(question)
         except ModelFailure as failure:
             self._except(failure.code, failure.message, utterance, at)
             return ""
@@ -235,16 +264,16 @@ class Instance:
     def _except(self, code: int, message: str, utterance: Utterance, at: float) -> None:
         self.notify("Exception", {"Code": code, "Message": message, "Round": utterance.round}, at)
 
-    def _later(self, name: str, seconds: float, what: Callable[[float], None], *, since: float | None = None) -> None:
-        self._forget(name)
-        self._timers[name] = self.app.clock.call_at((self.created_at if since is None else since) + seconds, what)
+    def _start_timer(self, name: str, seconds: float, what: Callable[[float], None], *, since: float | None = None) -> None:
+        self._cancel_timer(name)
+        self._timers[name] = self.account.clock.call_at((self.created_at if since is None else since) + seconds, what)
 
-    def _forget(self, name: str) -> None:
+    def _cancel_timer(self, name: str) -> None:
         if (timer := self._timers.pop(name, None)) is not None:
             timer.cancel()
 
 
-def _traits(app: App, history: MessageHistory | None, conversing: AdvancedConfig | None, advanced: Any) -> Traits:
+def _traits(account: Account, history: MessageHistory | None, conversing: AdvancedConfig | None, advanced: Any) -> Traits:
     meta = conversing.llm_meta_info if conversing else None
     window = history.window_size if history else None
     return Traits(
@@ -252,29 +281,6 @@ def _traits(app: App, history: MessageHistory | None, conversing: AdvancedConfig
         deaf_while_speaking=bool(conversing and conversing.interrupt_mode == 1),
         silent=bool(advanced and advanced.disable_tts),
         marks=(meta.begin_characters, meta.end_characters) if meta and meta.begin_characters and meta.end_characters else None,
-        think=app.pace.think,
-        character=app.pace.character,
+        think=account.pace.think,
+        character=account.pace.character,
     )
-
-
-def find_instance(app: App, instance_id: str) -> Instance:
-    """The instance of that id.
-
-    Raises:
-        Refusal: if none is running, or it is shutting down.
-    """
-    if (instance := app.instances.get(instance_id)) is None:
-        raise Refusal(410001002, f"no agent instance {instance_id!r} is running")
-    if instance.closing:
-        raise Refusal(410001041, f"agent instance {instance_id!r} is shutting down")
-    return instance
-
-
-def refuse_for_live(instance: Instance, action: str) -> None:
-    """Refuse what live digital humans do not take.
-
-    Raises:
-        Refusal: if the instance is a live one.
-    """
-    if instance.kind is Kind.LIVE:
-        raise Refusal(410001049, f"a live digital human does not take {action}")

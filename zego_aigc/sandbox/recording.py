@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from zego_aigc.schema.actions import Action
 
-__all__ = ["Call", "Recording"]
+__all__ = ["RecordedCall", "Recording"]
+
+MAX_REFUSALS = 200
+"""Refused calls that are kept beside the latest calls."""
 
 
-class Call(msgspec.Struct, kw_only=True):
+class RecordedCall(msgspec.Struct, kw_only=True):
     """One call and its answer."""
 
     time: float
@@ -77,7 +80,7 @@ class Call(msgspec.Struct, kw_only=True):
         }
 
     def __repr__(self) -> str:
-        return f"<Call {self.action} of app {self.app_id}: {self.code} {self.message}>"
+        return f"<RecordedCall {self.action} of app {self.app_id}: {self.code} {self.message}>"
 
 
 def _masked(cls: Any, content: bytes | None) -> Any:
@@ -98,30 +101,30 @@ def _masked_answer(result: Any, content: bytes) -> Any:
 
 
 class Recording:
-    """The last `most` calls, oldest first, and how many there were in all."""
+    """The last `limit` calls, oldest first, and how many there were in all."""
 
-    def __init__(self, most: int) -> None:
-        self.calls: deque[Call] = deque(maxlen=most)
+    def __init__(self, limit: int) -> None:
+        self.calls: deque[RecordedCall] = deque(maxlen=limit)
         self.totals: Counter[str] = Counter()
         """Calls by Action name, the forgotten ones included."""
 
         self.refused: int = 0
         """Calls that were answered with a code other than 0, the forgotten ones included."""
-        self._refusals: deque[Call] = deque(maxlen=200)
+        self._refusals: deque[RecordedCall] = deque(maxlen=MAX_REFUSALS)
 
-    def add(self, call: Call) -> None:
+    def add(self, call: RecordedCall) -> None:
         """Remember a call."""
         self.calls.append(call)
         self.totals[call.action] += 1
 
-    def note_refusal(self, call: Call) -> None:
+    def note_refusal(self, call: RecordedCall) -> None:
         """Remember that a call was refused."""
         self.refused += 1
         self._refusals.append(call)
 
-    def latest_refused(self, most: int) -> list[Call]:
+    def latest_refused(self, limit: int) -> list[RecordedCall]:
         """The last refused calls, oldest first; at most 200."""
-        return list(self._refusals)[-most:]
+        return list(self._refusals)[-limit:]
 
     def select(
         self,
@@ -131,8 +134,8 @@ class Recording:
         code: int | None = None,
         refused: bool | None = None,
         since: float | None = None,
-        where: Callable[[Call], bool] | None = None,
-    ) -> Iterator[Call]:
+        where: Callable[[RecordedCall], bool] | None = None,
+    ) -> Iterator[RecordedCall]:
         """The calls to which all that is given applies, oldest first."""
         name = action if action is None or isinstance(action, str) else action.__name__
         for call in tuple(self.calls):

@@ -11,7 +11,7 @@ class Refusal(Exception):
     Args:
         code: the vendor's code.
         message: what is wrong, for the answer's ``Message``; the code's name stands before it.
-        status: the HTTP status. The vendor documents none for refused calls; the sandbox uses 200 unless told otherwise.
+        status: the HTTP status. The vendor documents none for refused calls; the sandbox uses 200 by default.
     """
 
     def __init__(self, code: int, message: str = "", *, status: int = 200) -> None:

@@ -1,4 +1,4 @@
-"""Who is in which room: the sandbox carries no media, so tests say it."""
+"""Which users are in which rooms: the sandbox carries no media, so tests set it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Presence", "Rooms"]
 
 
 class Presence(enum.Enum):
-    """What the sandbox was told about a user in a room."""
+    """Whether a user is in a room, as far as the sandbox knows."""
 
-    UNTOLD = "untold"
-    """Nothing. The user is taken to speak when StartListening says so, and to be absent for MaxIdleTime."""
+    UNKNOWN = "unknown"
+    """Nothing was said. The user is taken to speak when StartListening says so, and to be absent for MaxIdleTime."""
     ABSENT = "absent"
     PRESENT = "present"
     """In the room, without a stream."""
@@ -20,18 +20,15 @@ class Presence(enum.Enum):
 
 
 class Rooms:
-    """The rooms of an app.
+    """The rooms of an app."""
 
-    Args:
-        changed: told ``(room_id, user_id)`` after every change.
-    """
-
-    def __init__(self, changed: Callable[[str, str], None]) -> None:
+    def __init__(self) -> None:
         self._presence: dict[tuple[str, str], Presence] = {}
-        self._changed = changed
+        self.on_change: Callable[[str, str], None] = lambda _room_id, _user_id: None
+        """Called with room and user id after every change."""
 
     def join(self, room_id: str, user_id: str, *, publishing: bool = True) -> None:
-        """A real user enters a room and, unless told otherwise, publishes; agents there do not idle any more."""
+        """A real user enters a room and publishes by default; agents there do not idle any more."""
         self._set(room_id, user_id, Presence.PUBLISHING if publishing else Presence.PRESENT)
 
     def leave(self, room_id: str, user_id: str) -> None:
@@ -46,8 +43,8 @@ class Rooms:
 
     def presence(self, room_id: str, user_id: str) -> Presence:
         """What was said last about a user in a room."""
-        return self._presence.get((room_id, user_id), Presence.UNTOLD)
+        return self._presence.get((room_id, user_id), Presence.UNKNOWN)
 
     def _set(self, room_id: str, user_id: str, presence: Presence) -> None:
         self._presence[room_id, user_id] = presence
-        self._changed(room_id, user_id)
+        self.on_change(room_id, user_id)

@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from aiohttp import web
 
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.sandbox.app import App, Settings
-from zego_aigc.sandbox.callbacks import Delivery, Outbox
-from zego_aigc.sandbox.clock import Clock
-from zego_aigc.sandbox.control_api import Backstage
-from zego_aigc.sandbox.emitting import emit
-from zego_aigc.sandbox.faults import Faults
-from zego_aigc.sandbox.recording import Recording
-from zego_aigc.sandbox.server import Front
-from zego_aigc.sandbox.talking import user_speaks
-from zego_aigc.transport.task_scope import TaskScope
+from zego_aigc.sandbox.account import Settings
+from zego_aigc.sandbox.actions_conversation import user_speaks
+from zego_aigc.sandbox.app import App
+from zego_aigc.sandbox.callbacks import Delivery
+from zego_aigc.sandbox.control_api import ControlApi
+from zego_aigc.sandbox.emit import emit
+from zego_aigc.sandbox.server import ServiceHandler
+from zego_aigc.sandbox.world import World
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
     from zego_aigc.client import Client
-    from zego_aigc.sandbox.drives import Drive
     from zego_aigc.schema.actions import Action
 
 __all__ = ["DEFAULT_APP_ID", "DEFAULT_SERVER_SECRET", "Sandbox", "serve"]
@@ -37,17 +34,21 @@ DEFAULT_SERVER_SECRET = "sandbox0sandbox0sandbox0sandbox0"  # noqa: S105 - opens
 ActionT = TypeVar("ActionT", bound="Action[Any]")
 
 
-class Sandbox:
+class Sandbox(World):
     """Both services on one origin, for as long as the ``async with`` block runs.
 
     Args:
         app_id: the AppId of the first app; more come with :meth:`add_app`.
         server_secret: its ServerSecret.
-        host: where to listen. Loopback only, unless told otherwise.
+        host: where to listen. Loopback only by default.
         port: which port; 0 takes a free one.
         history: how many calls are remembered.
         seed: of the randomness behind faults.
         settings: of the first app: ``quota``, ``rate_limit``, ``callback_url`` and more, see :class:`Settings`.
+
+    Raises:
+        TypeError: for an unknown setting.
+        ValueError: for an `app_id`, a quota or a limit out of range.
     """
 
     def __init__(
@@ -61,22 +62,12 @@ class Sandbox:
         seed: int = 0,
         **settings: Unpack[Settings],
     ) -> None:
-        self._scope = TaskScope("zego_aigc sandbox")
-        self.clock: Clock = Clock(self.settled)
-        """The sandbox's time: ``await sandbox.clock.advance(120)``."""
-        self.outbox: Outbox = Outbox(self.clock, self._scope)
-        """The callbacks: ``sandbox.outbox.deliveries``."""
-        self.apps: dict[int, App] = {}
-        """The accounts by AppId."""
-        self.faults: Faults = Faults(seed)
-        """What goes wrong on purpose."""
-        self.recording: Recording = Recording(history)
-        """Every request and its answer."""
+        super().__init__(history=history, seed=seed)
         self._host = host
         self._port = port
         self._running = AsyncExitStack()
         self._url = ""
-        self.app: App = self.add_app(app_id, server_secret, **settings)
+        self.add_app(app_id, server_secret, **settings)
 
     @property
     def url(self) -> str:
@@ -95,12 +86,6 @@ class Sandbox:
         """The first app's ServerSecret."""
         return self.app.server_secret
 
-    def add_app(self, app_id: int, server_secret: str, **settings: Unpack[Settings]) -> App:
-        """Open another account, with limits and state of its own."""
-        app = self.apps[app_id] = App(self.clock, self.outbox, app_id, server_secret, **settings)
-        app.ws_url = self._url.replace("http", "ws", 1)
-        return app
-
     def client(self, *, app: App | None = None, **options: Any) -> Client:
         """A client of this sandbox, for the first app or the one given; `options` as for :class:`zego_aigc.Client`."""
         from zego_aigc.client import Client
@@ -112,11 +97,6 @@ class Sandbox:
     def received(self, action: type[ActionT]) -> list[ActionT]:
         """The requests of an Action that reached the sandbox and were well formed, oldest first, refused ones included."""
         return [call.request for call in self.recording.calls if isinstance(call.request, action)]
-
-    @property
-    def drives(self) -> dict[str, Drive]:
-        """The drives of all apps by DriveId; ``sandbox.drives[drive_id].pcm`` is the audio that came over a WebSocket."""
-        return {drive_id: drive for app in self.apps.values() for drive_id, drive in app.drives.items()}
 
     def emit(self, event: str | int, about: str | None = None, /, *, app: App | None = None, **data: Any) -> Delivery:
         """Send a callback now.
@@ -131,7 +111,7 @@ class Sandbox:
             The delivery; ``await sandbox.settled()`` waits for its first attempt.
 
         Raises:
-            ValueError: if `about` is not given and nothing is there to be told about.
+            LookupError: if `about` is not given and nothing runs that the event could be about.
         """
         return emit(app or self.app, event, about, data)
 
@@ -141,17 +121,10 @@ class Sandbox:
         In walkie-talkie mode it counts only between StartListening and StopListening.
 
         Raises:
-            KeyError: if no such instance is running.
+            LookupError: if no such instance is running.
         """
         owner = app or self.app
-        instance = next(reversed(owner.instances.values()), None) if about is None else owner.instances.get(about)
-        if instance is None:
-            raise KeyError(about)
-        user_speaks(owner, instance, text, seconds)
-
-    async def settled(self) -> None:
-        """Wait until no callback is being sent. Retries that are due later are not waited for."""
-        await self.outbox.settled()
+        user_speaks(owner, owner.pick_instance(about), text, seconds)
 
     async def __aenter__(self) -> Self:
         try:
@@ -163,14 +136,14 @@ class Sandbox:
             ) from None
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.outbox.close)
-            await self._scope.open()
-            stack.push_async_callback(self._scope.close)
-            front = Front(self.clock, self.apps, self.recording, self.faults, Backstage(self).handle)
+            await self.scope.open()
+            stack.push_async_callback(self.scope.close)
+            services = ServiceHandler(self, ControlApi(self).handle)
             # No lingering: what is left of a body that could not be read would be read again.
-            server = web.Server(front.handle, request_factory=front.request, access_log=None, lingering_time=0)
+            server = web.Server(services.handle, request_factory=services.request, access_log=None, lingering_time=0)
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
             stack.push_async_callback(runner.cleanup)
-            stack.callback(front.close)
+            stack.callback(services.close)
             stack.callback(self.clock.close)
             await runner.setup()
             await web.TCPSite(runner, self._host, self._port).start()
@@ -190,8 +163,7 @@ class Sandbox:
 
     def _set_url(self, url: str) -> None:
         self._url = url
-        for app in self.apps.values():
-            app.ws_url = url.replace("http", "ws", 1)
+        self.set_ws_url(url.replace("http", "ws", 1))
 
 
 def _callable_url(host: str, port: int) -> str:

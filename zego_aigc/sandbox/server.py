@@ -1,4 +1,4 @@
-"""The sandbox's HTTP side: one origin and one path for both services, told apart by the Action."""
+"""The sandbox's HTTP side: one origin and one path for both services, distinguished by the Action."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from zego_aigc.sandbox import agents, assets, creating, driving, streams, talking
+from zego_aigc.sandbox import (
+    actions_agents,
+    actions_assets,
+    actions_conversation,
+    actions_drives,
+    actions_instances,
+    actions_streams,
+)
 from zego_aigc.sandbox.bodies import fields_in_query, read_action, read_json
-from zego_aigc.sandbox.faults import Effect, Faults, Verb
+from zego_aigc.sandbox.faults import FaultEffect, FaultKind
 from zego_aigc.sandbox.gate import read_claims, split_query, verify
-from zego_aigc.sandbox.recording import Call, Recording
+from zego_aigc.sandbox.recording import RecordedCall
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.schema.actions import ACTIONS
@@ -26,16 +33,23 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
     from zego_aigc.sandbox.app import App
-    from zego_aigc.sandbox.clock import Clock
+    from zego_aigc.sandbox.world import World
     from zego_aigc.schema.actions import Action
 
-__all__ = ["Front"]
+__all__ = ["ServiceHandler"]
 
-LARGEST_BODY = 8 << 20
+MAX_BODY = 8 << 20
 """Bytes of a body that the sandbox still reads."""
 
-BEHAVIOUR_MODULES = (agents, assets, creating, driving, streams, talking)
-"""Importing them registers what carries out the Actions."""
+BEHAVIOUR_MODULES = (
+    actions_agents,
+    actions_assets,
+    actions_conversation,
+    actions_drives,
+    actions_instances,
+    actions_streams,
+)
+"""Importing them registers the behaviour of the Actions."""
 
 JSON = "application/json; charset=utf-8"
 
@@ -46,25 +60,19 @@ class _Cut(Exception):
     """The connection breaks now."""
 
 
-class Front:
+class ServiceHandler:
     """Answers the calls of both services.
 
     Args:
+        world: what they work on.
         others: answers requests for any other path than ``/``.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        apps: Mapping[int, App],
-        recording: Recording,
-        faults: Faults,
-        others: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-    ) -> None:
-        self._clock = clock
-        self._apps = apps
-        self._recording = recording
-        self._faults = faults
+    def __init__(self, world: World, others: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        self._clock = world.clock
+        self._apps = world.apps
+        self._recording = world.recording
+        self._faults = world.faults
         self._others = others
         self._over = asyncio.Event()
         self._date = (0, "")
@@ -77,7 +85,7 @@ class Front:
     def request(message: RawRequestMessage, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         """The request factory of :class:`aiohttp.web.Server`, whose own stops at bodies of 1 MiB."""
         loop = asyncio.get_running_loop()
-        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The handler of :class:`aiohttp.web.Server`."""
@@ -87,7 +95,7 @@ class Front:
             return web.Response()  # a client that opens its connections ahead of its first call
         raw_query = request.rel_url.raw_query_string
         query, fields = split_query(raw_query)
-        call = Call(
+        call = RecordedCall(
             time=self._clock.now(),
             method=request.method,
             query=raw_query,
@@ -109,11 +117,11 @@ class Front:
         return response
 
     async def _serve(
-        self, request: web.BaseRequest, call: Call, query: Mapping[str, str], fields: Sequence[tuple[str, str]]
+        self, request: web.BaseRequest, call: RecordedCall, query: Mapping[str, str], fields: Sequence[tuple[str, str]]
     ) -> web.StreamResponse:
         call.content = await _content(request)
-        skew, ending = await self._befall(call, fields)
-        if ending is not None and ending.verb is Verb.ANSWER:
+        skew, ending = await self._apply_faults(call, fields)
+        if ending is not None and ending.kind is FaultKind.ANSWER:
             call.answer = ending.body
             return web.Response(
                 body=ending.body, status=ending.status, headers={"Date": self._http_date(skew), **ending.headers}
@@ -122,7 +130,7 @@ class Front:
         status = 200
         try:
             app = self._enter(request, query, call, self._clock.now() + skew)
-            data = await self._carry_out(app, call, fields, ending)
+            data = await self._execute(app, call, fields, ending)
             if data is not None:
                 answer["Data"] = data
         except Refusal as refusal:
@@ -133,24 +141,24 @@ class Front:
         call.answer = _encode(answer)
         return await self._reply(request, call.answer, status, skew, ending)
 
-    async def _befall(self, call: Call, fields: Sequence[tuple[str, str]]) -> tuple[float, Effect | None]:
+    async def _apply_faults(self, call: RecordedCall, fields: Sequence[tuple[str, str]]) -> tuple[float, FaultEffect | None]:
         """Let the call be late. By how much the service's clock is off, and what ends the call, if anything does."""
-        effects = self._faults.strike(call.action, lambda: _decoded(call, fields))
+        effects = self._faults.match(call.action, lambda: _decoded(call, fields))
         if not effects:
             return 0.0, None
-        call.faults = tuple(effect.verb.value for effect in effects)
+        call.faults = tuple(effect.kind.value for effect in effects)
         skew, ending = 0.0, None
         for effect in effects:
-            if effect.verb is Verb.LATENCY:
+            if effect.kind is FaultKind.LATENCY:
                 await self._clock.sleep(self._faults.delay(effect))
                 call.time = self._clock.now()
-            elif effect.verb is Verb.WRONG_CLOCK:
+            elif effect.kind is FaultKind.WRONG_CLOCK:
                 skew += effect.seconds
             elif ending is None:
                 ending = effect
         return skew, ending
 
-    def _enter(self, request: web.BaseRequest, query: Mapping[str, str], call: Call, now: float) -> App:
+    def _enter(self, request: web.BaseRequest, query: Mapping[str, str], call: RecordedCall, now: float) -> App:
         """Let a call in as far as its body.
 
         Raises:
@@ -176,41 +184,41 @@ class Front:
             raise app.too_fast(action.service, f"more than {app.limit_of(claims.action)} calls in {app.rate_window:g} s")
         return app
 
-    async def _carry_out(
-        self, app: App, call: Call, fields: Sequence[tuple[str, str]], ending: Effect | None
+    async def _execute(
+        self, app: App, call: RecordedCall, fields: Sequence[tuple[str, str]], ending: FaultEffect | None
     ) -> Mapping[str, Any] | None:
-        if code := app.standing.get(call.action) or app.standing.get("*"):
+        if code := app.refusals.get(call.action) or app.refusals.get("*"):
             raise Refusal(code)
         call.request = action = _read(call, fields)
-        match ending.verb if ending else None:
-            case Verb.REFUSE | Verb.QUOTA_FULL:
+        match ending.kind if ending else None:
+            case FaultKind.REFUSE | FaultKind.QUOTA_FULL:
                 assert ending is not None
                 raise ending.refusal(call.action)
-            case Verb.TOO_FAST:
+            case FaultKind.TOO_FAST:
                 raise app.too_fast(action.service, "too many calls")
-            case Verb.CUT_BEFORE_WORK:
+            case FaultKind.CUT_BEFORE_WORK:
                 raise _Cut
-            case Verb.STALL:
+            case FaultKind.STALL:
                 await self._stall()
             case _:
                 pass
         return BEHAVIOURS[call.action](app, action)
 
     async def _reply(
-        self, request: web.BaseRequest, content: bytes, status: int, skew: float, ending: Effect | None
+        self, request: web.BaseRequest, content: bytes, status: int, skew: float, ending: FaultEffect | None
     ) -> web.StreamResponse:
         headers = {"Content-Type": JSON, "Date": self._http_date(skew)}
-        match ending.verb if ending else None:
-            case Verb.CUT_AFTER_WORK:
+        match ending.kind if ending else None:
+            case FaultKind.CUT_AFTER_WORK:
                 raise _Cut
-            case Verb.STALL_AFTER_WORK:
+            case FaultKind.STALL_AFTER_WORK:
                 await self._stall()
-            case Verb.GARBAGE:
+            case FaultKind.GARBAGE:
                 assert ending is not None
                 content = ending.body
-            case Verb.TRUNCATED:
+            case FaultKind.TRUNCATED:
                 return await _write(request, headers, [content[: len(content) // 2]], length=len(content))
-            case Verb.OVERSIZE:
+            case FaultKind.OVERSIZE:
                 assert ending is not None
                 head, tail = content[:-1] + b',"Padding":"', b'"}'
                 padding = max(0, ending.size - len(head) - len(tail))
@@ -240,14 +248,14 @@ async def _content(request: web.BaseRequest) -> bytes | None:
         return None
 
 
-def _read(call: Call, fields: Sequence[tuple[str, str]]) -> Action[Any]:
+def _read(call: RecordedCall, fields: Sequence[tuple[str, str]]) -> Action[Any]:
     cls = ACTIONS[call.action]
     if call.content is None:
         raise Refusal(100000012, "the body cannot be read")
     return read_action(cls, fields_in_query(cls, fields) if call.method == "GET" else read_json(cls, call.content))
 
 
-def _decoded(call: Call, fields: Sequence[tuple[str, str]]) -> Action[Any] | None:
+def _decoded(call: RecordedCall, fields: Sequence[tuple[str, str]]) -> Action[Any] | None:
     try:
         return _read(call, fields)
     except (KeyError, Refusal):

@@ -12,7 +12,8 @@ from aiohttp import WSMsgType, web
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App
-    from zego_aigc.sandbox.drives import Drive
+    from zego_aigc.sandbox.drives import SandboxDrive
+    from zego_aigc.sandbox.streams import SandboxTask
 
 __all__ = ["CLOSE_CODES", "feed"]
 
@@ -29,7 +30,7 @@ CLOSE_CODES = {
 FORMATS: dict[str, tuple[int, ...]] = {"SampleRate": (16000, 24000), "Channel": (1, 2), "VoiceChannel": (0, 1, 2)}
 """What Start may say about the sound, as far as the vendor's page prints it."""
 
-LARGEST_FRAME = 1 << 20
+MAX_FRAME = 1 << 20
 """Bytes of sound in one message: more than ten seconds."""
 
 
@@ -39,19 +40,22 @@ class _Misuse(Exception):
 
 async def feed(request: web.BaseRequest, apps: Mapping[int, App]) -> web.StreamResponse:
     """Take a connection for a drive and hold it until Stop, misuse, or the end of the drive."""
-    socket = web.WebSocketResponse(max_msg_size=4 * LARGEST_FRAME)  # large ones are told why, huge ones are not read
+    socket = web.WebSocketResponse(
+        max_msg_size=4 * MAX_FRAME
+    )  # over one MAX_FRAME is refused with a reason, over this it is not even read
     await socket.prepare(request)
     query = request.rel_url.query
-    drive = _find(apps, query.get("task", ""), query.get("token", ""))
-    if drive is None:
+    found = _find(apps, query.get("task", ""), query.get("token", ""))
+    if found is None:
         await socket.close(code=4003, message=CLOSE_CODES[4003].encode())
         return socket
+    task, drive = found
     if drive.hang_up is not None or drive.close_code is not None:
         await socket.close(code=4009, message=CLOSE_CODES[4009].encode())
         return socket
     cut: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
     drive.hang_up = lambda code, reason: None if cut.done() else cut.set_result((code, reason))
-    receiving = asyncio.ensure_future(_receive(socket, drive))
+    receiving = asyncio.ensure_future(_receive(socket, task, drive))
     try:
         await asyncio.wait([receiving, cut], return_when=asyncio.FIRST_COMPLETED)
         code, reason = receiving.result() if receiving.done() else cut.result()
@@ -60,43 +64,43 @@ async def feed(request: web.BaseRequest, apps: Mapping[int, App]) -> web.StreamR
         receiving.cancel()
         await asyncio.wait([receiving])
     drive.close_code, drive.close_reason = code, reason
-    drive.task.finish(drive, drive.task.app.clock.now(), failed=code != 1000)
+    task.finish(drive, task.account.clock.now(), failed=code != 1000)
     await socket.close(code=code, message=reason.encode()[:123])
     return socket
 
 
-def _find(apps: Mapping[int, App], task_id: str, token: str) -> Drive | None:
+def _find(apps: Mapping[int, App], task_id: str, token: str) -> tuple[SandboxTask, SandboxDrive] | None:
     for app in apps.values():
         if (task := app.tasks.get(task_id)) is not None and (drive := task.current) is not None and drive.token:
-            return drive if hmac.compare_digest(drive.token.encode(), token.encode("utf-8", "replace")) else None
+            return (task, drive) if hmac.compare_digest(drive.token.encode(), token.encode("utf-8", "replace")) else None
     return None
 
 
-async def _receive(socket: web.WebSocketResponse, drive: Drive) -> tuple[int, str]:
+async def _receive(socket: web.WebSocketResponse, task: SandboxTask, drive: SandboxDrive) -> tuple[int, str]:
     """Take in messages. The code and reason with which to close."""
     try:
         async for message in socket:
             if message.type is WSMsgType.BINARY:
-                _take_sound(drive, message.data)
-            elif message.type is WSMsgType.TEXT and _obey(drive, message.data):
+                _take_audio(task, drive, message.data)
+            elif message.type is WSMsgType.TEXT and _execute(drive, message.data):
                 return 1000, CLOSE_CODES[1000]
     except _Misuse as error:
         return 4000, str(error)
     return 1006, "the connection was closed before Stop"  # whatever code the sender gave: only Stop ends a drive well
 
 
-def _take_sound(drive: Drive, data: bytes) -> None:
+def _take_audio(task: SandboxTask, drive: SandboxDrive, data: bytes) -> None:
     if drive.start is None:
         raise _Misuse("audio came before Start")
-    if len(data) > LARGEST_FRAME:
-        raise _Misuse(f"a frame of {len(data)} bytes is too large; send up to {LARGEST_FRAME} at once")
+    if len(data) > MAX_FRAME:
+        raise _Misuse(f"a frame of {len(data)} bytes is too large; send up to {MAX_FRAME} at once")
     drive.pcm += data
     drive.frames += 1
     if drive.frames == 1:
-        drive.task.speaks(drive, drive.task.app.clock.now())
+        task.speaks(drive, task.account.clock.now())
 
 
-def _obey(drive: Drive, text: str) -> bool:
+def _execute(drive: SandboxDrive, text: str) -> bool:
     """Carry out a command; whether it was Stop."""
     try:
         command: Any = msgspec.json.decode(text)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from zego_aigc.digitalhuman import GetDigitalHumanInfo, GetDigitalHumanList, GetTimbreList
 from zego_aigc.sandbox.refusal import Refusal
-from zego_aigc.sandbox.registry import answers
-
-if TYPE_CHECKING:
-    from zego_aigc.sandbox.app import App
 
 __all__ = ["Catalogue", "Human", "Voice"]
-
-ItemT = TypeVar("ItemT")
 
 GESTURES = ("wave", "nod", "bow", "thumbs_up")
 
@@ -123,32 +116,3 @@ class Catalogue:
                 raise Refusal(400000004, f"TTSConfig.TimbreId: there is no timbre {timbre_id!r}")
         elif voice.digital_human_id not in {"", digital_human_id}:
             raise Refusal(400000009, f"TTSConfig.TimbreId: {timbre_id!r} is bound to another digital human")
-
-
-@answers(GetDigitalHumanList)
-def list_humans(app: App, action: GetDigitalHumanList) -> dict[str, Any]:
-    """A page of the digital humans that the app may use."""
-    wanted = {2: {0}, 3: {app.app_id}}.get(action.fetch_mode or 1, {0, app.app_id})
-    humans = [human for human in app.catalogue.humans.values() if human.owner in wanted]
-    return {"Total": len(humans), "DigitalHumans": [human.to_wire() for human in _page(humans, action.offset, action.limit)]}
-
-
-@answers(GetDigitalHumanInfo)
-def show_human(app: App, action: GetDigitalHumanInfo) -> dict[str, Any]:
-    """One digital human."""
-    return app.catalogue.visible(action.digital_human_id, app.app_id).to_wire()
-
-
-@answers(GetTimbreList)
-def list_voices(app: App, action: GetTimbreList) -> dict[str, Any]:
-    """A page of the public voices, or of those bound to a digital human."""
-    wanted = action.digital_human_id or ""
-    if wanted:
-        app.catalogue.visible(wanted, app.app_id)
-    voices = [voice for voice in app.catalogue.voices.values() if voice.digital_human_id == wanted]
-    return {"Total": len(voices), "Timbres": [voice.to_wire() for voice in _page(voices, action.offset, action.limit)]}
-
-
-def _page(items: Sequence[ItemT], offset: int | None, limit: int | None) -> Iterable[ItemT]:
-    start = offset or 0
-    return items[start : start + (limit or 20)]

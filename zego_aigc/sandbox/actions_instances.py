@@ -1,4 +1,4 @@
-"""The Actions that create, update and delete agent instances."""
+"""Behaviour of the Actions that create, update and delete agent instances."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from zego_aigc.aiagent import (
     DeleteAgentInstance,
     UpdateAgentInstance,
 )
-from zego_aigc.sandbox.agents import check_trial, find_agent
-from zego_aigc.sandbox.app import check_quota
-from zego_aigc.sandbox.instances import Ended, Instance, Kind, find_instance, refuse_for_live
+from zego_aigc.sandbox.actions_agents import check_trial
+from zego_aigc.sandbox.instances import EndReason, Instance, InstanceKind
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import answers
 
@@ -33,8 +32,8 @@ FIXED_TTS = ("Vendor", "FilterText", "TerminatorText", "CharacterFilter")
 def create_voice(app: App, action: CreateAgentInstance) -> dict[str, Any]:
     """Start an agent that talks with one user."""
     config = _effective(app, action)
-    check_quota(app.alive[Kind.VOICE], app.quotas.agents, 410000011, "agent instances")
-    instance = Instance(app, Kind.VOICE, action, config, app.clock.now())
+    app.check_quota(CreateAgentInstance)
+    instance = Instance(app, app.instances, InstanceKind.VOICE, action, config, app.clock.now())
     instance.start()
     return {"AgentInstanceId": instance.instance_id}
 
@@ -42,27 +41,26 @@ def create_voice(app: App, action: CreateAgentInstance) -> dict[str, Any]:
 @answers(CreateDigitalHumanAgentInstance)
 def create_digital_human(app: App, action: CreateDigitalHumanAgentInstance) -> dict[str, Any]:
     """Start a digital human that talks with one user."""
-    return _create_with_face(app, Kind.DIGITAL_HUMAN, action, _effective(app, action))
+    return _create_with_face(app, InstanceKind.DIGITAL_HUMAN, action, _effective(app, action))
 
 
 @answers(CreateLiveDigitalHumanAgentInstance)
 def create_live(app: App, action: CreateLiveDigitalHumanAgentInstance) -> dict[str, Any]:
     """Start a digital human that presents to an audience."""
-    return _create_with_face(app, Kind.LIVE, action, _effective(app, action))
+    return _create_with_face(app, InstanceKind.LIVE, action, _effective(app, action))
 
 
 def _create_with_face(
     app: App,
-    kind: Kind,
+    kind: InstanceKind,
     action: CreateDigitalHumanAgentInstance | CreateLiveDigitalHumanAgentInstance,
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
     _check_face(app, action.digital_human)
-    instance = Instance(app, kind, action, config, app.clock.now())
+    instance = Instance(app, app.instances, kind, action, config, app.clock.now())
     if app.stream_ids.holder(instance.agent_stream_id) is not None:
         raise Refusal(410001030, f"RTC.AgentStreamId {instance.agent_stream_id!r} is in use")
-    alive = app.alive[Kind.DIGITAL_HUMAN] + app.alive[Kind.LIVE]
-    check_quota(alive, app.quotas.digital_humans, 410001031, "digital human instances")
+    app.check_quota(type(action))
     instance.start()
     return {
         "AgentInstanceId": instance.instance_id,
@@ -73,8 +71,8 @@ def _create_with_face(
 @answers(UpdateAgentInstance)
 def update(app: App, action: UpdateAgentInstance) -> None:
     """Replace LLM, TTS or ASR whole, or listen to another stream."""
-    instance = find_instance(app, action.agent_instance_id)
-    refuse_for_live(instance, "UpdateAgentInstance")
+    instance = app.find_instance(action.agent_instance_id)
+    instance.check_not_live("UpdateAgentInstance")
     check_trial(app, action)
     new = action.to_wire()
     if "TTS" in new and (old := instance.config.get("TTS")) is not None:
@@ -88,24 +86,24 @@ def update(app: App, action: UpdateAgentInstance) -> None:
 @answers(DeleteAgentInstance)
 def delete(app: App, action: DeleteAgentInstance) -> None:
     """End the instance: at once, or gracefully."""
-    instance = find_instance(app, action.agent_instance_id)
+    instance = app.find_instance(action.agent_instance_id)
     now = app.clock.now()
     if action.graceful_shutdown:
         instance.close(action.graceful_shutdown_timeout or 30, now)
     else:
-        instance.end(Ended.DELETED, now)
+        instance.end(EndReason.DELETED, now)
 
 
 def _effective(app: App, action: Any) -> dict[str, Any]:
     """LLM, TTS and ASR of a new instance: those given, else those registered.
 
     Where neither is, the instance is created all the same: as with other vendor settings that cannot work, the vendor
-    tells by an Exception callback when the agent is to speak.
+    sends an Exception callback when the agent is to speak.
 
     Raises:
         Refusal: if the agent does not exist, or a trial has ended.
     """
-    agent = find_agent(app, action.agent_id)
+    agent = app.find_agent(action.agent_id)
     check_trial(app, action)
     given = action.to_wire()
     return {**agent.objects, **{name: given[name] for name in ("LLM", "TTS", "ASR") if name in given}}

@@ -1,4 +1,4 @@
-"""Talking to agent instances: what they are to say, their context, walkie-talkie turns."""
+"""Behaviour of the Actions on a conversation: what an agent is to say, its context, walkie-talkie turns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zego_aigc.aiagent import (
     StopListening,
 )
 from zego_aigc.sandbox.conversation import HIGH, LOW, MEDIUM, Cut, QueueFull, Utterance
-from zego_aigc.sandbox.instances import Instance, Kind, find_instance, refuse_for_live
+from zego_aigc.sandbox.instances import Instance, InstanceKind
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import answers
 from zego_aigc.sandbox.rooms import Presence
@@ -34,7 +34,7 @@ PRIORITIES = {"Low": LOW, "Medium": MEDIUM, "High": HIGH}
 def ask(app: App, action: SendAgentInstanceLLM) -> dict[str, Any]:
     """Put a question to the agent as if the user had asked it."""
     instance = _addressed(app, action.agent_instance_id)
-    refuse_for_live(instance, "SendAgentInstanceLLM")
+    instance.check_not_live("SendAgentInstanceLLM")
     utterance = Utterance(
         round=instance.conversation.next_round(),
         priority=PRIORITIES[action.priority or "Medium"],
@@ -65,7 +65,7 @@ def say(app: App, action: SendAgentInstanceTTS) -> dict[str, Any]:
         remember=action.add_history is not False,
     )
     _offer(app, instance, utterance, option, 410001007)
-    if instance.kind is Kind.LIVE:
+    if instance.kind is InstanceKind.LIVE:
         instance.watch(app.clock.now())
     return {"Round": utterance.round}
 
@@ -73,13 +73,13 @@ def say(app: App, action: SendAgentInstanceTTS) -> dict[str, Any]:
 @answers(QueryAgentInstanceStatus)
 def status(app: App, action: QueryAgentInstanceStatus) -> dict[str, Any]:
     """What the agent is doing."""
-    return {"Status": find_instance(app, action.agent_instance_id).conversation.status}
+    return {"Status": app.find_instance(action.agent_instance_id).conversation.status}
 
 
 @answers(InterruptAgentInstance)
 def interrupt(app: App, action: InterruptAgentInstance) -> dict[str, Any]:
     """Silence the agent."""
-    return {"Round": find_instance(app, action.agent_instance_id).conversation.interrupt(app.clock.now())}
+    return {"Round": app.find_instance(action.agent_instance_id).conversation.interrupt(app.clock.now())}
 
 
 @answers(GetAgentInstanceMsgList)
@@ -164,15 +164,15 @@ def _addressed(app: App, instance_id: str) -> Instance:
     Raises:
         Refusal: if it does not exist or is listening.
     """
-    instance = find_instance(app, instance_id)
+    instance = app.find_instance(instance_id)
     if instance.walkie_talkie and instance.conversation.listening_round is not None:
         raise Refusal(410001013, f"agent instance {instance_id!r} is listening")
     return instance
 
 
 def _conversing(app: App, instance_id: str, action: str) -> Instance:
-    instance = find_instance(app, instance_id)
-    refuse_for_live(instance, action)
+    instance = app.find_instance(instance_id)
+    instance.check_not_live(action)
     return instance
 
 
@@ -198,7 +198,7 @@ def _turn(app: App, action: StartListening | StopListening) -> Instance:
             raise Refusal(410001016, f"user {user_id!r} is not in room {instance.room_id!r}")
         case Presence.PRESENT:
             raise Refusal(410001046, f"user {user_id!r} does not publish in room {instance.room_id!r}")
-        case Presence.UNTOLD | Presence.PUBLISHING:
+        case Presence.UNKNOWN | Presence.PUBLISHING:
             pass
     if action.sequence is not None:
         if action.sequence <= instance.sequences.get(user_id, -1):

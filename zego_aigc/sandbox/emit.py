@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zego_aigc.sandbox.talking import SILENCE
+from zego_aigc.sandbox.actions_conversation import SILENCE
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App
@@ -21,19 +21,17 @@ def emit(app: App, event: str | int, about: str | None, data: Mapping[str, Any])
     if (event_type := TASK_EVENTS.get(str(event))) is not None or isinstance(event, int):
         return _task_event(app, event_type or int(event), about, data)
     now = app.clock.now()
-    instance = app.instances.get(about) if about is not None else next(reversed(app.instances.values()), None)
-    if instance is None:
-        if about is None:
-            raise ValueError(f"no instance is running: say which one {event} is about")
-        return app.tell_agent_event(about, event, {**_defaults(event, "", 1, now), **data}, now, identity={})
+    if about is not None and about not in app.instances:
+        return app.send_agent_event(about, event, {**_defaults(event, "", 1, now), **data}, now, identity={})
+    instance = app.pick_instance(about)
     defaults = _defaults(event, instance.user_id, max(1, instance.conversation.round), now)
-    return instance.tell(event, {**defaults, **data}, now)
+    return instance.send_callback(event, {**defaults, **data}, now)
 
 
 def _task_event(app: App, event_type: int, about: str | None, detail: Mapping[str, Any]) -> Delivery:
     task = app.tasks.get(about) if about is not None else next(reversed(app.tasks.values()), None)
     if task is None and about is None:
-        raise ValueError(f"there is no stream task: say which one EventType {event_type} is about")
+        raise LookupError(f"there is no stream task: create one first, or say which TaskId EventType {event_type} is about")
     defaults: dict[str, Any] = {}
     if event_type == 3:
         status, room_id, stream_id = (task.status, task.room_id, task.stream_id) if task else (3, "room", "stream")
@@ -41,7 +39,7 @@ def _task_event(app: App, event_type: int, about: str | None, detail: Mapping[st
     elif event_type == 4:
         drive = task.current if task else None
         defaults = {"DriveId": drive.drive_id if drive else app.uuid(), "Status": int(drive.status) if drive else 2}
-    return app.tell_task_event(task.task_id if task else about or "", event_type, {**defaults, **detail}, app.clock.now())
+    return app.send_task_event(task.task_id if task else about or "", event_type, {**defaults, **detail}, app.clock.now())
 
 
 def _defaults(event: str, user_id: str, round_: int, now: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The Actions that drive a stream task."""
+"""Behaviour of the Actions that drive a stream task."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from zego_aigc.digitalhuman import (
     DriveByWsStream,
     InterruptDriveTask,
 )
-from zego_aigc.sandbox.drives import Drive
+from zego_aigc.sandbox.drives import SandboxDrive
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import answers
-from zego_aigc.sandbox.streams import find_task
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 @answers(DriveByText)
 def by_text(app: App, action: DriveByText) -> dict[str, Any]:
     """Say a text."""
-    task = find_task(app, action.task_id, streaming=True)
+    task = app.find_task(action.task_id, streaming=True)
     app.catalogue.check_voice(action.tts_config.timbre_id, task.digital_human_id)
-    drive = Drive(task, "text", seconds=len(action.text) * app.pace.character)
+    drive = SandboxDrive(app.uuid(), "text", seconds=len(action.text) * app.pace.character)
     task.drive(drive, app.clock.now(), cut_in=action.interrupt_mode == 1)
     return {"DriveId": drive.drive_id}
 
@@ -35,10 +34,10 @@ def by_text(app: App, action: DriveByText) -> dict[str, Any]:
 @answers(DriveByAudio)
 def by_audio(app: App, action: DriveByAudio) -> dict[str, Any]:
     """Say what a sound file holds. The file is not fetched."""
-    task = find_task(app, action.task_id, streaming=True)
+    task = app.find_task(action.task_id, streaming=True)
     if not action.audio_url.startswith(("http://", "https://")):
         raise Refusal(400000001, f"AudioUrl: must be an http or https address (got {action.audio_url!r})")
-    drive = Drive(task, "audio", seconds=app.pace.audio)
+    drive = SandboxDrive(app.uuid(), "audio", seconds=app.pace.audio)
     task.drive(drive, app.clock.now(), cut_in=action.interrupt_mode == 1)
     return {"DriveId": drive.drive_id}
 
@@ -46,8 +45,8 @@ def by_audio(app: App, action: DriveByAudio) -> dict[str, Any]:
 @answers(DriveByRTCStream)
 def by_rtc_stream(app: App, action: DriveByRTCStream) -> dict[str, Any]:
     """Repeat an RTC stream, until something else is driven."""
-    task = find_task(app, action.task_id, streaming=True)
-    drive = Drive(task, "rtc")
+    task = app.find_task(action.task_id, streaming=True)
+    drive = SandboxDrive(app.uuid(), "rtc")
     task.drive(drive, app.clock.now(), cut_in=True)
     return {"DriveId": drive.drive_id}
 
@@ -55,8 +54,8 @@ def by_rtc_stream(app: App, action: DriveByRTCStream) -> dict[str, Any]:
 @answers(DriveByWsStream)
 def by_ws_stream(app: App, action: DriveByWsStream) -> dict[str, Any]:
     """Repeat what comes over a WebSocket."""
-    task = find_task(app, action.task_id, streaming=True)
-    drive = Drive(task, "ws", token=secrets.token_urlsafe(24))
+    task = app.find_task(action.task_id, streaming=True)
+    drive = SandboxDrive(app.uuid(), "ws", token=secrets.token_urlsafe(24))
     task.drive(drive, app.clock.now(), cut_in=True)
     return {"DriveId": drive.drive_id, "WssAddress": f"{app.ws_url}/ws/drive?task={task.task_id}&token={drive.token}"}
 
@@ -64,7 +63,7 @@ def by_ws_stream(app: App, action: DriveByWsStream) -> dict[str, Any]:
 @answers(DoAction)
 def gesture(app: App, action: DoAction) -> None:
     """Make a gesture."""
-    task = find_task(app, action.task_id, streaming=True)
+    task = app.find_task(action.task_id, streaming=True)
     human = app.catalogue.humans.get(task.digital_human_id)
     if human is not None and action.action not in human.actions:
         raise Refusal(400000001, f"Action: must be one of {', '.join(human.actions)} (got {action.action!r})")
@@ -74,4 +73,4 @@ def gesture(app: App, action: DoAction) -> None:
 @answers(InterruptDriveTask)
 def interrupt(app: App, action: InterruptDriveTask) -> None:
     """End what drives the task, and forget what waits."""
-    find_task(app, action.task_id, streaming=True).cut(app.clock.now())
+    app.find_task(action.task_id, streaming=True).cut(app.clock.now())

@@ -1,0 +1,301 @@
+"""What one AppId may do, and what all that lives in it shares: settings, limits, ids, callbacks."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from zego_aigc.limits.quota import KIND_OF_ACTION, REFUSAL_CODES, Kind
+from zego_aigc.sandbox.catalogue import Catalogue
+from zego_aigc.sandbox.gate import RateWindow
+from zego_aigc.sandbox.refusal import Refusal
+from zego_aigc.sandbox.rooms import Rooms
+from zego_aigc.schema.actions import Action, Service
+
+if TYPE_CHECKING:
+    from zego_aigc.sandbox.agents import Agent
+    from zego_aigc.sandbox.callbacks import Delivery, Outbox
+    from zego_aigc.sandbox.clock import Clock
+    from zego_aigc.sandbox.conversation import Question
+
+__all__ = ["DEFAULT_CALLBACK_SECRET", "Account", "Pace", "Quotas", "Settings"]
+
+DEFAULT_CALLBACK_SECRET = "sandbox-callback-secret"  # noqa: S105 - guards nothing but a sandbox
+
+MAX_ENDED = 10_000
+"""Ended tasks and drives that an account remembers, together."""
+
+HolderT = TypeVar("HolderT")
+
+
+class Quotas(msgspec.Struct, kw_only=True):
+    """How many of each kind may live at once; ``None`` is no bound. The vendor starts every account with 10."""
+
+    agents: int | None = 10
+    """Voice agent instances."""
+    digital_humans: int | None = 10
+    """Digital human agent instances, live ones included."""
+    streams: int | None = 10
+    """Digital human stream tasks."""
+
+    def __post_init__(self) -> None:
+        for kind in self.__struct_fields__:
+            _check_count(kind, getattr(self, kind))
+
+
+class Pace(msgspec.Struct, kw_only=True):
+    """How long things take, in seconds on the sandbox's clock."""
+
+    join: float = 0.2
+    """From the creation of an instance until it is in its room and publishes."""
+    think: float = 0.4
+    """From a question until the answer is spoken."""
+    character: float = 0.08
+    """Speaking one character."""
+    stream_start: float = 0.3
+    """From the creation of a stream task until it streams."""
+    stream_stop: float = 0.2
+    """From a stop until a stream task is gone."""
+    audio: float = 3.0
+    """Playing an audio file, whose length the sandbox cannot know."""
+
+
+class RateRefusal(msgspec.Struct):
+    """How a service refuses a call that is over the rate limit."""
+
+    code: int
+    status: int = 200
+    """The HTTP status."""
+
+
+class Settings(TypedDict, total=False):
+    """Settings of an account; each is an attribute of :class:`~zego_aigc.sandbox.App` afterwards."""
+
+    quota: int | Mapping[str, int | None] | Quotas | None
+    """How many agents, digital humans and streams each may live at once: one number for all (10), a mapping, or None for no
+    bound. Afterwards ``app.quotas``."""
+    rate_limit: int | None
+    """Calls per Action in any `rate_window` seconds (10); None for no limit."""
+    rate_window: float
+    """In seconds (1)."""
+    callback_url: str | None
+    """Where callbacks go; None has them recorded only."""
+    callback_urls: Mapping[str, str]
+    """More addresses, by CallbackConfig.HostTag."""
+    callback_secret: str
+    """What callbacks are signed with."""
+    pace: Pace
+    """How long things take."""
+    catalogue: Catalogue
+    """The digital humans and voices that exist."""
+    reply: Callable[[Question], str]
+    """Stands in for the language model: takes a :class:`Question`, returns what the agent answers, or
+    raises :class:`ModelFailure`."""
+
+
+class UniqueIds(Generic[HolderT]):
+    """Ids that one holder at a time may have. The empty id is not counted."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, HolderT] = {}
+
+    def holder(self, identity: str) -> HolderT | None:
+        """What has the id, if anything has."""
+        return self._holders.get(identity)
+
+    def take(self, identity: str, holder: HolderT) -> bool:
+        """Reserve an id. False if another holder has it."""
+        return not identity or self._holders.setdefault(identity, holder) is holder
+
+    def release(self, identity: str, holder: HolderT) -> None:
+        """Free an id, if it is the holder's."""
+        if self._holders.get(identity) is holder:
+            del self._holders[identity]
+
+
+class Removable(Protocol):
+    """What can be put out of its room."""
+
+    def kick(self, at: float) -> None:
+        """Another login under its user id ends it."""
+
+
+class Account:
+    """An account with its limits: the part of an :class:`~zego_aigc.sandbox.App` that instances, tasks and agents use.
+
+    Every setting may be changed while the sandbox runs and counts from the next call on.
+
+    Args:
+        clock: the sandbox's.
+        outbox: the sandbox's.
+        app_id: 1 to 4294967295.
+        server_secret: what calls are signed with.
+        settings: see :class:`Settings`.
+
+    Raises:
+        TypeError: for a setting that there is not.
+        ValueError: for an `app_id`, a quota or a limit that cannot be.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        outbox: Outbox,
+        app_id: int,
+        server_secret: str,
+        **settings: Unpack[Settings],
+    ) -> None:
+        if not 0 < app_id < 2**32:
+            raise ValueError(f"app_id must be 1 to {2**32 - 1}, not {app_id}")
+        if unknown := settings.keys() - Settings.__optional_keys__:
+            known = ", ".join(sorted(Settings.__optional_keys__))
+            raise TypeError(f"no setting is called {', '.join(sorted(unknown))}; there are {known}")
+        self.clock = clock
+        self.outbox = outbox
+        self.app_id = app_id
+        self.server_secret = server_secret
+        self.quotas: Quotas = _quotas(settings.get("quota", 10))
+        self.rate_limit: int | None = settings.get("rate_limit", 10)
+        _check_count("rate_limit", self.rate_limit)
+        self.rate_window: float = settings.get("rate_window", 1.0)
+        self.rate_limits: dict[str, int | None] = {}
+        """Limits of single Actions that differ, by Action name."""
+        self.rate_refusals: dict[Service, RateRefusal] = {
+            Service.AI_AGENT: RateRefusal(410001029, status=429),  # the only code that is printed, so the status says it too
+            Service.DIGITAL_HUMAN: RateRefusal(400010009),
+        }
+        """How calls over the limit are refused."""
+        self.callback_url: str | None = settings.get("callback_url")
+        self.callback_urls: dict[str, str] = dict(settings.get("callback_urls", {}))
+        self.callback_secret: str = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
+        self.pace: Pace = settings.get("pace") or Pace()
+        self.catalogue: Catalogue = settings.get("catalogue") or Catalogue()
+        self.reply: Callable[[Question], str] = settings.get("reply") or _answer
+        self.configured = True
+        """False has every call refused with 100000011, as by a gateway that cannot find the app's configuration."""
+        self.services: set[Service] = set(Service)
+        """The services that are enabled for the account."""
+        self.refusals: dict[str, int] = {}
+        """Codes that every call of an Action is refused with, by Action name or ``"*"``: an account without permission
+        (400010001), a trial that has ended (410001035), a service that is not enabled (410000006, 400000002)..."""
+        self.trials_ended: set[str] = set()
+        """``"LLM"``, ``"TTS"``: for which the trial key ``zego_test`` does not work any more."""
+        self.failing_streams: list[str] = []
+        """FailReasons: each makes one new stream task fail to initialize, the first one first."""
+
+        self.ws_url = ""
+        """The origin of WebSocket addresses."""
+        self.rooms: Rooms = Rooms()
+        """Which users are in which rooms: ``sandbox.app.rooms.join(room_id, user_id)``."""
+        self.agents: dict[str, Agent] = {}
+        """Registered agents by AgentId."""
+        self.alive: Counter[Kind] = Counter()
+        """How many count against each quota."""
+        self.stream_ids: UniqueIds[object] = UniqueIds()
+        self.agent_user_ids: UniqueIds[Removable] = UniqueIds()
+        self._windows: dict[str, RateWindow] = {}
+        self._retired: deque[tuple[dict[str, Any], str]] = deque()
+        self._numbers = itertools.count(1)
+
+    def admits(self, action: str, now: float) -> bool:
+        """Count a call against the limit of its Action and say whether it is within."""
+        limit = self.limit_of(action)
+        if limit is None:
+            return True
+        window = self._windows.get(action)
+        if window is None or not window.has(limit, self.rate_window):
+            window = self._windows[action] = RateWindow(limit, self.rate_window)
+        return window.admits(now)
+
+    def too_fast(self, service: Service, message: str) -> Refusal:
+        """What a call over the limit is refused with."""
+        refusal = self.rate_refusals[service]
+        return Refusal(refusal.code, message, status=refusal.status)
+
+    def limit_of(self, action: str) -> int | None:
+        """The calls of an Action that its window takes."""
+        return self.rate_limits.get(action, self.rate_limit)
+
+    def check_quota(self, action: type[Action[Any]]) -> None:
+        """Refuse to make one more of what `action` makes where the account holds as many as it may.
+
+        Raises:
+            Refusal: with the code that the vendor has for it.
+        """
+        kind = KIND_OF_ACTION[action.__name__]
+        alive, limit = self.alive[kind], getattr(self.quotas, kind)
+        if limit is not None and alive >= limit:
+            raise Refusal(REFUSAL_CODES[kind], f"{alive} {kind.replace('_', ' ')} are alive; the account may hold {limit}")
+
+    def retire(self, things: dict[str, Any], identity: str) -> None:
+        """Note that one of `things` has ended: of those, only the last 10,000 are remembered."""
+        self._retired.append((things, identity))
+        if len(self._retired) > MAX_ENDED:
+            held, oldest = self._retired.popleft()
+            del held[oldest]
+
+    def snowflake(self) -> str:
+        """A new id in the form of the vendor's instance ids: a decimal number beyond what a double can hold."""
+        return str((int(self.clock.now() * 1000) << 22) + next(self._numbers))
+
+    @staticmethod
+    def uuid() -> str:
+        """A new id in the form of the vendor's task, drive and request ids."""
+        return str(uuid.uuid4())
+
+    def send_agent_event(
+        self,
+        instance_id: str,
+        event: str,
+        data: Mapping[str, Any],
+        at: float,
+        *,
+        identity: Mapping[str, str],
+        host_tag: str | None = None,
+    ) -> Delivery:
+        """Send a callback of the AI Agent service."""
+        envelope = {
+            "AppId": self.app_id,
+            "Event": event,
+            "Timestamp": int(at * 1000),
+            "AgentInstanceId": instance_id,
+            **identity,
+            "Sequence": int(self.snowflake()),
+            "Data": data,
+        }
+        url = self.callback_urls.get(host_tag or "", self.callback_url)
+        return self.outbox.post(instance_id, event, url, self.callback_secret, envelope, at)
+
+    def send_task_event(self, task_id: str, event_type: int, detail: Mapping[str, Any], at: float) -> Delivery:
+        """Send a callback of the Digital Human service: 3 about a task, 4 about a drive."""
+        envelope = {
+            "AppId": self.app_id,
+            "EventType": event_type,
+            "Timestamp": str(int(at * 1000)),
+            "EventTime": int(at * 1000),
+            "TaskId": task_id,
+            "Detail": detail,
+        }
+        return self.outbox.post(task_id, str(event_type), self.callback_url, self.callback_secret, envelope, at)
+
+
+def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:
+    if isinstance(quota, Quotas):
+        return quota
+    if isinstance(quota, Mapping):
+        return Quotas(**quota)
+    return Quotas(agents=quota, digital_humans=quota, streams=quota)
+
+
+def _check_count(name: str, count: Any) -> None:
+    if count is not None and not (isinstance(count, int) and count >= 0):
+        raise ValueError(f"{name} must be a number from 0 on, or None for no bound, not {count!r}")
+
+
+def _answer(question: Question) -> str:
+    return f"You said: {question.text}"

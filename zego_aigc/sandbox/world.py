@@ -1,0 +1,76 @@
+"""All that a sandbox consists of, apart from the server in front of it."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from zego_aigc.sandbox.account import Settings
+from zego_aigc.sandbox.app import App
+from zego_aigc.sandbox.callbacks import Outbox
+from zego_aigc.sandbox.clock import Clock
+from zego_aigc.sandbox.drives import SandboxDrive
+from zego_aigc.sandbox.faults import Faults
+from zego_aigc.sandbox.recording import Recording
+from zego_aigc.transport.task_scope import TaskScope
+
+__all__ = ["World"]
+
+
+class World:
+    """Clock, callbacks, accounts, faults and recording: what server, control API and tests work on.
+
+    Args:
+        history: how many calls are remembered.
+        seed: of the randomness behind faults.
+    """
+
+    def __init__(self, *, history: int = 10_000, seed: int = 0) -> None:
+        self.scope: TaskScope = TaskScope("zego_aigc sandbox")
+        """Where background tasks run."""
+        self.clock: Clock = Clock(self.settled)
+        """The sandbox's time: ``await sandbox.clock.advance(120)``."""
+        self.outbox: Outbox = Outbox(self.clock, self.scope)
+        """The callbacks: ``sandbox.outbox.deliveries``."""
+        self.apps: dict[int, App] = {}
+        """The accounts by AppId, the first one first."""
+        self.faults: Faults = Faults(seed)
+        """The faults that are in force."""
+        self.recording: Recording = Recording(history)
+        """Every request and its answer."""
+        self._ws_url = ""
+
+    @property
+    def app(self) -> App:
+        """The first account."""
+        return next(iter(self.apps.values()))
+
+    @property
+    def drives(self) -> dict[str, SandboxDrive]:
+        """The drives of all apps by DriveId; ``sandbox.drives[drive_id].pcm`` is the audio that came over a WebSocket."""
+        return {drive_id: drive for app in self.apps.values() for drive_id, drive in app.drives.items()}
+
+    def add_app(self, app_id: int, server_secret: str, **settings: Unpack[Settings]) -> App:
+        """Open another account, with limits and state of its own.
+
+        Args:
+            app_id: 1 to 4294967295.
+            server_secret: what its calls are signed with.
+            settings: see :class:`~zego_aigc.sandbox.Settings`.
+
+        Raises:
+            TypeError: for an unknown setting.
+            ValueError: for an `app_id`, a quota or a limit out of range.
+        """
+        app = self.apps[app_id] = App(self.clock, self.outbox, app_id, server_secret, **settings)
+        app.ws_url = self._ws_url
+        return app
+
+    async def settled(self) -> None:
+        """Wait until no callback is being sent. Retries that are due later are not waited for."""
+        await self.outbox.settled()
+
+    def set_ws_url(self, url: str) -> None:
+        """Set the origin of WebSocket addresses."""
+        self._ws_url = url
+        for app in self.apps.values():
+            app.ws_url = url

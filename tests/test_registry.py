@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from redis import asyncio as aioredis
+from redis_server import RedisServer
 
 from zego_aigc.errors import RegistryError, TooManyLive
+from zego_aigc.redis.registry import RedisRegistry
 from zego_aigc.storage.heartbeats import Heartbeats
 from zego_aigc.storage.registry import LiveRecord
 from zego_aigc.storage.sqlite_registry import SQLiteRegistry
@@ -20,11 +24,11 @@ from zego_aigc.storage.sqlite_registry import SQLiteRegistry
 pytestmark = pytest.mark.anyio
 
 ACCOUNT = "1@http://127.0.0.1"
-LEASE = 10.0
+LEASE = 9.0
 
 
 class Time:
-    """What the processes of a test take for their clocks."""
+    """The clock of a register, and how it is moved on."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -32,30 +36,83 @@ class Time:
     def __call__(self) -> float:
         return self.now
 
-
-@pytest.fixture
-def time() -> Time:
-    return Time()
+    async def passes(self, seconds: float) -> None:
+        self.now += seconds
 
 
-@pytest.fixture
-async def two(tmp_path: Path, time: Time) -> AsyncIterator[tuple[SQLiteRegistry, SQLiteRegistry]]:
-    """The registers of two processes, on one file."""
-    async with (
-        SQLiteRegistry(tmp_path / "live.db", lease=LEASE, clock=time) as one,
-        SQLiteRegistry(tmp_path / "live.db", lease=LEASE, clock=time) as other,
-    ):
-        await one.join(ACCOUNT)
-        await other.join(ACCOUNT)
-        yield one, other
+class RedisTime(Time):
+    """Redis reads its own clock, so what it has noted is moved back instead."""
+
+    def __init__(self, redis: Any) -> None:
+        super().__init__()
+        self.redis = redis
+
+    async def passes(self, seconds: float) -> None:
+        for key in await self.redis.keys("*"):
+            match await self.redis.type(key):
+                case b"zset":
+                    for member, score in await self.redis.zrange(key, 0, -1, withscores=True):
+                        await self.redis.zadd(key, {member: score - seconds * 1e6})
+                case b"hash" if key.endswith(b":joined"):
+                    for member, since in (await self.redis.hgetall(key)).items():
+                        await self.redis.hset(key, member, int(float(since) - seconds * 1e6))
+                case _:
+                    pass
+
+
+class Processes:
+    """Makes registers as so many processes would have them, on one store."""
+
+    def __init__(self, make: Callable[[], SQLiteRegistry | RedisRegistry], time: Time) -> None:
+        self.make = make
+        self.time = time
+        self.made: list[SQLiteRegistry | RedisRegistry] = []
+
+    async def start(self, count: int, account: str = ACCOUNT) -> list[SQLiteRegistry | RedisRegistry]:
+        started = [self.make() for _ in range(count)]
+        self.made += started
+        for each in started:
+            await each.join(account)
+        return started
+
+    async def let_pass(self, seconds: float, *alive: SQLiteRegistry | RedisRegistry) -> None:
+        """Let time pass for all, while those that are alive show it as they should."""
+        while seconds > 0:
+            await self.time.passes(min(seconds, LEASE / 3))
+            seconds -= LEASE / 3
+            for each in alive:
+                await each.beat()
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+async def processes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Processes]:
+    if request.param == "sqlite":
+        time = Time()
+        started = Processes(lambda: SQLiteRegistry(tmp_path / "live.db", lease=LEASE, clock=time), time)
+        yield started
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        redis = aioredis.Redis.from_url(server.url)
+        await redis.flushall()
+        started = Processes(lambda: RedisRegistry(server.url, lease=LEASE), RedisTime(redis))
+        yield started
+        await redis.aclose()
+    for each in started.made:
+        await each.aclose()
 
 
 def record(key: str, *, owner: str | None = None) -> LiveRecord:
     return LiveRecord(key=key, action="CreateAgentInstance", owner=owner, room_id="room", lives_unseen=120)
 
 
-async def test_a_record_is_there_before_the_create_and_has_its_id_after(two: tuple[SQLiteRegistry, SQLiteRegistry]) -> None:
-    one, other = two
+async def test_a_record_is_there_before_the_create_and_has_its_id_after(processes: Processes) -> None:
+    one, other = await processes.start(2)
     await one.add(record("a"))
     assert [(each.key, each.state) for each in await other.live()] == [("a", "starting")]
     await one.made(record("a"), "instance")
@@ -65,41 +122,35 @@ async def test_a_record_is_there_before_the_create_and_has_its_id_after(two: tup
     assert await one.live() == []
 
 
-async def test_what_a_dead_process_had_goes_to_one_other_after_a_lease(
-    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
-) -> None:
-    one, other = two
+async def test_what_a_dead_process_had_goes_to_one_other_after_a_lease(processes: Processes) -> None:
+    one, other = await processes.start(2)
     await one.add(record("a"))
     await one.made(record("a"), "instance")
     await one.add(record("b"))
     assert await other.take_abandoned(grace=0) == []  # it sees a heartbeat for the first time
-    time.now += LEASE - 0.1
+    await processes.let_pass(LEASE - 1, other)
     assert await other.take_abandoned(grace=0) == []
-    time.now += 0.1
+    await processes.let_pass(1, other)
     taken = await other.take_abandoned(grace=0)
     assert [(each.key, each.state, each.instance_id) for each in taken] == [("a", "live", "instance"), ("b", "starting", None)]
     assert await other.take_abandoned(grace=0) == []
     assert len({each.member for each in await other.live()}) == 1
 
 
-async def test_a_process_that_shows_that_it_is_alive_keeps_what_it_has(
-    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
-) -> None:
-    one, other = two
+async def test_a_process_that_shows_that_it_is_alive_keeps_what_it_has(processes: Processes) -> None:
+    one, other = await processes.start(2)
     await one.add(record("a"))
     for _ in range(5):
         assert await one.beat()
         assert await other.take_abandoned(grace=0) == []
-        time.now += LEASE * 0.9
+        await processes.time.passes(LEASE * 0.9)
 
 
-async def test_a_process_that_was_taken_for_dead_hears_of_it_and_what_it_makes_is_its_own(
-    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
-) -> None:
-    one, other = two
+async def test_a_process_that_was_taken_for_dead_hears_of_it_and_what_it_makes_is_its_own(processes: Processes) -> None:
+    one, other = await processes.start(2)
     await one.add(record("a"))
     await other.take_abandoned(grace=0)
-    time.now += LEASE
+    await processes.let_pass(LEASE, other)
     assert [each.key for each in await other.take_abandoned(grace=0)] == ["a"]
     await other.remove("a")
     assert not await one.beat()
@@ -109,28 +160,20 @@ async def test_a_process_that_was_taken_for_dead_hears_of_it_and_what_it_makes_i
     assert await one.beat()
 
 
-async def test_of_two_processes_that_see_a_third_die_one_takes_what_it_had(tmp_path: Path, time: Time) -> None:
-    registers = [SQLiteRegistry(tmp_path / "live.db", lease=LEASE, clock=time) for _ in range(3)]
-    for each in registers:
-        await each.join(ACCOUNT)
+async def test_of_two_processes_that_see_a_third_die_one_takes_what_it_had(processes: Processes) -> None:
+    registers = await processes.start(3)
     dead, *others = registers
     for n in range(20):
         await dead.add(record(str(n)))
     for each in others:
         await each.take_abandoned(grace=0)
-    time.now += LEASE
-    for each in others:
-        await each.beat()
+    await processes.let_pass(LEASE, *others)
     taken = await asyncio.gather(*(each.take_abandoned(grace=0) for each in others))
     assert sorted(len(each) for each in taken) == [0, 20]
-    for each in registers:
-        await each.aclose()
 
 
-async def test_what_was_left_is_taken_after_the_grace_unless_somebody_attached_to_it(
-    two: tuple[SQLiteRegistry, SQLiteRegistry], time: Time
-) -> None:
-    one, other = two
+async def test_what_was_left_is_taken_after_the_grace_unless_somebody_attached_to_it(processes: Processes) -> None:
+    one, other = await processes.start(2)
     for key in ("a", "b"):
         await one.add(record(key))
         await one.made(record(key), f"instance-{key}")
@@ -139,13 +182,13 @@ async def test_what_was_left_is_taken_after_the_grace_unless_somebody_attached_t
     attached = await other.take("instance-a")
     assert attached is not None
     assert attached.state == "live"
-    time.now += 60
+    await processes.let_pass(60, other)
     assert [each.key for each in await other.take_abandoned(grace=60)] == ["b"]
     assert await other.take("unheard of") is None
 
 
-async def test_an_owner_has_a_bounded_number(two: tuple[SQLiteRegistry, SQLiteRegistry]) -> None:
-    one, other = two
+async def test_an_owner_has_a_bounded_number(processes: Processes) -> None:
+    one, other = await processes.start(2)
     await one.add(record("a", owner="ann"), per_owner=2)
     await other.add(record("b", owner="ann"), per_owner=2)
     with pytest.raises(TooManyLive, match="'ann' has 2 live instances and may have 2: end one before") as refused:
@@ -156,8 +199,10 @@ async def test_an_owner_has_a_bounded_number(two: tuple[SQLiteRegistry, SQLiteRe
     await one.add(record("d", owner="ann"), per_owner=2)
 
 
-async def test_many_that_come_at_once_do_not_exceed_an_owners_bound(two: tuple[SQLiteRegistry, SQLiteRegistry]) -> None:
-    async def add(register: SQLiteRegistry, key: str) -> bool:
+async def test_many_that_come_at_once_do_not_exceed_an_owners_bound(processes: Processes) -> None:
+    two = await processes.start(2)
+
+    async def add(register: SQLiteRegistry | RedisRegistry, key: str) -> bool:
         try:
             await register.add(record(key, owner="ann"), per_owner=3)
         except TooManyLive:
@@ -169,16 +214,14 @@ async def test_many_that_come_at_once_do_not_exceed_an_owners_bound(two: tuple[S
     assert len(await two[0].live()) == 3
 
 
-async def test_accounts_that_share_a_file_do_not_see_each_other(tmp_path: Path, time: Time) -> None:
-    async with SQLiteRegistry(tmp_path / "live.db", clock=time) as one, SQLiteRegistry(tmp_path / "live.db", clock=time) as two:
-        await one.join("1@a")
-        await two.join("2@a")
-        await one.add(record("a"))
-        await one.made(record("a"), "instance")
-        assert await two.live() == []
-        assert not await two.ended("instance")
-        with pytest.raises(RegistryError, match="another account"):
-            await one.join("2@a")
+async def test_accounts_that_share_a_store_do_not_see_each_other(processes: Processes) -> None:
+    (one,), (two,) = await processes.start(1, "1@a"), await processes.start(1, "2@a")
+    await one.add(record("a"))
+    await one.made(record("a"), "instance")
+    assert await two.live() == []
+    assert not await two.ended("instance")
+    with pytest.raises(RegistryError, match="another account"):
+        await one.join("2@a")
 
 
 def child(path: Path) -> None:

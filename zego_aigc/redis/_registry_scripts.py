@@ -1,0 +1,227 @@
+"""The register's steps inside Redis: each script is atomic, on the server's clock. Times are in microseconds.
+
+The keys of an account:
+
+========  ===========  ==========================================================================================
+records   hash         each record, by its key
+states    hash         its state
+belongs   hash         the member that it belongs to
+made      hash         its AgentInstanceId or TaskId
+ids       hash         the key of the record with an AgentInstanceId or TaskId
+owners    hash         its owner
+owned     hash         how many records an owner has
+members   sorted set   until when each member's lease runs
+joined    hash         since when each member has been one without a gap
+left      sorted set   since when a record has been left to the next process
+========  ===========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+__all__ = ["ADD", "BEAT", "ENDED", "KEYS", "LEAVE", "LIVE", "MADE", "REMOVE", "TAKE", "TAKE_ABANDONED", "UNKNOWN"]
+
+KEYS = ("records", "states", "belongs", "made", "ids", "owners", "owned", "members", "joined", "left")
+
+_PRELUDE = """
+local records, states, belongs, made, ids = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local owners, owned, members, joined, left = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+
+local function enrol(member, lease)
+  local until_when = tonumber(redis.call('ZSCORE', members, member) or '')
+  if until_when == nil or until_when < now then
+    redis.call('HSET', joined, member, string.format('%.0f', now))
+  end
+  redis.call('ZADD', members, now + lease, member)
+end
+
+local function write(key, record, state, member, owner)
+  if redis.call('HSET', records, key, record) == 1 and owner ~= '' then
+    redis.call('HSET', owners, key, owner)
+    redis.call('HINCRBY', owned, owner, 1)
+  end
+  redis.call('HSET', states, key, state)
+  redis.call('HSET', belongs, key, member)
+  redis.call('ZREM', left, key)
+end
+
+local function remove(key)
+  local owner = redis.call('HGET', owners, key)
+  if owner and redis.call('HINCRBY', owned, owner, -1) <= 0 then
+    redis.call('HDEL', owned, owner)
+  end
+  local id = redis.call('HGET', made, key)
+  if id then
+    redis.call('HDEL', ids, id)
+  end
+  for _, name in ipairs({records, states, belongs, made, owners}) do
+    redis.call('HDEL', name, key)
+  end
+  redis.call('ZREM', left, key)
+end
+
+local function read(key)
+  return {redis.call('HGET', records, key), redis.call('HGET', states, key), redis.call('HGET', belongs, key)}
+end
+"""
+
+ADD = (
+    _PRELUDE
+    + """
+-- ARGV: lease, member, key, record, owner, at most so many of the owner's (or -1)
+local lease, member, key, record, owner, most = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+if owner ~= '' and most >= 0 and redis.call('HEXISTS', records, key) == 0 then
+  local count = tonumber(redis.call('HGET', owned, owner) or '0')
+  if count >= most then
+    return count
+  end
+end
+enrol(member, lease)
+write(key, record, 'starting', member, owner)
+return -1
+"""
+)
+
+MADE = (
+    _PRELUDE
+    + """
+-- ARGV: lease, member, key, record, owner, id
+enrol(ARGV[2], tonumber(ARGV[1]))
+write(ARGV[3], ARGV[4], 'live', ARGV[2], ARGV[5])
+redis.call('HSET', made, ARGV[3], ARGV[6])
+redis.call('HSET', ids, ARGV[6], ARGV[3])
+return 1
+"""
+)
+
+UNKNOWN = (
+    _PRELUDE
+    + """
+-- ARGV: key
+if redis.call('HEXISTS', records, ARGV[1]) == 1 then
+  redis.call('HSET', states, ARGV[1], 'unknown')
+end
+return 1
+"""
+)
+
+REMOVE = (
+    _PRELUDE
+    + """
+-- ARGV: key
+remove(ARGV[1])
+return 1
+"""
+)
+
+ENDED = (
+    _PRELUDE
+    + """
+-- ARGV: id
+local key = redis.call('HGET', ids, ARGV[1])
+if key then
+  remove(key)
+  return 1
+end
+return 0
+"""
+)
+
+TAKE = (
+    _PRELUDE
+    + """
+-- ARGV: lease, member, id
+local key = redis.call('HGET', ids, ARGV[3])
+if not key then
+  return {}
+end
+enrol(ARGV[2], tonumber(ARGV[1]))
+redis.call('HSET', states, key, 'live')
+redis.call('HSET', belongs, key, ARGV[2])
+redis.call('ZREM', left, key)
+return {read(key)}
+"""
+)
+
+LEAVE = (
+    _PRELUDE
+    + """
+-- ARGV: member
+local found = {}
+local all = redis.call('HGETALL', belongs)
+for n = 1, #all, 2 do
+  local key = all[n]
+  if all[n + 1] == ARGV[1] then
+    redis.call('HSET', states, key, redis.call('HEXISTS', made, key) == 1 and 'left' or 'unknown')
+    redis.call('HSET', belongs, key, '')
+    redis.call('ZADD', left, now, key)
+    table.insert(found, read(key))
+  end
+end
+redis.call('ZREM', members, ARGV[1])
+redis.call('HDEL', joined, ARGV[1])
+return found
+"""
+)
+
+LIVE = (
+    _PRELUDE
+    + """
+local found = {}
+for _, key in ipairs(redis.call('HKEYS', records)) do
+  table.insert(found, read(key))
+end
+return found
+"""
+)
+
+BEAT = (
+    _PRELUDE
+    + """
+-- ARGV: lease, member
+local known = redis.call('HEXISTS', joined, ARGV[2])
+enrol(ARGV[2], tonumber(ARGV[1]))
+return known
+"""
+)
+
+TAKE_ABANDONED = (
+    _PRELUDE
+    + """
+-- ARGV: lease, member, grace
+local lease, member, grace = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+enrol(member, lease)
+-- After an outage of this Redis all leases have run out. Each process that lives renews its own within a lease, so whoever has
+-- not been a member for that long must not judge the others.
+local since = tonumber(redis.call('HGET', joined, member))
+if now - since < lease then
+  return {}
+end
+local taken = {}
+local dead, any = {}, false
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
+  dead[other], any = true, true
+  redis.call('ZREM', members, other)
+  redis.call('HDEL', joined, other)
+end
+if any then
+  local all = redis.call('HGETALL', belongs)
+  for n = 1, #all, 2 do
+    if dead[all[n + 1]] then
+      table.insert(taken, all[n])
+    end
+  end
+end
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', left, '-inf', now - grace)) do
+  table.insert(taken, key)
+end
+local found = {}
+for _, key in ipairs(taken) do
+  redis.call('HSET', belongs, key, member)
+  redis.call('ZREM', left, key)
+  table.insert(found, read(key))
+end
+return found
+"""
+)

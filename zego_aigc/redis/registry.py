@@ -1,0 +1,179 @@
+"""A register of what is live in Redis, for the processes of many machines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from zego_aigc.errors import RegistryError, TooManyLive
+from zego_aigc.redis import _registry_scripts as scripts
+from zego_aigc.redis._link import Gone, Link
+from zego_aigc.storage.registry import LiveRecord
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["RedisRegistry"]
+
+_decode = msgspec.json.Decoder(LiveRecord).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class RedisRegistry:
+    """A register in Redis, for all processes that share it, on the Redis server's clock.
+
+    It may be built before a fork and outside of an event loop; each process that uses it becomes a member of its own. While
+    Redis is gone nothing can be made (the error says that nothing was sent), and nobody is taken for dead: after an outage each
+    process has a whole lease to show that it lives. Redis must keep what it is given: a restart without persistence forgets
+    what was live.
+
+    Args:
+        redis: a ``redis.asyncio.Redis``, which stays the caller's, or a URL, for a connection of our own.
+        lease: seconds without a heartbeat after which a process counts as dead.
+        timeout: seconds that Redis may take to answer before it counts as gone.
+        prefix: what the keys begin with.
+
+    Raises:
+        ValueError: `lease` is less than a second.
+        ConfigurationError: the extra ``redis`` is not installed.
+    """
+
+    def __init__(self, redis: Redis | str, *, lease: float = 15.0, timeout: float = 1.0, prefix: str = "zego_aigc") -> None:
+        if not lease >= 1.0:
+            raise ValueError(f"lease must be at least 1 second, not {lease}")
+        self.lease: float = lease
+        self._redis = redis
+        self._timeout = timeout
+        self._prefix = prefix
+        self._account: str | None = None
+        self._keys: tuple[str, ...] = ()
+        self._member = ""
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
+        self._link = Link(redis, timeout)
+
+    async def join(self, account: str) -> None:
+        """See :class:`~zego_aigc.Registry`."""
+        if self._account not in {None, account}:
+            raise RegistryError("the register is in use for another account in this process: give each AppId one of its own")
+        self._account = account
+        # In a cluster all keys of an account live on one node, for the braces.
+        tag = f"{self._prefix}:registry:{sha256(account.encode()).hexdigest()[:16]}"
+        self._keys = tuple(f"{{{tag}}}:{name}" for name in scripts.KEYS)
+        await self.beat()
+
+    async def add(self, record: LiveRecord, *, per_owner: int | None = None) -> None:
+        """See :class:`~zego_aigc.Registry`."""
+        most = -1 if per_owner is None else per_owner
+        count = await self._run(
+            scripts.ADD,
+            self._lease_us,
+            self._me,
+            record.key,
+            _encode(record),
+            record.owner or "",
+            most,
+            sent="Nothing was sent",
+        )
+        if count >= 0:
+            raise TooManyLive(
+                f"{record.owner!r} has {count} live instances and may have {per_owner}: end one before the next is made. "
+                "Nothing was sent",
+                owner=record.owner,
+                limit=per_owner,
+            )
+
+    async def made(self, record: LiveRecord, instance_id: str) -> None:
+        """See :class:`~zego_aigc.Registry`."""
+        record = msgspec.structs.replace(record, instance_id=instance_id)
+        await self._run(scripts.MADE, self._lease_us, self._me, record.key, _encode(record), record.owner or "", instance_id)
+
+    async def unknown(self, key: str) -> None:
+        """See :class:`~zego_aigc.Registry`."""
+        await self._run(scripts.UNKNOWN, key)
+
+    async def remove(self, key: str) -> None:
+        """See :class:`~zego_aigc.Registry`."""
+        await self._run(scripts.REMOVE, key)
+
+    async def ended(self, instance_id: str) -> bool:
+        """See :class:`~zego_aigc.Registry`."""
+        return bool(await self._run(scripts.ENDED, instance_id))
+
+    async def take(self, instance_id: str) -> LiveRecord | None:
+        """See :class:`~zego_aigc.Registry`."""
+        found = _read(await self._run(scripts.TAKE, self._lease_us, self._me, instance_id))
+        return found[0] if found else None
+
+    async def leave(self) -> Sequence[LiveRecord]:
+        """See :class:`~zego_aigc.Registry`."""
+        return _read(await self._run(scripts.LEAVE, self._me))
+
+    async def live(self) -> Sequence[LiveRecord]:
+        """See :class:`~zego_aigc.Registry`."""
+        return _read(await self._run(scripts.LIVE))
+
+    async def beat(self) -> bool:
+        """See :class:`~zego_aigc.Registry`."""
+        return bool(await self._run(scripts.BEAT, self._lease_us, self._me))
+
+    async def take_abandoned(self, *, grace: float) -> Sequence[LiveRecord]:
+        """See :class:`~zego_aigc.Registry`."""
+        return _read(await self._run(scripts.TAKE_ABANDONED, self._lease_us, self._me, round(grace * 1e6)))
+
+    async def aclose(self) -> None:
+        """See :class:`~zego_aigc.Registry`."""
+        await self._link.idle()
+        await self._link.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def _lease_us(self) -> int:
+        return round(self.lease * 1e6)
+
+    @property
+    def _me(self) -> str:
+        """This process's id as a member: drawn at its first use, and anew after a fork or with another event loop."""
+        home = os.getpid(), asyncio.get_running_loop()
+        if home != self._home:
+            if self._home is not None:
+                self._link = Link(self._redis, self._timeout)
+            self._home = home
+            self._member = uuid.uuid4().hex
+        return self._member
+
+    async def _run(self, script: str, *args: Any, sent: str = "") -> Any:
+        if self._account is None:
+            raise RegistryError("the register is not in use yet: give it to a client, Client(registry=...), or join() first")
+        _ = self._me
+        try:
+            return await self._link.run(script, self._keys, args)
+        except Gone as error:
+            raise RegistryError(
+                f"the register's Redis does not answer ({error}). {sent or 'What it knows is older than this'}: "
+                "see that it runs and can be written to"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"RedisRegistry(lease={self.lease:g})"
+
+
+def _read(rows: Sequence[Sequence[Any]]) -> list[LiveRecord]:
+    found = [
+        msgspec.structs.replace(_decode(record), state=_text(state), member=_text(member)) for record, state, member in rows
+    ]
+    return sorted(found, key=lambda record: (record.since, record.key))
+
+
+def _text(value: bytes | str) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

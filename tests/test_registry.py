@@ -172,6 +172,19 @@ async def test_of_two_processes_that_see_a_third_die_one_takes_what_it_had(proce
     assert sorted(len(each) for each in taken) == [0, 20]
 
 
+async def test_an_outage_of_the_store_makes_nobody_dead(processes: Processes) -> None:
+    one, other = await processes.start(2)
+    if isinstance(one, SQLiteRegistry):
+        return  # a file is never gone for all processes at once
+    await one.add(record("a"))
+    await other.take_abandoned(grace=0)
+    await processes.let_pass(2 * LEASE)  # in which nobody could show that it lives
+    assert await other.take_abandoned(grace=0) == []
+    await one.beat()
+    await processes.let_pass(LEASE, one, other)
+    assert await other.take_abandoned(grace=0) == []
+
+
 async def test_what_was_left_is_taken_after_the_grace_unless_somebody_attached_to_it(processes: Processes) -> None:
     one, other = await processes.start(2)
     for key in ("a", "b"):

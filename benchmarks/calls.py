@@ -25,7 +25,7 @@ from benchmarks.server import running
 from benchmarks.twins import pydantic_twins
 from zego_aigc import Signer
 from zego_aigc.client import Client
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 
 Call = Callable[[], Awaitable[object]]
 

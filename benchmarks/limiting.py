@@ -21,7 +21,7 @@ from benchmarks.measure import package
 from benchmarks.report import Table, Target
 from benchmarks.sample import APP_ID, SERVER_SECRET, build
 from zego_aigc.client import Client
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 
 LIMIT = 10
 OURS = "zego_aigc"

@@ -15,7 +15,7 @@ from benchmarks.sandboxed import serving
 from zego_aigc.aiagent import LLM, RegisterAgent
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.provisioning import provision
 from zego_aigc.schema.actions import Action
 

@@ -20,7 +20,7 @@ from benchmarks.report import Table
 from benchmarks.sample import APP_ID, SERVER_SECRET
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import QueryDigitalHumanStreamTasks
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 
 
 class Served(NamedTuple):

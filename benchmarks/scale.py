@@ -24,7 +24,7 @@ import yarl
 from benchmarks.sandboxed import Served, serving
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.provisioning import Fleet, provision
 from zego_aigc.transport.body import Outgoing
 from zego_aigc.transport.http import Answer

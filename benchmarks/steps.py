@@ -16,7 +16,7 @@ from benchmarks.sample import APP_ID, SERVER_SECRET, build
 from benchmarks.server import running
 from zego_aigc import Signer
 from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.schema import validation
 from zego_aigc.transport.body import HEADERS, Answering, Outgoing, Posting
 from zego_aigc.transport.envelope import read

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from zego_aigc.client import Client
 from zego_aigc.errors import ApiError
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.sandbox import Sandbox
 from zego_aigc.schema import validation
 from zego_aigc.schema.actions import ACTIONS

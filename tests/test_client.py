@@ -233,7 +233,20 @@ async def test_a_limiter_needs_no_more_than_the_protocol_of_three_words(sandbox:
 
     async with sandbox.client(limiter=PlainLimiter()) as client:
         await client.call(aiagent.ListAgents())
-    assert permit.said[0] == "departed"
+        assert permit.said == ["departed"]
+        known = client.pool.limiter
+        assert (known.limit, known.window, known.guard) == (10, 1.0, 0.05), "it is taken to keep the vendor's limit"
+        assert known.take(1, "ListAgents") is None
+        assert known.estimate(1, "ListAgents") == 0.0
+        known.too_fast(1, "ListAgents")
+        async with sandbox.client(limiter=known) as other:
+            assert other.pool.limiter is known, "wrapped once"
+
+
+async def test_a_limiter_that_knows_more_is_used_as_it_is(sandbox: Sandbox) -> None:
+    limiter = LocalLimiter()
+    async with sandbox.client(limiter=limiter) as client:
+        assert client.pool.limiter is limiter
 
 
 async def test_a_limiter_that_cannot_be_reached_is_a_connection_that_failed_whenever_the_deadline_starts(

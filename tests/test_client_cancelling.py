@@ -25,9 +25,9 @@ from zego_aigc import (
     Client,
     ConfigurationError,
     LocalLimiter,
+    LocalQuota,
     Orphan,
     OutcomeUnknown,
-    Quota,
     Repeat,
     SessionPool,
     TimedOut,
@@ -707,7 +707,7 @@ async def books_agree(schedule: list[tuple[str, int, int, int]], seed: int) -> N
     orphans: list[Orphan] = []
     made: list[str] = []
     skipped = 0.0
-    quota = Quota(agents=3, digital_humans=3, streams=3)
+    quota = LocalQuota(agents=3, digital_humans=3, streams=3)
     pace = Pace(join=0, stream_start=0, stream_stop=0)
     async with Sandbox(rate_limit=None, quota=None, pace=pace) as sandbox:
         limiter = LocalLimiter(limit=2, window=0.02, guard=0, clock=lambda: time.monotonic() + skipped)

@@ -18,10 +18,10 @@ from zego_aigc import (
     ConfigurationError,
     ConnectFailed,
     LocalLimiter,
+    LocalQuota,
     NotFound,
     Orphan,
     OutcomeUnknown,
-    Quota,
     QuotaExceeded,
     TransportError,
     ZegoError,
@@ -61,7 +61,7 @@ def orphans() -> list[Orphan]:
 @pytest.fixture
 async def client(sandbox: Sandbox, orphans: list[Orphan]) -> AsyncIterator[Client]:
     options: dict[str, Any] = {
-        "quota": Quota(agents=2, digital_humans=2, streams=2),
+        "quota": LocalQuota(agents=2, digital_humans=2, streams=2),
         "retry": QUICK,
         "on_orphan": orphans.append,
     }
@@ -326,7 +326,7 @@ async def test_a_service_that_says_full_is_believed_and_then_asked_with_care(san
 
 async def test_an_unknown_create_holds_its_place_until_it_expires(sandbox: Sandbox) -> None:
     now = 0.0
-    quota = Quota(agents=1, clock=lambda: now)
+    quota = LocalQuota(agents=1, clock=lambda: now)
     async with sandbox.client(quota=quota, retry=QUICK, timeout=2) as client:
         await client.call(register())
         sandbox.faults.on(aiagent.CreateAgentInstance).times(1).cut_after_work()

@@ -14,7 +14,8 @@ import pytest
 from simulated_time import SimulatedLoop
 
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.limits.limiter import LocalLimiter, Permit
+from zego_aigc.limits.limiter import FullPermit
+from zego_aigc.limits.local_limiter import LocalLimiter
 
 APP, ACTION = 1, "QueryAgents"
 SPAN = 1.0 + 0.05 + 0.005  # window, guard and slack
@@ -63,23 +64,23 @@ def test_nobody_is_left_in_line_on_a_loop_whose_timers_are_rough() -> None:
         runner.run(many())
 
 
-def crowd(loop: SimulatedLoop, limiter: LocalLimiter, count: int) -> list[asyncio.Task[Permit]]:
+def crowd(loop: SimulatedLoop, limiter: LocalLimiter, count: int) -> list[asyncio.Task[FullPermit]]:
     """`count` callers in the order of the list, each of whom has taken or queued for a permit."""
     tasks = [loop.create_task(limiter.acquire(APP, ACTION)) for _ in range(count)]
     loop.settle()
     return tasks
 
 
-def granted(tasks: list[asyncio.Task[Permit]]) -> list[int]:
+def granted(tasks: list[asyncio.Task[FullPermit]]) -> list[int]:
     return [index for index, task in enumerate(tasks) if task.done() and not task.cancelled()]
 
 
-def depart(tasks: list[asyncio.Task[Permit]]) -> None:
+def depart(tasks: list[asyncio.Task[FullPermit]]) -> None:
     for task in tasks:
         task.result().departed()
 
 
-def dismiss(loop: SimulatedLoop, tasks: list[asyncio.Task[Permit]]) -> None:
+def dismiss(loop: SimulatedLoop, tasks: list[asyncio.Task[FullPermit]]) -> None:
     for task in tasks:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
@@ -305,7 +306,7 @@ def test_the_estimate_names_the_wait_of_a_newcomer(loop: SimulatedLoop, limiter:
         await limiter.acquire(APP, ACTION)
         return loop.now - start
 
-    def pass_on(task: asyncio.Task[Permit]) -> None:
+    def pass_on(task: asyncio.Task[FullPermit]) -> None:
         if not task.cancelled():
             task.result().departed()
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from simulated_time import SimulatedLoop
 
-from zego_aigc.limits.limiter import LocalLimiter, Permit
+from zego_aigc.limits.limiter import FullPermit
+from zego_aigc.limits.local_limiter import LocalLimiter
 
 LIMIT, WINDOW, GUARD, SLACK = 3, 1.0, 0.0625, 0.005
 
@@ -19,9 +20,9 @@ class Schedule(RuleBasedStateMachine):
         super().__init__()
         self.loop = SimulatedLoop()
         self.limiter = LocalLimiter(LIMIT, WINDOW, GUARD, clock=self.loop.time)
-        self.waiting: list[asyncio.Task[Permit]] = []  # by the order of their coming
-        self.held: list[Permit] = []
-        self.sent: list[Permit] = []
+        self.waiting: list[asyncio.Task[FullPermit]] = []  # by the order of their coming
+        self.held: list[FullPermit] = []
+        self.sent: list[FullPermit] = []
         self.departures: list[float] = []
         self.latest: list[float] = []  # by when each has arrived
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from provision_fixtures import *  # noqa: F403 - fixtures
 from provision_fixtures import content, ids, removed, rows, run, until
 from requests_made import llm, register, stream, talking, voice
 
-from zego_aigc import Action, Client, LocalLimiter, Quota, VendorAdvice
+from zego_aigc import Action, Client, LocalLimiter, LocalQuota, VendorAdvice
 from zego_aigc.aiagent import (
     CreateAgentInstance,
     CreateDigitalHumanAgentInstance,
@@ -277,7 +278,7 @@ async def test_places_that_the_service_refuses_are_no_progress(journal: Path) ->
 
 
 async def test_a_budget_holds_back_what_would_be_refused(sandbox: Sandbox, client: Client, journal: Path) -> None:
-    _, report = await run(client, [stream(str(n)) for n in range(5)], journal, quota=Quota(streams=2), on_quota="fail")
+    _, report = await run(client, [stream(str(n)) for n in range(5)], journal, quota=LocalQuota(streams=2), on_quota="fail")
     assert (report.done, report.failed) == (2, 3)
     assert len(sandbox.received(CreateDigitalHumanStreamTask)) == 2
 
@@ -317,6 +318,31 @@ async def test_leaving_the_block_early_stops_and_the_next_run_goes_on(sandbox: S
     outcomes, report = await run(client, fleet, journal)
     assert report.done == 40
     assert ids(outcomes.values()) == set(sandbox.app.tasks)
+
+
+async def test_pace_and_pause_of_a_run_are_those_of_the_limiter(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    """An account whose window is longer than the vendor's second: what is shown, foreseen and waited for follows it."""
+
+    def of_the_account() -> LocalLimiter:
+        return LocalLimiter(limit=3, window=1.5, guard=0.1)
+
+    async with sandbox.client(limiter=of_the_account()) as slow:
+        async with provision(slow, [stream(str(n)) for n in range(4)], journal=journal) as running:
+            events = running.events()
+            async for event in events:
+                if isinstance(event, Outcome):
+                    break
+            lane = running.progress.lanes[0]
+        ended = time.monotonic()
+        assert lane.limit == 2.0
+        assert lane.seconds_left == pytest.approx(lane.pending * 1.6 / 3)
+    async with (
+        sandbox.client(limiter=of_the_account()) as another,
+        provision(another, [stream(str(n)) for n in range(6)], journal=journal, extend=True) as running,
+    ):
+        async for _ in running:
+            break
+        assert time.monotonic() - ended >= 1.5, "what the run before sent has left the account's window"
 
 
 async def test_an_outcome_is_told_once_it_is_durable(client: Client, journal: Path) -> None:
@@ -687,7 +713,7 @@ async def test_a_budget_that_is_used_up_notices_when_instances_end(
 ) -> None:
     monkeypatch.setattr("zego_aigc.provisioning.quota_gate.SWEEP", 0.1)
     fleet = [register("a"), *(voice(str(n), "a") for n in range(3)), *(stream(str(n)) for n in range(3))]
-    async with provision(client, fleet, journal=journal, quota=Quota(agents=2, streams=2)) as running:
+    async with provision(client, fleet, journal=journal, quota=LocalQuota(agents=2, streams=2)) as running:
         seen = 0
         async for outcome in running:
             assert outcome.status == "done"

@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from simulated_time import SimulatedLoop
 
 from zego_aigc.errors import ConfigurationError, QuotaExceeded
-from zego_aigc.limits.capacity import Place, Places, Standing, pause
-from zego_aigc.limits.quota import Hold, Quota, Usage
+from zego_aigc.limits.capacity import CapacityLedger, Slot, SlotState, pause
+from zego_aigc.limits.local_quota import LocalQuota, LocalReservation
+from zego_aigc.limits.quota import Usage
 
 NEVER = float("inf")
 
@@ -29,63 +30,63 @@ def test_pauses_between_tries_double_up_to_fifteen_seconds() -> None:
 
 
 def test_there_are_as_many_places_as_the_budget_says() -> None:
-    places = Places(2)
+    places = CapacityLedger(2)
     first, second = places.take(0.0), places.take(0.0)
     assert first
     assert second
     assert places.take(0.0) is None
     assert places.next_time(0.0) is None
-    places.gone(first, 1.0)
+    places.release(first, 1.0)
     assert places.take(1.0)
 
 
 def test_no_budget_is_no_limit() -> None:
-    places = Places(None)
+    places = CapacityLedger(None)
     assert all(places.take(0.0) for _ in range(1000))
 
 
 def test_an_unknown_creation_keeps_its_place_until_it_expires() -> None:
-    places = Places(1)
+    places = CapacityLedger(1)
     place = places.take(0.0)
     assert place
     places.unknown(place, 120.0)
     assert places.take(119.9) is None
     assert places.next_time(100.0) == 120.0
     assert places.take(120.0)
-    assert place.standing is Standing.GONE
+    assert place.state is SlotState.FREE
 
 
 def test_an_unknown_creation_that_proves_to_live_counts_for_good() -> None:
-    places = Places(1)
+    places = CapacityLedger(1)
     place = places.take(0.0)
     assert place
     places.unknown(place, 120.0)
-    places.made(place, "i", 60.0, NEVER)
+    places.confirm(place, "i", 60.0, NEVER)
     assert places.take(1e6) is None
     assert places.ended("i", 1e6)
     assert places.take(1e6)
 
 
 def test_an_instance_that_turns_up_after_its_place_expired_overdraws_the_budget() -> None:
-    places = Places(1)
+    places = CapacityLedger(1)
     late = places.take(0.0)
     assert late
     places.unknown(late, 120.0)
     other = places.take(120.0)
     assert other
-    places.made(late, "late", 121.0, NEVER)
+    places.confirm(late, "late", 121.0, NEVER)
     assert places.usage(121.0).used == 2
-    places.gone(other, 122.0)
+    places.release(other, 122.0)
     assert places.take(122.0) is None
 
 
 def test_a_server_that_is_full_is_tried_once_at_a_time_after_growing_pauses() -> None:
-    places, now, pauses = Places(10), 0.0, []
+    places, now, pauses = CapacityLedger(10), 0.0, []
     place = places.take(now)
     assert place
     for _ in range(6):
         places.full(now)
-        places.gone(place, now)
+        places.release(place, now)
         due = places.next_time(now)
         assert due is not None
         assert places.take(due - 0.001) is None
@@ -99,44 +100,44 @@ def test_a_server_that_is_full_is_tried_once_at_a_time_after_growing_pauses() ->
 
 
 def test_each_success_lets_twice_as_many_try_until_all_may() -> None:
-    places, widths = Places(100), []
+    places, widths = CapacityLedger(100), []
     places.full(0.0)
     now = 1.0
     while places.usage(now).full:
-        under_way: list[Place] = []
+        under_way: list[Slot] = []
         while (place := places.take(now)) is not None:
             under_way.append(place)
         widths.append(len(under_way))
-        places.made(under_way[0], f"i{now}", now, NEVER)
+        places.confirm(under_way[0], f"i{now}", now, NEVER)
         for place in under_way[1:]:
-            places.gone(place, now)
+            places.release(place, now)
         now += 0.1
     assert widths == [1, 2, 4, 8, 16, 32]
 
 
 def test_without_a_limit_success_opens_a_full_server_again_too() -> None:
-    places = Places(None)
+    places = CapacityLedger(None)
     places.full(0.0)
     for number in range(6):
         assert places.usage(1.0).full
         place = places.take(1.0)
         assert place
-        places.made(place, str(number), 1.0, NEVER)
+        places.confirm(place, str(number), 1.0, NEVER)
     assert not places.usage(1.0).full
 
 
 def test_refusals_of_one_crowd_count_once() -> None:
-    places = Places(10)
+    places = CapacityLedger(10)
     crowd = [places.take(0.0) for _ in range(10)]
     for place in crowd:
         assert place
         places.full(0.1)
-        places.gone(place, 0.1)
+        places.release(place, 0.1)
     assert places.next_time(0.1) == pytest.approx(1.1)
 
 
 def test_the_end_of_an_instance_of_ours_is_reason_to_try_at_once() -> None:
-    places = Places(10)
+    places = CapacityLedger(10)
     places.adopt("mine", 0.0, NEVER)
     for _ in range(5):
         places.full(places.next_time(0.0) or 0.0)
@@ -147,39 +148,39 @@ def test_the_end_of_an_instance_of_ours_is_reason_to_try_at_once() -> None:
 
 
 def test_an_end_that_is_heard_of_before_the_beginning_counts() -> None:
-    places = Places(1)
+    places = CapacityLedger(1)
     place = places.take(0.0)
     assert place
     assert not places.ended("i", 0.5)
-    places.made(place, "i", 0.6, NEVER)
+    places.confirm(place, "i", 0.6, NEVER)
     assert places.take(0.6)
 
 
 def test_an_instance_counts_once_whoever_reports_it() -> None:
-    places = Places(3)
+    places = CapacityLedger(3)
     place = places.take(0.0)
     assert place
     adopted = places.adopt("i", 0.0, NEVER)
     assert places.adopt("i", 0.0, NEVER) is adopted
-    places.made(place, "i", 0.0, NEVER)
+    places.confirm(place, "i", 0.0, NEVER)
     assert places.usage(0.0).used == 1
     assert places.ended("i", 0.0)
     assert places.usage(0.0).used == 0
 
 
 def test_expiries_that_no_longer_matter_are_not_kept() -> None:
-    places = Places(1)
+    places = CapacityLedger(1)
     for number in range(10_000):
         place = places.take(0.0)
         assert place
-        places.made(place, str(number), 0.0, 86400.0)
+        places.confirm(place, str(number), 0.0, 86400.0)
         places.ended(str(number), 0.0)
     assert len(places._expiring) < 100
 
 
 def test_a_negative_budget_is_refused() -> None:
     with pytest.raises(ValueError, match="budget"):
-        Quota(agents=-1)
+        LocalQuota(agents=-1)
 
 
 class Books(RuleBasedStateMachine):
@@ -189,10 +190,10 @@ class Books(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.places = Places(self.LIMIT)
+        self.places = CapacityLedger(self.LIMIT)
         self.now = 0.0
-        self.holding: dict[Place, float] = {}  # until when
-        self.making: list[Place] = []
+        self.holding: dict[Slot, float] = {}  # until when
+        self.making: list[Slot] = []
         self.names = 0
 
     def holders(self) -> int:
@@ -210,11 +211,11 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.making)
     @rule(what=st.sampled_from(["made", "short", "gone", "full", "unknown"]))
     def settle(self, what: str) -> None:
-        place: Place = self.making.pop(0)
+        place: Slot = self.making.pop(0)
         if what in ("made", "short"):
             self.names += 1
             until = NEVER if what == "made" else self.now + 30
-            self.places.made(place, str(self.names), self.now, until)
+            self.places.confirm(place, str(self.names), self.now, until)
             self.holding[place] = until
         elif what == "unknown":
             self.places.unknown(place, self.now + 60)
@@ -222,15 +223,15 @@ class Books(RuleBasedStateMachine):
         else:
             if what == "full":
                 self.places.full(self.now)
-            self.places.gone(place, self.now)
+            self.places.release(place, self.now)
 
     @precondition(lambda self: self.holding)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         place = data.draw(st.sampled_from(list(self.holding)))
         del self.holding[place]
-        self.places.gone(place, self.now)
-        self.places.gone(place, self.now)
+        self.places.release(place, self.now)
+        self.places.release(place, self.now)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 15.0, 30.0, 60.0]))
     def wait(self, seconds: float) -> None:
@@ -244,13 +245,13 @@ class Books(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for open_place in [*self.making, *self.holding]:
-            self.places.gone(open_place, self.now)
+            self.places.release(open_place, self.now)
         self.now += 100.0
         for number in range(2 * self.LIMIT):  # successes open a full server
             place = self.places.take(self.now)
             assert place
-            self.places.made(place, f"last {number}", self.now, NEVER)
-            self.places.gone(place, self.now)
+            self.places.confirm(place, f"last {number}", self.now, NEVER)
+            self.places.release(place, self.now)
         assert all(self.places.take(self.now) for _ in range(self.LIMIT)), "no place lost"
         assert self.places.take(self.now) is None
 
@@ -269,24 +270,24 @@ def loop() -> Iterator[SimulatedLoop]:
     loop.close()
 
 
-def callers(loop: SimulatedLoop, quota: Quota, count: int) -> list[asyncio.Task[Hold]]:
+def callers(loop: SimulatedLoop, quota: LocalQuota, count: int) -> list[asyncio.Task[LocalReservation]]:
     tasks = [loop.create_task(quota.acquire("streams")) for _ in range(count)]
     loop.settle()
     return tasks
 
 
-def done(tasks: list[asyncio.Task[Hold]]) -> list[bool]:
+def done(tasks: list[asyncio.Task[LocalReservation]]) -> list[bool]:
     return [task.done() for task in tasks]
 
 
-def dismiss(loop: SimulatedLoop, tasks: list[asyncio.Task[Hold]]) -> None:
+def dismiss(loop: SimulatedLoop, tasks: list[asyncio.Task[LocalReservation]]) -> None:
     for task in tasks:
         task.cancel()
     loop.settle()
 
 
 def test_callers_get_places_in_the_order_of_their_coming(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=2, clock=loop.time)
+    quota = LocalQuota(streams=2, clock=loop.time)
     tasks = callers(loop, quota, 5)
     assert done(tasks) == [True, True, False, False, False]
     assert quota.waiting("streams") == 3
@@ -302,7 +303,7 @@ def test_callers_get_places_in_the_order_of_their_coming(loop: SimulatedLoop) ->
 
 
 def test_kinds_have_budgets_of_their_own(loop: SimulatedLoop) -> None:
-    quota = Quota(agents=1, digital_humans=1, streams=None, clock=loop.time)
+    quota = LocalQuota(agents=1, digital_humans=1, streams=None, clock=loop.time)
     for kind in ("agents", "digital_humans", "streams", "streams"):
         loop.run_until_complete(quota.acquire(kind, wait=False))
     with pytest.raises(QuotaExceeded):
@@ -310,7 +311,7 @@ def test_kinds_have_budgets_of_their_own(loop: SimulatedLoop) -> None:
 
 
 def test_failing_fast_says_what_holds_the_places_and_that_nothing_was_sent(loop: SimulatedLoop) -> None:
-    quota = Quota(digital_humans=2, clock=loop.time)
+    quota = LocalQuota(digital_humans=2, clock=loop.time)
     loop.run_until_complete(quota.acquire("digital_humans")).live("a")
     loop.run_until_complete(quota.acquire("digital_humans")).unknown(expires_in=60)
     with pytest.raises(QuotaExceeded) as caught:
@@ -323,52 +324,52 @@ def test_failing_fast_says_what_holds_the_places_and_that_nothing_was_sent(loop:
 
 
 def test_failing_fast_does_not_jump_the_line(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=1, clock=loop.time)
+    quota = LocalQuota(streams=1, clock=loop.time)
     tasks = callers(loop, quota, 2)
     quota.full("streams")
     tasks[0].result().release()
-    with pytest.raises(QuotaExceeded, match="asked with care"):
+    with pytest.raises(QuotaExceeded, match="probed with growing pauses"):
         loop.run_until_complete(quota.acquire("streams", wait=False))
     loop.advance(1.0)
     assert tasks[1].done()
 
 
 def test_a_caller_cancelled_in_line_takes_no_place(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=1, clock=loop.time)
+    quota = LocalQuota(streams=1, clock=loop.time)
     tasks = callers(loop, quota, 3)
     tasks[1].cancel()
     loop.settle()
     tasks[0].result().release()
     loop.settle()
-    assert tasks[2].result().standing == "making"
+    assert tasks[2].result().state == "making"
 
 
 def test_a_caller_cancelled_in_the_tick_of_its_turn_hands_the_place_on(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=1, clock=loop.time)
+    quota = LocalQuota(streams=1, clock=loop.time)
     tasks = callers(loop, quota, 3)
     tasks[0].result().release()
     tasks[1].cancel()
     loop.settle()
     assert tasks[1].cancelled()
-    assert tasks[2].result().standing == "making"
+    assert tasks[2].result().state == "making"
     assert quota.usage("streams").used == 1
 
 
 def test_an_unknown_place_is_handed_on_when_it_expires(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=1, clock=loop.time)
+    quota = LocalQuota(streams=1, clock=loop.time)
     tasks = callers(loop, quota, 2)
     hold = tasks[0].result()
     hold.unknown(expires_in=120.0)
     loop.advance(119.0)
     assert not tasks[1].done()
-    assert repr(hold) == "<Hold streams unknown>"
+    assert repr(hold) == "<LocalReservation streams unknown>"
     loop.advance(1.001)
     assert tasks[1].done()
-    assert repr(hold) == "<Hold streams gone>"
+    assert repr(hold) == "<LocalReservation streams gone>"
 
 
 def test_a_stream_whose_time_is_up_gives_its_place_back(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=1, clock=loop.time)
+    quota = LocalQuota(streams=1, clock=loop.time)
     tasks = callers(loop, quota, 2)
     tasks[0].result().live("t", expires_in=10.0)
     loop.advance(10.001)
@@ -376,7 +377,7 @@ def test_a_stream_whose_time_is_up_gives_its_place_back(loop: SimulatedLoop) -> 
 
 
 def test_a_full_server_is_probed_by_one_caller_at_a_time(loop: SimulatedLoop) -> None:
-    quota = Quota(clock=loop.time)
+    quota = LocalQuota(clock=loop.time)
     room = 3  # others use the account: the server takes three
     times: list[float] = []
 
@@ -403,7 +404,7 @@ def test_a_full_server_is_probed_by_one_caller_at_a_time(loop: SimulatedLoop) ->
 
 
 def test_the_end_of_an_instance_brings_the_next_try_forward(loop: SimulatedLoop) -> None:
-    quota = Quota(clock=loop.time)
+    quota = LocalQuota(clock=loop.time)
     quota.adopt("streams", "mine")
     for _ in range(5):
         quota.full("streams")
@@ -419,7 +420,7 @@ def test_the_end_of_an_instance_brings_the_next_try_forward(loop: SimulatedLoop)
 
 
 def test_instances_of_an_earlier_process_are_counted(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=2, clock=loop.time)
+    quota = LocalQuota(streams=2, clock=loop.time)
     for name in ("a", "b", "c"):
         quota.adopt("streams", name)
     tasks = callers(loop, quota, 1)
@@ -432,23 +433,23 @@ def test_instances_of_an_earlier_process_are_counted(loop: SimulatedLoop) -> Non
 
 
 def test_settling_a_hold_twice_changes_nothing(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=2, clock=loop.time)
+    quota = LocalQuota(streams=2, clock=loop.time)
     hold = loop.run_until_complete(quota.acquire("streams"))
     other = loop.run_until_complete(quota.acquire("streams"))
     hold.release()
     hold.release()
     hold.full()
     assert quota.usage("streams") == Usage(limit=2, making=1, live=0, unknown=0, full=False)
-    assert repr(hold) == "<Hold streams gone>"
+    assert repr(hold) == "<LocalReservation streams gone>"
     other.live("t")
-    assert repr(other) == "<Hold streams live t>"
+    assert repr(other) == "<LocalReservation streams live t>"
     assert other.instance_id == "t"
     other.unknown(expires_in=1.0)
-    assert other.standing == "live"
+    assert other.state == "live"
 
 
 def test_the_books_outlive_a_loop() -> None:
-    quota = Quota(streams=1)
+    quota = LocalQuota(streams=1)
 
     async def make() -> None:
         (await quota.acquire("streams")).live("t")
@@ -459,7 +460,7 @@ def test_the_books_outlive_a_loop() -> None:
 
 
 def test_a_paused_loop_with_callers_in_line_is_not_robbed_of_them(loop: SimulatedLoop) -> None:
-    quota = Quota(streams=0, clock=loop.time)
+    quota = LocalQuota(streams=0, clock=loop.time)
     tasks = callers(loop, quota, 1)
     with pytest.raises(ConfigurationError, match="still wait for this quota"):
         asyncio.run(quota.acquire("streams"))
@@ -468,8 +469,8 @@ def test_a_paused_loop_with_callers_in_line_is_not_robbed_of_them(loop: Simulate
 
 def test_an_unknown_kind_is_named() -> None:
     with pytest.raises(ValueError, match="no such kind: 'robots'"):
-        asyncio.run(Quota().acquire("robots"))  # type: ignore[arg-type]  # what a caller without a type checker may write
+        asyncio.run(LocalQuota().acquire("robots"))  # type: ignore[arg-type]  # what a caller without a type checker may write
 
 
 def test_it_says_what_it_is() -> None:
-    assert repr(Quota(streams=None)) == "Quota(agents=10, digital_humans=10, streams=None)"
+    assert repr(LocalQuota(streams=None)) == "LocalQuota(agents=10, digital_humans=10, streams=None)"

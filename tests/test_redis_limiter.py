@@ -372,7 +372,7 @@ async def test_with_an_outage_limit_a_process_goes_on_by_itself_and_tells_redis_
             assert keeps_the_promise(times[4:], limit=2)
             own.start()
             async with asyncio.timeout(10):
-                while limiter._link.is_down:
+                while limiter._runner.is_down:
                     await spend(limiter, app_id, times)
                 for _ in range(8):
                     await spend(limiter, app_id, times)
@@ -386,7 +386,7 @@ async def test_a_redis_that_hangs_counts_as_gone_after_a_while(app_id: int) -> N
 
     hanging = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = hanging.sockets[0].getsockname()[1]
-    async with RedisLimiter(f"redis://127.0.0.1:{port}", outage_limit=1, window=0.05, patience=0.1) as limiter:
+    async with RedisLimiter(f"redis://127.0.0.1:{port}", outage_limit=1, window=0.05, timeout=0.1) as limiter:
         async with asyncio.timeout(5):
             (await limiter.acquire(app_id, "A")).departed()
     hanging.close()
@@ -445,7 +445,7 @@ async def test_another_event_loop_is_told_that_the_limiter_is_not_its(make: Call
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"limit": 0}, {"window": 0}, {"guard": -1}, {"lease": 0.5}, {"patience": 0}, {"outage_limit": 0}]
+    "wrong", [{"limit": 0}, {"window": 0}, {"guard": -1}, {"lease": 0.5}, {"timeout": 0}, {"outage_limit": 0}]
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).replace("outage_", "")):

@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 from redis_server import RedisServer
 
 from zego_aigc.errors import ConfigurationError, ConnectFailed, QuotaExceeded
-from zego_aigc.limits.quota import Hold, Quota
+from zego_aigc.limits.local_quota import LocalQuota
+from zego_aigc.limits.quota import Quota, Reservation
 from zego_aigc.redis import RedisQuota
 
 pytestmark = pytest.mark.anyio
@@ -93,14 +94,12 @@ async def test_kinds_and_apps_have_budgets_of_their_own(make: Make, server: Redi
 
 
 async def test_it_is_a_quota_wherever_one_is_asked_for(make: Make) -> None:
-    quota = make()
-    assert isinstance(quota, Quota)
-    hold = await quota.acquire("agents")
-    assert isinstance(hold, Hold)
-    assert (hold.kind, hold.standing, hold.instance_id) == ("agents", "making", None)
+    quota: Quota = make()
+    hold: Reservation = await quota.acquire("agents")
+    assert (hold.kind, hold.state, hold.instance_id) == ("agents", "making", None)
     hold.live("i1")
-    assert (hold.standing, hold.instance_id) == ("live", "i1")
-    assert repr(hold) == "<Hold agents live i1>"
+    assert (hold.state, hold.instance_id) == ("live", "i1")
+    assert repr(hold) == "<RedisReservation agents live i1>"
     with pytest.raises(ValueError, match="no such kind"):
         await quota.acquire("robots")  # type: ignore[arg-type] # a slip
 
@@ -114,7 +113,7 @@ async def test_a_waiting_caller_gets_the_place_that_another_process_gives_back(m
     assert other.waiting("agents") == 1
     assert not waiting.done()
     assert one.ended("i1")
-    assert hold.standing == "gone"
+    assert hold.state == "gone"
     async with asyncio.timeout(5):
         (await waiting).release()
 
@@ -167,7 +166,7 @@ async def test_unknown_outcomes_hold_their_place_until_they_lapse(make: Make) ->
     assert await refused(other)
     async with asyncio.timeout(5):
         (await other.acquire("agents")).release()
-    assert hold.standing == "gone"
+    assert hold.state == "gone"
 
 
 async def test_an_unknown_instance_may_turn_out_to_live(make: Make) -> None:
@@ -188,16 +187,16 @@ async def test_an_instance_with_a_known_end_gives_its_place_back_by_itself(make:
     assert await refused(quota)
     async with asyncio.timeout(5):
         await quota.acquire("agents")
-    assert hold.standing == "gone"
+    assert hold.state == "gone"
 
 
 async def test_while_the_service_says_full_one_creation_at_a_time_is_tried_by_whichever_process(make: Make) -> None:
     one, other = make(agents=10), make(agents=10)
     hold = await one.acquire("agents")
     hold.full()
-    assert hold.standing == "gone"
+    assert hold.state == "gone"
     assert (await one.look("agents")).full
-    with pytest.raises(QuotaExceeded, match="asked with care"):
+    with pytest.raises(QuotaExceeded, match="probed with growing pauses"):
         await other.acquire("agents", wait=False)
     began = time.monotonic()
     async with asyncio.timeout(5):
@@ -363,7 +362,7 @@ async def test_a_redis_that_refuses_is_an_error_and_not_waited_for(make: Make, s
         await make().acquire("agents")
 
 
-@pytest.mark.parametrize("wrong", [{"agents": -1}, {"lease": 0.5}, {"orphan": 0}, {"forget_after": 0}, {"patience": 0}])
+@pytest.mark.parametrize("wrong", [{"agents": -1}, {"lease": 0.5}, {"orphan": 0}, {"forget_after": 0}, {"timeout": 0}])
 def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="budget" if "agents" in wrong else next(iter(wrong))):
         RedisQuota("redis://127.0.0.1", app_id=1, **wrong)
@@ -388,12 +387,12 @@ def test_the_books_in_redis_agree_with_those_in_memory(
 ) -> None:
     async def run() -> None:
         async with RedisQuota(server.url, agents=limit, app_id=next(_apps)) as shared:
-            memory = Quota(agents=limit)
-            holds: list[tuple[Hold, Hold]] = []
+            memory = LocalQuota(agents=limit)
+            holds: list[tuple[Reservation, Reservation]] = []
             for step, number in steps:
                 pair = holds[number % len(holds)] if holds else None
                 if step == "acquire":
-                    got: list[Hold | None] = []
+                    got: list[Reservation | None] = []
                     for quota in (memory, shared):
                         try:
                             got.append(await quota.acquire("agents", wait=False))
@@ -407,7 +406,7 @@ def test_the_books_in_redis_agree_with_those_in_memory(
                 elif step == "ended":
                     for quota in (memory, shared):
                         quota.ended(f"i{number}")
-                elif pair is not None and pair[0].standing != "gone" and pair[0].instance_id is None:
+                elif pair is not None and pair[0].state != "gone" and pair[0].instance_id is None:
                     for hold in pair:
                         match step:
                             case "live":

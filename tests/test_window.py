@@ -285,7 +285,7 @@ def test_an_heir_keeps_the_promise_of_the_window_before_it(
     window = Window(limit, 1.0, guard)
     before = [request.by for request in drive(window, schedule)]
     now = sum(pause for _, pause in schedule) + wait
-    heir = window.inherited(now)
+    heir = window.successor(now)
     before += [now + guard] * window.held  # may have left as late as now
     after: list[float] = []
     while len(after) < 2 * limit:

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.client import Client
-    from zego_aigc.limits.limiter import Limiter, LocalLimiter, Permit
-    from zego_aigc.limits.quota import Quota
+    from zego_aigc.limits.limiter import FullLimiter, FullPermit, Limiter, Permit
+    from zego_aigc.limits.local_limiter import LocalLimiter
+    from zego_aigc.limits.local_quota import LocalQuota, LocalReservation
+    from zego_aigc.limits.quota import Quota, Reservation, Usage
     from zego_aigc.provisioning import Entry, provision, teardown
     from zego_aigc.transport.pool import SessionPool
 
@@ -58,9 +60,13 @@ __all__ = [
     "Conflict",
     "ConnectFailed",
     "Entry",
+    "FullLimiter",
+    "FullPermit",
     "InvalidRequest",
     "Limiter",
     "LocalLimiter",
+    "LocalQuota",
+    "LocalReservation",
     "NotFound",
     "Orphan",
     "OutcomeUnknown",
@@ -70,6 +76,7 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "Repeat",
+    "Reservation",
     "RetryPolicy",
     "Service",
     "ServiceUnavailable",
@@ -77,6 +84,7 @@ __all__ = [
     "Signer",
     "TimedOut",
     "TransportError",
+    "Usage",
     "VendorAdvice",
     "ZegoError",
     "__version__",
@@ -90,13 +98,19 @@ __all__ = [
 _LATE = {
     "Client": "zego_aigc.client",
     "Entry": "zego_aigc.provisioning",
+    "FullLimiter": "zego_aigc.limits.limiter",
+    "FullPermit": "zego_aigc.limits.limiter",
     "Limiter": "zego_aigc.limits.limiter",
-    "LocalLimiter": "zego_aigc.limits.limiter",
+    "LocalLimiter": "zego_aigc.limits.local_limiter",
+    "LocalQuota": "zego_aigc.limits.local_quota",
+    "LocalReservation": "zego_aigc.limits.local_quota",
     "Orphan": "zego_aigc.calls.create_guard",
     "RetryPolicy": "zego_aigc.calls.retry",
     "Permit": "zego_aigc.limits.limiter",
     "Quota": "zego_aigc.limits.quota",
+    "Reservation": "zego_aigc.limits.quota",
     "SessionPool": "zego_aigc.transport.pool",
+    "Usage": "zego_aigc.limits.quota",
     "provision": "zego_aigc.provisioning",
     "teardown": "zego_aigc.provisioning",
 }

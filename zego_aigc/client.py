@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from zego_aigc.callbacks.events import Event
     from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
     from zego_aigc.limits.limiter import Limiter
-    from zego_aigc.limits.quota import Hold, Quota
+    from zego_aigc.limits.quota import Quota, Reservation
 
 __all__ = ["Attempt", "Client", "Orphan", "Outcome", "Response", "RetryPolicy"]
 
@@ -454,7 +454,7 @@ class Client:
         if (ended := self._observer.note(event)) is not None:
             self._endings.ended(ended)
 
-    def expect_news(self, action: Action[Any], hold: Hold | None) -> None:
+    def expect_news(self, action: Action[Any], hold: Reservation | None) -> None:
         """A create by a handle has an unknown outcome: a callback may settle it."""
         self._observer.expect_news(action, hold)
 

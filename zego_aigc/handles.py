@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.client import Client
-    from zego_aigc.limits.quota import Hold
+    from zego_aigc.limits.quota import Reservation
     from zego_aigc.schema.actions import Action
     from zego_aigc.transport.audio import AudioStream
 
@@ -47,7 +47,7 @@ class _Handle(Generic[ResultT]):
         self._client = client
         self._create = create
         self._created: ResultT | None = None
-        self._hold: Hold | None = None
+        self._hold: Reservation | None = None
 
     @property
     def created(self) -> ResultT:

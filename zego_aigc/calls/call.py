@@ -35,7 +35,7 @@ from zego_aigc.transport.http import Answer
 
 if TYPE_CHECKING:
     from zego_aigc.calls.endpoint import Keeper, Route
-    from zego_aigc.limits.limiter import Permit
+    from zego_aigc.limits.limiter import FullPermit
 
 __all__ = ["Call"]
 
@@ -212,7 +212,7 @@ class Call(Generic[T]):
 
     # --- one attempt
 
-    def _begin(self) -> Permit | None:
+    def _begin(self) -> FullPermit | None:
         """Begin an attempt.
 
         Returns:
@@ -221,8 +221,7 @@ class Call(Generic[T]):
         pool = self.route.pool
         self.attempts += 1
         self._granted = None
-        take: Callable[[int, str], Permit | None] | None = getattr(pool.limiter, "take", None)
-        if take is not None and (permit := take(self.route.signer.app_id, self.request.name)) is not None:
+        if (permit := pool.limiter.take(self.route.signer.app_id, self.request.name)) is not None:
             return permit
         self._refuse_long_queue()
         if self.attempts == 1 and not isinstance(self.action, RawAction):
@@ -236,10 +235,9 @@ class Call(Generic[T]):
         Raises:
             TimedOut: it is.
         """
-        estimate: Callable[[int, str], float] | None = getattr(self.route.pool.limiter, "estimate", None)
-        if self.deadline is None or estimate is None:
+        if self.deadline is None:
             return
-        wait = estimate(self.route.signer.app_id, self.request.name)
+        wait = self.route.pool.limiter.estimate(self.route.signer.app_id, self.request.name)
         if wait and wait > self.remaining():
             self._give_up(
                 TimedOut(
@@ -261,7 +259,7 @@ class Call(Generic[T]):
                 self.refuse()
             self._give_up(self._timed_out())
 
-    async def attempt(self, permit: Permit, *, kept: bool = False) -> bool:
+    async def attempt(self, permit: FullPermit, *, kept: bool = False) -> bool:
         """Use a permit: sign, send, and see what comes back.
 
         Args:
@@ -495,9 +493,7 @@ class Call(Generic[T]):
     def _slow_down(self, failure: ZegoError) -> None:
         """Tell the limiter when the service found us too fast."""
         if isinstance(failure, RateLimited) and failure.name != "SystemBusy":
-            too_fast: Callable[[int, str], None] | None = getattr(self.route.pool.limiter, "too_fast", None)
-            if too_fast is not None:
-                too_fast(self.route.signer.app_id, self.request.name)
+            self.route.pool.limiter.too_fast(self.route.signer.app_id, self.request.name)
 
     def _give_up(self, failure: ZegoError) -> NoReturn:
         """Raise what the call ends in, which is never a plain error where the work may have been done and must not be twice."""

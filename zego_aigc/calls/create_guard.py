@@ -14,7 +14,7 @@ from zego_aigc.errors import OutcomeUnknown
 from zego_aigc.transport.shielding import join, outlast
 
 if TYPE_CHECKING:
-    from zego_aigc.limits.limiter import Permit
+    from zego_aigc.limits.limiter import FullPermit
 
 __all__ = ["Orphan", "broken_off", "hold", "rest", "whole"]
 
@@ -37,7 +37,7 @@ class Orphan(msgspec.Struct, frozen=True):
 # that is cancelled with the request in flight, only what aiohttp waits for goes on, and then the attempt itself, to its end.
 
 
-async def whole(call: Call[Any], permit: Permit) -> None:
+async def whole(call: Call[Any], permit: FullPermit) -> None:
     """Carry out all that follows the first permit, away from the caller.
 
     Where requests are aiohttp's own (:attr:`SessionPool.posting` is False): their answers cannot be held.

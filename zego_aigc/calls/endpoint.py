@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zego_aigc.calls.hooks import Hooks
     from zego_aigc.calls.retry import Ending, RetryPolicy
     from zego_aigc.errors import ZegoError
-    from zego_aigc.limits.limiter import Permit
+    from zego_aigc.limits.limiter import FullPermit
     from zego_aigc.transport.clock import ServerClock
     from zego_aigc.transport.pool import SessionPool
     from zego_aigc.transport.signing import Signer
@@ -45,7 +45,7 @@ class Route(msgspec.Struct, frozen=True):
 class Keeper(Protocol):
     """Goes on with a call whose caller is cancelled: what it makes must not be forgotten."""
 
-    def whole(self, call: Call[Any], permit: Permit) -> Awaitable[None]:
+    def whole(self, call: Call[Any], permit: FullPermit) -> Awaitable[None]:
         """Carry out all that follows the first permit, away from the caller."""
         ...
 

@@ -13,7 +13,7 @@ from zego_aigc.calls.create_guard import Orphan
 if TYPE_CHECKING:
     from zego_aigc.callbacks.events import AgentInstanceCreated, Event
     from zego_aigc.client import Client
-    from zego_aigc.limits.quota import Hold
+    from zego_aigc.limits.quota import Reservation
 
 __all__ = ["Observer"]
 
@@ -23,7 +23,7 @@ _MOST = 1000
 
 class _Unknown(msgspec.Struct, frozen=True):
     action: Any
-    hold: Hold | None
+    hold: Reservation | None
 
 
 class Observer:
@@ -33,7 +33,7 @@ class Observer:
         self._client = client
         self._unknown: OrderedDict[int, _Unknown] = OrderedDict()
 
-    def expect_news(self, action: Any, hold: Hold | None) -> None:
+    def expect_news(self, action: Any, hold: Reservation | None) -> None:
         """A handle's create has an unknown outcome."""
         self._unknown[id(action)] = _Unknown(action, hold)
         if len(self._unknown) > _MOST:

@@ -24,13 +24,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _provision(options: argparse.Namespace) -> int:
-    from zego_aigc.limits.quota import Quota
+    from zego_aigc.limits.local_quota import LocalQuota
     from zego_aigc.provisioning.fleet import Fleet
     from zego_aigc.provisioning.run import Options, Provisioning
 
     async with AsyncExitStack() as stack:
         client, sandbox = await _target(options, stack)
-        budget = None if options.sandbox or options.quota is None else Quota(options.quota, options.quota, options.quota)
+        budget = None if options.sandbox or options.quota is None else LocalQuota(options.quota, options.quota, options.quota)
         operation = Provisioning(
             client,
             Fleet(options.fleet),

@@ -1,22 +1,22 @@
-"""Waiting for the service's limit of ten calls a second for each AppId and Action.
+"""What a client asks before each request: the protocols of a limiter, and the adapter for one that knows no more than it must.
 
-:class:`Limiter` is what a client asks; :class:`LocalLimiter` answers within one process. When a token is due is decided by
-:mod:`zego_aigc.limits.sliding_window`; here callers wait for it, first come, first served.
+:class:`Limiter` is what anybody may write: ``acquire()`` and a permit. :class:`FullLimiter` is what the library works with;
+:class:`~zego_aigc.LocalLimiter` and :class:`~zego_aigc.redis.RedisLimiter` are of this kind. :func:`full_limiter` makes the
+second of the first, once, where a pool is built; nothing behind it asks what a limiter can do.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, runtime_checkable
 
-from zego_aigc.limits.sliding_window import Window
-from zego_aigc.limits.wait_queue import Line, hand_over
+__all__ = ["FullLimiter", "FullPermit", "Limiter", "Permit", "full_limiter"]
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Limiter", "LocalLimiter", "Permit"]
+VENDOR_LIMIT = 10
+"""Calls that the service takes in any :data:`VENDOR_WINDOW`, for each AppId and Action."""
+VENDOR_WINDOW = 1.0
+"""Seconds."""
+DEFAULT_GUARD = 0.05
+"""Seconds by which the delay on the way to the service may vary, unless a limiter is told otherwise."""
 
 
 class Permit(Protocol):
@@ -25,16 +25,8 @@ class Permit(Protocol):
     A permit that is neither departed nor released keeps its token for good.
     """
 
-    def departed(self, *, unproven: bool = False) -> None:
-        """The request has been handed to the wire: its token comes back a window and a guard from now.
-
-        `unproven` says that nothing was heard yet from the far end of its connection, not even a TLS handshake, so that a
-        proxy in between may hold it up.
-        """
-        ...
-
-    def answered(self) -> None:
-        """The service has answered the request, whatever it said: so it has arrived, and its token may come back sooner."""
+    def departed(self) -> None:
+        """The request has been handed to the wire."""
         ...
 
     def release(self) -> None:
@@ -42,146 +34,111 @@ class Permit(Protocol):
         ...
 
 
+class FullPermit(Permit, Protocol):
+    """A permit that also takes note of answers."""
+
+    def departed(self, *, unproven: bool = False) -> None:
+        """The request has been handed to the wire: its token is released a window and a guard from now.
+
+        Args:
+            unproven: nothing was heard yet from the far end of the connection, not even a TLS handshake, so that a proxy in
+                between may hold the request up.
+        """
+        ...
+
+    def answered(self) -> None:
+        """The service has answered, whatever it said: the request has arrived, and its token may be released sooner."""
+        ...
+
+
 class Limiter(Protocol):
-    """Says when a call may be sent."""
+    """Decides when a call may be sent."""
 
     async def acquire(self, app_id: int, action: str) -> Permit:
         """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing."""
         ...
 
 
-class LocalLimiter:
-    """At most `limit` calls of an Action in any window, as the server sees them, within this process.
+@runtime_checkable
+class FullLimiter(Protocol):
+    """A limiter that can also be asked without waiting, and knows what it keeps to."""
 
-    Each AppId and Action has tokens and a queue of its own. Tokens come back one `window` plus `guard` after the request that
-    spent them left, or one `window` after its answer if that is sooner, and half a hundredth of the window for clocks that
-    are a little off. So the server's sliding window never sees more than `limit`, whatever the connections do. Callers are
-    served in the order of their coming; each token that comes back wakes one of them. A cancelled caller gives its place
-    and its token back.
+    @property
+    def limit(self) -> int:
+        """Calls that the service takes in any window, for each AppId and Action."""
+        ...
 
-    One event loop at a time may use a limiter. It may be built outside of any, and used by a later loop once the earlier
-    one has stopped and nobody is waiting.
+    @property
+    def window(self) -> float:
+        """Length of the service's window in seconds."""
+        ...
 
-    Args:
-        limit: calls that the service takes per window, for each AppId and Action; at least 1.
-        window: length of the service's window in seconds.
-        guard: seconds by which the delay on the way to the server may vary. It costs ``guard / (window + guard)`` of the pace,
-            grows (to half a window at most) after :meth:`too_fast`, and shrinks back while the service does not complain.
-        clock: the time in seconds, never running backwards; ``time.monotonic`` unless given.
+    @property
+    def guard(self) -> float:
+        """Seconds by which the delay on the way to the service may vary."""
+        ...
 
-    Raises:
-        ValueError: when a number is out of range.
-    """
+    async def acquire(self, app_id: int, action: str) -> FullPermit:
+        """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing."""
+        ...
 
-    def __init__(
-        self, limit: int = 10, window: float = 1.0, guard: float = 0.05, *, clock: Callable[[], float] | None = None
-    ) -> None:
-        Window(limit, window, guard)  # complains now, not at the first call
-        self._numbers = limit, window, guard
-        # Not loop.time(): uvloop's stands still during an iteration, and would date a departure before it happened.
-        self._clock = clock or time.monotonic
-        self._lanes: dict[tuple[int, str], _Lane] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def acquire(self, app_id: int, action: str) -> Permit:
-        """Wait for the right to send one request of the Action.
-
-        Raises:
-            ConfigurationError: another event loop is using this limiter.
-        """
-        if (permit := self.take(app_id, action)) is not None:
-            return permit
-        lane = self._lanes[app_id, action]
-        turn = lane.join()  # as lane.wait() does, with a frame less for each of the thousands that may wait
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            lane.leave(turn)
-            raise
-
-    def take(self, app_id: int, action: str) -> Permit | None:
-        """The right to send one request of the Action, if there is no need to wait for it.
-
-        Raises:
-            ConfigurationError: another event loop is using this limiter.
-        """
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._move_to(loop)
-        lane = self._lanes.get((app_id, action))
-        if lane is None:
-            lane = self._lanes[app_id, action] = _Lane(loop, Window(*self._numbers), self._clock)
-        return _LocalPermit(lane) if not lane.waiting and lane.window.take(self._clock()) else None
+    def take(self, app_id: int, action: str) -> FullPermit | None:
+        """The right to send one request of the Action, if there is no need to wait for it."""
+        ...
 
     def estimate(self, app_id: int, action: str) -> float:
-        """Seconds that a caller who came now would wait at least, given the queue and when its tokens come back."""
-        lane = self._lanes.get((app_id, action))
-        return lane.window.estimate(self._clock(), lane.waiting) if lane else 0.0
+        """Seconds that a caller who came now would wait at least; 0 where that is not known."""
+        ...
 
     def too_fast(self, app_id: int, action: str) -> None:
-        """The service refused a call of the Action as too fast: its guard grows for a while."""
-        if lane := self._lanes.get((app_id, action)):
-            lane.window.too_fast(self._clock())
+        """The service refused a call of the Action as too fast."""
+        ...
 
-    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        hand_over("limiter", self._loop, self._lanes.values())
-        now = self._clock()
-        self._lanes = {key: _Lane(loop, lane.window.inherited(now), self._clock) for key, lane in self._lanes.items()}
-        self._loop = loop
+
+def full_limiter(limiter: Limiter | FullLimiter) -> FullLimiter:
+    """The limiter itself if it is a full one; otherwise an adapter that asks it for every permit."""
+    return limiter if isinstance(limiter, FullLimiter) else _BareLimiter(limiter)
+
+
+class _BareLimiter:
+    """Makes a full limiter of one that only has :meth:`Limiter.acquire`. It is taken to keep the vendor's limit."""
+
+    limit = VENDOR_LIMIT
+    window = VENDOR_WINDOW
+    guard = DEFAULT_GUARD
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    async def acquire(self, app_id: int, action: str) -> FullPermit:
+        return _BarePermit(await self._limiter.acquire(app_id, action))
+
+    def take(self, app_id: int, action: str) -> FullPermit | None:  # noqa: ARG002 - the protocol's
+        return None
+
+    def estimate(self, app_id: int, action: str) -> float:  # noqa: ARG002 - the protocol's
+        return 0.0
+
+    def too_fast(self, app_id: int, action: str) -> None:
+        pass
 
     def __repr__(self) -> str:
-        limit, window, guard = self._numbers
-        return f"LocalLimiter(limit={limit}, window={window}, guard={guard})"
+        return repr(self._limiter)
 
 
-class _Lane(Line["_LocalPermit"]):
-    """The tokens of one AppId and Action, and those who wait for them.
+class _BarePermit:
+    """Makes a full permit of one that has nothing but :meth:`Permit.departed` and :meth:`Permit.release`."""
 
-    While all tokens are held by requests that have yet to leave, no timer runs: :meth:`_LocalPermit.departed` starts it, or
-    :meth:`_LocalPermit.release` serves the line.
-    """
+    __slots__ = ("_permit",)
 
-    __slots__ = ("clock", "window")
+    def __init__(self, permit: Permit) -> None:
+        self._permit = permit
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, window: Window, clock: Callable[[], float]) -> None:
-        super().__init__(loop)
-        self.window = window
-        self.clock = clock
-
-    def take(self) -> _LocalPermit | None:
-        return _LocalPermit(self) if self.window.take(self.clock()) else None
-
-    def delay(self) -> float | None:
-        now = self.clock()
-        due = self.window.next_free(now)
-        return None if due is None else due - now
-
-
-class _LocalPermit:
-    __slots__ = ("_lane", "_latest")
-
-    def __init__(self, lane: _Lane) -> None:
-        self._lane: _Lane | None = lane
-        self._latest: float | None = None  # when departed: by when the request has arrived
-
-    def departed(self, *, unproven: bool = False) -> None:
-        lane = self._lane
-        if lane is not None and self._latest is None:
-            self._latest = lane.window.departed(lane.clock(), unproven=unproven)
-            if lane.waiting and lane.timer is None:
-                lane.arm()
+    def departed(self, *, unproven: bool = False) -> None:  # noqa: ARG002 - the protocol's
+        self._permit.departed()
 
     def answered(self) -> None:
-        lane = self._lane
-        if lane is not None and self._latest is not None:
-            self._lane = None
-            if lane.window.answered(self._latest, lane.clock()) and lane.waiting:
-                lane.arm()
+        pass
 
     def release(self) -> None:
-        lane = self._lane
-        if lane is not None and self._latest is None:
-            self._lane = None
-            lane.window.release()
-            if lane.waiting:
-                lane.serve()
+        self._permit.release()

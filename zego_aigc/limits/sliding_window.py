@@ -20,7 +20,7 @@ __all__ = ["Window"]
 
 _CALM_WINDOWS = 10
 """After how many windows without a complaint of the server half of the added guard is given back."""
-_MOST_GUARD = 0.5
+_MAX_GUARD = 0.5
 """How far the guard may grow, in windows: at worst the pace falls to two thirds."""
 _FIRST_GUARD = 0.05
 """What a complaint adds at least, in windows."""
@@ -76,7 +76,7 @@ class Window:
         return self.limit - self._free - len(self._arrivals)
 
     def take(self, now: float) -> bool:
-        """Hold a token, if one is free or has come back by `now`."""
+        """Reservation a token, if one is free or has come back by `now`."""
         if self._free:
             self._free -= 1
             return True
@@ -163,14 +163,14 @@ class Window:
             wait = cycle
         return rounds * cycle + wait
 
-    def inherited(self, now: float) -> Window:
-        """A window for a successor who knows nothing of the requests that hold tokens: they count as leaving now."""
-        heir = Window(self.limit, self.window, self._given)
-        heir._arrivals = sorted([*self._arrivals, *[now + self._given + self._slack] * self.held])
-        heir._free = self._free
-        heir._added, heir._span = self._added, self._span
-        heir._grown_at, heir._calm_at = self._grown_at, self._calm_at
-        return heir
+    def successor(self, now: float) -> Window:
+        """A window without the permits that hold its tokens, for another event loop: their requests count as leaving now."""
+        successor = Window(self.limit, self.window, self._given)
+        successor._arrivals = sorted([*self._arrivals, *[now + self._given + self._slack] * self.held])
+        successor._free = self._free
+        successor._added, successor._span = self._added, self._span
+        successor._grown_at, successor._calm_at = self._grown_at, self._calm_at
+        return successor
 
     def too_fast(self, now: float) -> None:
         """The server refused a request as too fast: delay varies more than thought, or others share the AppId.
@@ -180,7 +180,7 @@ class Window:
         """
         if now - self._grown_at > self._given + self._slack + self._span:
             self._grown_at = now
-            most = max(self._given, self.window * _MOST_GUARD)
+            most = max(self._given, self.window * _MAX_GUARD)
             self._add(min(most, max(2 * self.guard, self.guard + self.window * _FIRST_GUARD)) - self._given)
         self._calm_at = now + _CALM_WINDOWS * self.window
 

@@ -20,7 +20,7 @@ from zego_aigc.errors import (
     QuotaExceeded,
     ZegoError,
 )
-from zego_aigc.limits.quota import KIND_OF_ACTION, Hold
+from zego_aigc.limits.quota import KIND_OF_ACTION, Reservation
 from zego_aigc.provisioning.entry import Entry, idle_time, mask, names
 from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Status, error_facts
@@ -119,7 +119,7 @@ class Maker:
             hold = await self._place(item, action)
             if isinstance(hold, Made):
                 return hold
-            if not isinstance(hold, Hold) and hold is not None:
+            if isinstance(hold, Action):
                 action = hold
                 continue
             try:
@@ -143,7 +143,9 @@ class Maker:
                     self._note(None)
                 return made
 
-    async def _call(self, item: Item, action: Action[Any], sending: Sending, hold: Hold | None, *, probing: bool) -> Made:
+    async def _call(
+        self, item: Item, action: Action[Any], sending: Sending, hold: Reservation | None, *, probing: bool
+    ) -> Made:
         async def before_send(_: int) -> None:
             sending.leaves()
             await self._journal.intend(item.key, substitute=_substitute(item, action), now=time.time())
@@ -223,7 +225,7 @@ class Maker:
 
     # --- places
 
-    async def _place(self, item: Item, action: Action[Any]) -> Hold | Made | Action[Any] | None:
+    async def _place(self, item: Item, action: Action[Any]) -> Reservation | Made | Action[Any] | None:
         """A place in the quota for an Action that needs one; or what becomes of the entry without."""
         kind = KIND_OF_ACTION.get(type(action).__name__)
         if kind is None or self._placing.unlimited(kind):

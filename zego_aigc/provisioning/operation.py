@@ -239,7 +239,7 @@ class Operation:
         )  # fmt: skip
 
 
-def pace(client: Client) -> tuple[float, float, float]:
-    """Calls, seconds of the window, and guard, where the limiter tells them; the vendor's limit otherwise."""
+def pace(client: Client) -> tuple[int, float, float]:
+    """The limiter's calls in a window, seconds of the window, and guard."""
     limiter = client.pool.limiter
-    return getattr(limiter, "limit", 10), getattr(limiter, "window", 1.0), getattr(limiter, "guard", 0.05)
+    return limiter.limit, limiter.window, limiter.guard

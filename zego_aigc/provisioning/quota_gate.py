@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from zego_aigc.errors import ApiError, QuotaExceeded, ZegoError
-from zego_aigc.limits.quota import Hold, Kind, Quota
+from zego_aigc.limits.local_quota import LocalQuota
 from zego_aigc.provisioning.endings import is_over
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
+    from zego_aigc.limits.quota import Kind, Quota, Reservation
 
 __all__ = ["Placing", "QuotaClosed"]
 
@@ -48,7 +49,7 @@ class Placing:
 
     def __init__(self, client: Client, quota: Quota | None, patience: float, note: Callable[[str | None], None]) -> None:
         self._client = client
-        self._quota = Quota(None, None, None) if quota is None else quota
+        self._quota: Quota = LocalQuota(None, None, None) if quota is None else quota
         self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
         self._patience = patience
         self._note = note
@@ -62,7 +63,7 @@ class Placing:
         """Whether there is neither a budget nor a service that has said "full": then nobody needs a place."""
         return self._forgetful and kind not in self._has_been_full
 
-    async def now_or_never(self, kind: Kind) -> Hold:
+    async def now_or_never(self, kind: Kind) -> Reservation:
         """A place.
 
         Raises:
@@ -70,7 +71,7 @@ class Placing:
         """
         return await self._quota.acquire(kind, wait=False)
 
-    async def soon(self, kind: Kind) -> Hold:
+    async def soon(self, kind: Kind) -> Reservation:
         """A place, waited for as long as there is progress.
 
         Raises:
@@ -88,7 +89,7 @@ class Placing:
                 return await self._quota.acquire(kind)
             await self._sweep(kind)
 
-    def refused(self, kind: Kind, hold: Hold | None) -> None:
+    def refused(self, kind: Kind, hold: Reservation | None) -> None:
         """The service said that the account is full."""
         self._has_been_full.add(kind)
         if hold is None:
@@ -110,7 +111,7 @@ class Placing:
         full = " and ".join(_plain(kind) for kind in self._stuck)
         self._note(f"the account is full of {full}: waiting for some to end, at most {self._patience:g} s without progress")
 
-    def made(self, kind: Kind, hold: Hold | None, instance_id: str, ttl: int | None) -> None:
+    def made(self, kind: Kind, hold: Reservation | None, instance_id: str, ttl: int | None) -> None:
         """An instance lives in a place that was handed out."""
         if self._stuck.pop(kind, None) is not None:
             self._tell()

@@ -7,16 +7,21 @@ import os
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from zego_aigc.limits.limiter import LocalLimiter, Permit
+from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW
+from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.limits.sliding_window import Window
-from zego_aigc.redis._link import Gone, Link, Outbox
+from zego_aigc.redis._granting import wait_for_grant
+from zego_aigc.redis._script_runner import ScriptRunner
 from zego_aigc.redis._scripts import SETTLE, TAKE
+from zego_aigc.redis._update_queue import UpdateQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
     from redis.asyncio import Redis
+
+    from zego_aigc.limits.limiter import FullPermit
 
 __all__ = ["RedisLimiter"]
 
@@ -62,7 +67,7 @@ class RedisLimiter:
         lease: seconds for which a token is kept for a process that is not heard of; at least 1.
         outage_limit: calls of an Action per window that this process may make by itself while Redis is gone, such as
             the limit divided by the number of processes; ``None`` to wait for Redis.
-        patience: seconds after which a Redis that does not answer counts as gone.
+        timeout: seconds after which a Redis that does not answer counts as gone.
         prefix: what the keys begin with.
 
     Raises:
@@ -73,33 +78,33 @@ class RedisLimiter:
     def __init__(
         self,
         redis: Redis | str,
-        limit: int = 10,
-        window: float = 1.0,
-        guard: float = 0.05,
+        limit: int = VENDOR_LIMIT,
+        window: float = VENDOR_WINDOW,
+        guard: float = DEFAULT_GUARD,
         *,
         lease: float = 30.0,
         outage_limit: int | None = None,
-        patience: float = 1.0,
+        timeout: float = 1.0,
         prefix: str = "zego_aigc",
     ) -> None:
         Window(limit, window, guard)  # complains now, not at the first call
         if not 1 <= lease < float("inf"):
             raise ValueError(f"lease must be a number of seconds from 1 up, not {lease}")
-        if not 0 < patience < float("inf"):
-            raise ValueError(f"patience must be a positive number of seconds, not {patience}")
+        if not 0 < timeout < float("inf"):
+            raise ValueError(f"timeout must be a positive number of seconds, not {timeout}")
         self._limit = limit
         self._window = window
         self._guard = guard
         self._lease = lease
-        self._patience = patience
+        self._timeout = timeout
         self._prefix = prefix
         self._local = None if outage_limit is None else LocalLimiter(outage_limit, window, guard)
         self._quiet = window * (1 + _SLACK) + guard
         self._process = os.urandom(8).hex()
         self._count = 0
         self._lanes: dict[tuple[int, str], _Lane] = {}
-        self._link = Link(redis, patience)
-        self._outbox: Outbox[_Lane, _News] = Outbox(self._link, self._settle)
+        self._runner = ScriptRunner(redis, timeout)
+        self._updates: UpdateQueue[_Lane, _Update] = UpdateQueue(self._runner, self._settle)
         # Weak, so that a permit which everybody has forgotten is not renewed for ever.
         self._held: WeakValueDictionary[str, _RedisPermit] = WeakValueDictionary()
         self._renewal: asyncio.TimerHandle | None = None
@@ -109,15 +114,28 @@ class RedisLimiter:
 
     # --- what a client asks --------------------------------------------------------------------------------------
 
-    async def acquire(self, app_id: int, action: str) -> Permit:
+    @property
+    def limit(self) -> int:
+        """Calls that the service takes in any window, for each AppId and Action, by all processes together."""
+        return self._limit
+
+    @property
+    def window(self) -> float:
+        """Length of the service's window in seconds."""
+        return self._window
+
+    @property
+    def guard(self) -> float:
+        """Seconds by which the delay on the way to the service may vary, as given."""
+        return self._guard
+
+    async def acquire(self, app_id: int, action: str) -> FullPermit:
         """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing.
 
         Raises:
             ConfigurationError: Redis refuses to be used like this, or another event loop is using this limiter.
         """
-        lane = self._lanes.get((app_id, action))
-        if lane is None:
-            lane = self._lanes[app_id, action] = _Lane(self._prefix, app_id, action)
+        lane = self._lane(app_id, action)
         lane.waiting += 1
         try:
             # One caller of the process asks at a time, for its place in the common queue is the process's.
@@ -127,7 +145,11 @@ class RedisLimiter:
             lane.waiting -= 1
             if lane.queued and not lane.waiting:
                 lane.queued = False
-                self._tell(lane, "leaving", self._process)
+                self._update(lane, "leaving", self._process)
+
+    def take(self, app_id: int, action: str) -> FullPermit | None:  # noqa: ARG002 - the protocol's
+        """None: every token has to be asked of Redis, which takes a wait."""
+        return None
 
     def estimate(self, app_id: int, action: str) -> float:
         """Seconds that a caller who came now would wait at least, given the queue of this process."""
@@ -137,7 +159,7 @@ class RedisLimiter:
     def too_fast(self, app_id: int, action: str) -> None:
         """The service refused a call of the Action as too fast: the guard grows for a while, for all processes."""
         if lane := self._lanes.get((app_id, action)):
-            self._tell(lane, "too fast", "")
+            self._update(lane, "too fast", "")
             if self._local is not None:
                 self._local.too_fast(app_id, action)
 
@@ -152,15 +174,14 @@ class RedisLimiter:
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
-        await self._link.idle()  # what was asked for callers that have gone
-        await self._outbox.aclose(self._patience)
-        await self._link.aclose()
+        await self._runner.idle()  # what was asked for callers that have gone
+        await self._updates.aclose(self._timeout)
+        await self._runner.aclose()
 
     # --- taking --------------------------------------------------------------------------------------------------
 
-    async def _take(self, lane: _Lane) -> Permit:
-        self._count += 1
-        permit = _RedisPermit(self._settled, lane, f"{self._process}-{self._count}")
+    async def _take(self, lane: _Lane) -> FullPermit:
+        permit = self._new_permit(lane)
         args = (
             self._limit,
             _us(self._lease + self._quiet),
@@ -170,38 +191,42 @@ class RedisLimiter:
             self._process,
             permit.id,
         )
-        link, loop = self._link, asyncio.get_running_loop()
-        doubtful = False  # whether a token may have been taken for this permit
-        try:
-            while True:
-                if link.is_down and (pause := link.retry_at - loop.time()) > 0:
-                    if self._local is not None and loop.time() >= link.heard_at + self._quiet:
-                        return _OutagePermit(permit, await self._local.acquire(lane.app_id, lane.action))
-                    await asyncio.sleep(min(pause, _LOOK))
-                    continue
-                try:
-                    if link.is_down:
-                        await self._outbox.flush()  # what left meanwhile is told before more is asked for
-                    doubtful, lane.queued = False, True
-                    granted, wait = await link.run(TAKE, lane.take_keys, args, abandoned=lambda: self._abandoned(permit))
-                except Gone:
-                    doubtful = True
-                    continue
-                if granted:
-                    lane.queued = False
-                    self._hold(permit)
-                    return permit
-                await asyncio.sleep(min(wait / 1e6, _LOOK))
-        except BaseException:
-            if doubtful:
-                permit.release()
-            raise
+        runner, loop = self._runner, asyncio.get_running_loop()
+
+        async def prepare() -> None:
+            if runner.is_down:
+                await self._updates.flush()  # what left meanwhile is told before more is asked for
+
+        async def ask() -> float | None:
+            lane.queued = True
+            granted, wait = await runner.run(TAKE, lane.take_keys, args, abandoned=lambda: self._abandoned(permit))
+            return None if granted else wait / 1e6
+
+        def goes_on_alone() -> bool:
+            return self._local is not None and loop.time() >= runner.heard_at + self._quiet
+
+        if await wait_for_grant(runner, ask, prepare=prepare, while_down=goes_on_alone, withdraw=permit.release, look=_LOOK):
+            lane.queued = False
+            self._hold(permit)
+            return permit
+        assert self._local is not None
+        return _OutagePermit(self._new_permit(lane), await self._local.acquire(lane.app_id, lane.action))
+
+    def _lane(self, app_id: int, action: str) -> _Lane:
+        lane = self._lanes.get((app_id, action))
+        if lane is None:
+            lane = self._lanes[app_id, action] = _Lane(self._prefix, app_id, action)
+        return lane
+
+    def _new_permit(self, lane: _Lane) -> _RedisPermit:
+        self._count += 1
+        return _RedisPermit(self._settled, lane, f"{self._process}-{self._count}")
 
     def _abandoned(self, permit: _RedisPermit) -> None:
         """The caller was cancelled while Redis was asked, which has answered by now, with a token or a place in line."""
         permit.release()
         if not permit.lane.waiting:
-            self._tell(permit.lane, "leaving", self._process)
+            self._update(permit.lane, "leaving", self._process)
 
     def _hold(self, permit: _RedisPermit) -> None:
         self._held[permit.id] = permit
@@ -211,7 +236,7 @@ class RedisLimiter:
     def _renew(self) -> None:
         self._renewal = None
         for permit in list(self._held.values()):
-            self._tell(permit.lane, "holding", permit.id)
+            self._update(permit.lane, "holding", permit.id)
         if self._held:
             self._renewal = asyncio.get_running_loop().call_later(self._lease / 3, self._renew)
 
@@ -219,12 +244,12 @@ class RedisLimiter:
 
     def _settled(self, permit: _RedisPermit, what: str, more: float) -> None:
         self._held.pop(permit.id, None)
-        self._tell(permit.lane, what, permit.id, more)
+        self._update(permit.lane, what, permit.id, more)
 
-    def _tell(self, lane: _Lane, what: str, identity: str, more: float = 0.0) -> None:
-        self._outbox.put(lane, (what, identity, asyncio.get_running_loop().time(), more))
+    def _update(self, lane: _Lane, what: str, identity: str, more: float = 0.0) -> None:
+        self._updates.put(lane, (what, identity, asyncio.get_running_loop().time(), more))
 
-    async def _settle(self, lane: _Lane, news: list[_News]) -> None:
+    async def _settle(self, lane: _Lane, updates: list[_Update]) -> None:
         now = asyncio.get_running_loop().time()
         args: list[Any] = [
             _us(self._window),
@@ -233,16 +258,16 @@ class RedisLimiter:
             _us(self._lease + self._quiet),
             self._keep_ms(),
         ]
-        for what, identity, at, more in news:
+        for what, identity, at, more in updates:
             args += [what, identity, _us(now - at), _us(more)]
-        await self._link.run(SETTLE, lane.settle_keys, args)
+        await self._runner.run(SETTLE, lane.settle_keys, args)
 
     def _keep_ms(self) -> int:
         """How long keys are kept that nobody touches: until everything in them has lapsed."""
         return int(1000 * (2 * self._lease + self._quiet)) + 60_000
 
 
-_News = tuple[str, str, float, float]
+_Update = tuple[str, str, float, float]
 """What happened, to whom, when by the loop's clock, and seconds that belong to it."""
 
 
@@ -294,7 +319,7 @@ class _OutagePermit:
 
     __slots__ = ("_local", "_told")
 
-    def __init__(self, told: _RedisPermit, local: Permit) -> None:
+    def __init__(self, told: _RedisPermit, local: FullPermit) -> None:
         self._told = told
         self._local = local
 

@@ -9,20 +9,19 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from zego_aigc.errors import ConnectFailed
-from zego_aigc.limits.capacity import Usage
-from zego_aigc.limits.quota import KIND_OF_ACTION, REFUSAL_CODES, Hold, Kind, Quota
-from zego_aigc.redis._link import Gone, Link, Outbox
+from zego_aigc.limits.capacity import CapacityLedger, Usage
+from zego_aigc.limits.quota import Kind, ReservationState, quota_refusal
+from zego_aigc.redis._granting import wait_for_grant
 from zego_aigc.redis._quota_scripts import KEYS, NOTE, TAKE_PLACE
-from zego_aigc.schema.codes import api_error
+from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner
+from zego_aigc.redis._update_queue import UpdateQueue
 
 if TYPE_CHECKING:
     from typing import Self
 
     from redis.asyncio import Redis
 
-    from zego_aigc.errors import ApiError
-
-__all__ = ["RedisHold", "RedisQuota"]
+__all__ = ["RedisQuota", "RedisReservation"]
 
 _LOOK = 0.25
 """Seconds after which a waiting process looks again at the latest."""
@@ -32,13 +31,13 @@ _REMEMBER_ENDINGS = 3600.0
 """Seconds for which the end of an instance that is not known (yet) is kept in mind."""
 
 
-class RedisQuota(Quota):
+class RedisQuota:
     """How many instances of each kind may live at a time, in all processes that share a Redis, a prefix and an AppId.
 
     It is used like :class:`~zego_aigc.Quota` and keeps the same promise: the service's refusal is the truth, and while it says
     "full" one creation at a time is tried, by whichever process. What differs:
 
-    * What is said of a place (:meth:`Hold.live` and the rest), and :meth:`ended`, reaches Redis in
+    * What is said of a place (:meth:`Reservation.live` and the rest), and :meth:`ended`, reaches Redis in
       the background. :meth:`usage` tells what Redis last told; :meth:`look` asks.
     * Any process may call :meth:`ended`, such as the one that receives the callbacks. What it returns is whether *this*
       process holds the instance's place.
@@ -57,7 +56,7 @@ class RedisQuota(Quota):
         lease: seconds after which a process that is not heard of counts as dead; at least 1.
         orphan: seconds for which an instance that a dead process was making is taken to live.
         forget_after: seconds for which an instance of a process that is not heard of counts, when its end is never told.
-        patience: seconds after which a Redis that does not answer counts as gone.
+        timeout: seconds after which a Redis that does not answer counts as gone.
         prefix: what the keys begin with.
 
     Raises:
@@ -76,27 +75,27 @@ class RedisQuota(Quota):
         lease: float = 60.0,
         orphan: float = 180.0,
         forget_after: float = 86_400.0,
-        patience: float = 1.0,
+        timeout: float = 1.0,
         prefix: str = "zego_aigc",
     ) -> None:
-        # The books of the base class stay empty: nothing of it is used but its form.
-        super().__init__(agents, digital_humans, streams)
+        limits: dict[Kind, int | None] = {"agents": agents, "digital_humans": digital_humans, "streams": streams}
+        for limit in limits.values():
+            CapacityLedger(limit)  # complains now, not at the first use
         if not 1 <= lease < math.inf:
             raise ValueError(f"lease must be a number of seconds from 1 up, not {lease}")
-        for name, value in (("orphan", orphan), ("forget_after", forget_after), ("patience", patience)):
+        for name, value in (("orphan", orphan), ("forget_after", forget_after), ("timeout", timeout)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive number of seconds, not {value}")
         self._lease = lease
         self._orphan = orphan
         self._forget_after = forget_after
-        self._patience = patience
+        self._timeout = timeout
         self._process = os.urandom(8).hex()
         self._count = 0
-        limits: dict[Kind, int | None] = {"agents": agents, "digital_humans": digital_humans, "streams": streams}
         self._kinds = {kind: _Kind(kind, limit, f"{prefix}:{{{app_id}}}:quota:{kind}") for kind, limit in limits.items()}
-        self._holds: dict[str, RedisHold] = {}
-        self._link = Link(redis, patience)
-        self._outbox: Outbox[_Kind, _News] = Outbox(self._link, self._note)
+        self._reservations: dict[str, RedisReservation] = {}
+        self._runner = ScriptRunner(redis, timeout)
+        self._updates: UpdateQueue[_Kind, _Update] = UpdateQueue(self._runner, self._send)
         self._renewal: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -104,7 +103,7 @@ class RedisQuota(Quota):
 
     # --- what callers ask ----------------------------------------------------------------------------------------
 
-    async def acquire(self, kind: Kind, *, wait: bool = True) -> Hold:
+    async def acquire(self, kind: Kind, *, wait: bool = True) -> RedisReservation:
         """A place for an instance that is about to be made.
 
         Args:
@@ -127,7 +126,7 @@ class RedisQuota(Quota):
             each.waiting -= 1
             if each.queued and not each.waiting:
                 each.queued = False
-                self._tell(each, "leaving", "")
+                self._update(each, "leaving", "")
 
     def ended(self, instance_id: str) -> bool:
         """An instance was deleted or has ended by itself: its place is free. Telling twice is harmless.
@@ -135,15 +134,15 @@ class RedisQuota(Quota):
         Returns:
             whether this process held its place. Redis is told in any case.
         """
-        mine = [hold for hold in self._holds.values() if hold.instance_id == instance_id]
-        for hold in mine:
-            hold.settle("gone")
-            del self._holds[hold.place]
-        for each in {hold.books for hold in mine} or set(self._kinds.values()):
-            self._tell(each, "ended", "", instance_id, _REMEMBER_ENDINGS)
+        mine = [each for each in self._reservations.values() if each.instance_id == instance_id]
+        for reservation in mine:
+            reservation.settle("gone")
+            del self._reservations[reservation.place]
+        for each in {reservation.books for reservation in mine} or set(self._kinds.values()):
+            self._update(each, "ended", "", instance_id, _REMEMBER_ENDINGS)
         return bool(mine)
 
-    def adopt(self, kind: Kind, instance_id: str, *, expires_in: float = math.inf) -> Hold:
+    def adopt(self, kind: Kind, instance_id: str, *, expires_in: float = math.inf) -> RedisReservation:
         """Count an instance that lives already, such as one that an earlier process made. The budget may be overdrawn by it.
 
         Args:
@@ -151,13 +150,13 @@ class RedisQuota(Quota):
             instance_id: its AgentInstanceId or TaskId.
             expires_in: seconds after which it has ended by itself, if that is certain.
         """
-        hold = self._new_hold(self._kind(kind))
-        hold.live(instance_id, expires_in=expires_in)
-        return hold
+        reservation = self._new_reservation(self._kind(kind))
+        reservation.live(instance_id, expires_in=expires_in)
+        return reservation
 
     def full(self, kind: Kind) -> None:
-        """The service refused a creation because the account is full. :meth:`Hold.full` says it of one's own."""
-        self._tell(self._kind(kind), "full", "")
+        """The service refused a creation because the account is full. :meth:`Reservation.full` says it of one's own."""
+        self._update(self._kind(kind), "full", "")
 
     def usage(self, kind: Kind) -> Usage:
         """How a budget was used when Redis was last heard. See :meth:`look`."""
@@ -172,9 +171,9 @@ class RedisQuota(Quota):
         """
         each = self._kind(kind)
         try:
-            await self._outbox.flush()
-            self._read(each, await self._link.run(TAKE_PLACE, each.keys, [*self._common(each), "", 0]))
-        except Gone as error:
+            await self._updates.flush()
+            self._read(each, await self._runner.run(TAKE_PLACE, each.keys, [*self._common(each), "", 0]))
+        except RedisUnavailable as error:
             raise ConnectFailed(f"Redis does not answer: {error}") from error
         return each.usage
 
@@ -193,86 +192,81 @@ class RedisQuota(Quota):
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
-        await self._link.idle()  # what was asked for callers that have gone
-        await self._outbox.aclose(self._patience)
-        await self._link.aclose()
+        await self._runner.idle()  # what was asked for callers that have gone
+        await self._updates.aclose(self._timeout)
+        await self._runner.aclose()
 
     # --- taking --------------------------------------------------------------------------------------------------
 
-    async def _take(self, each: _Kind, *, waits: bool) -> Hold:
-        hold = self._new_hold(each)
-        args = [*self._common(each), hold.place, int(waits)]
-        link, loop = self._link, asyncio.get_running_loop()
-        doubtful = False  # whether the place may have been taken
-        try:
-            while True:
-                if link.is_down and (pause := link.retry_at - loop.time()) > 0:
-                    if not waits:
-                        self._refuse(each)
-                    await asyncio.sleep(min(pause, _LOOK))
-                    continue
-                try:
-                    # What was said before counts: who gives a place back and asks for one gets it.
-                    await self._outbox.flush()
-                    doubtful, each.queued = False, each.queued or waits
-                    granted, wait = self._read(
-                        each, await link.run(TAKE_PLACE, each.keys, args, abandoned=lambda: self._abandoned(hold))
-                    )
-                except Gone:
-                    doubtful = True
-                    continue
-                if granted:
-                    each.queued = False
-                    self._holds[hold.place] = hold
-                    self._renew_later()
-                    return hold
-                if not waits:
-                    self._refuse(each)
-                await asyncio.sleep(min(wait / 1e6, _LOOK))
-        except BaseException:
-            if doubtful:
-                hold.release()
-            raise
+    async def _take(self, each: _Kind, *, waits: bool) -> RedisReservation:
+        reservation = self._new_reservation(each)
+        args = [*self._common(each), reservation.place, int(waits)]
+        runner = self._runner
+
+        async def ask() -> float | None:
+            each.queued = each.queued or waits
+            answer = await runner.run(TAKE_PLACE, each.keys, args, abandoned=lambda: self._abandoned(reservation))
+            granted, wait = self._read(each, answer)
+            if granted:
+                return None
+            if not waits:
+                self._refuse(each)
+            return wait / 1e6
+
+        def refuse_at_once() -> bool:
+            if not waits:
+                self._refuse(each)
+            return False
+
+        # What was said before counts: who gives a place back and asks for one gets it.
+        await wait_for_grant(
+            runner, ask, prepare=self._updates.flush, while_down=refuse_at_once, withdraw=reservation.release, look=_LOOK
+        )
+        each.queued = False
+        self._reservations[reservation.place] = reservation
+        self._renew_later()
+        return reservation
 
     def _read(self, each: _Kind, answer: Any) -> tuple[int, int]:
         granted, wait, making, live, unknown, full = map(int, answer)
         each.usage = Usage(each.limit, making, live, unknown, bool(full))
         return granted, wait
 
-    def _new_hold(self, each: _Kind) -> RedisHold:
+    def _new_reservation(self, each: _Kind) -> RedisReservation:
         self._count += 1
-        return RedisHold(self, each, f"{self._process}-{self._count}")
+        return RedisReservation(self, each, f"{self._process}-{self._count}")
 
     def _refuse(self, each: _Kind) -> NoReturn:
-        raise each.refusal(redis_gone=self._link.is_down)
+        gone = "Redis does not answer, so it is not known whether there is one" if self._runner.is_down else None
+        raise quota_refusal(each.kind, each.usage, others=" in all processes", gone=gone)
 
-    def _abandoned(self, hold: RedisHold) -> None:
+    def _abandoned(self, reservation: RedisReservation) -> None:
         """The caller was cancelled while Redis was asked, which has answered by now, with a place or one in line."""
-        hold.release()
-        if not hold.books.waiting:
-            self._tell(hold.books, "leaving", "")
+        reservation.release()
+        if not reservation.books.waiting:
+            self._update(reservation.books, "leaving", "")
 
     # --- telling -------------------------------------------------------------------------------------------------
 
-    def said(self, hold: RedisHold, what: str, instance_id: str = "", expires_in: float = 0.0) -> None:
-        """What a hold says of its place. For :class:`RedisHold`."""
+    def note(self, reservation: RedisReservation, what: str, instance_id: str = "", expires_in: float = 0.0) -> None:
+        """What a reservation reports of its place. For :class:`RedisReservation`."""
         if what == "live":
-            self._holds[hold.place] = hold
+            self._reservations[reservation.place] = reservation
             self._renew_later()
         elif what != "full":
-            self._holds.pop(hold.place, None)
+            self._reservations.pop(reservation.place, None)
         seconds = self._forget_after if expires_in == math.inf else max(0.0, expires_in)
-        self._tell(hold.books, what, hold.place, instance_id, seconds)
+        self._update(reservation.books, what, reservation.place, instance_id, seconds)
 
-    def _tell(self, each: _Kind, what: str, place: str, instance_id: str = "", seconds: float = 0.0) -> None:
-        self._outbox.put(each, (what, place, instance_id, asyncio.get_running_loop().time() + seconds))
+    def _update(self, each: _Kind, what: str, place: str, instance_id: str = "", seconds: float = 0.0) -> None:
+        self._updates.put(each, (what, place, instance_id, asyncio.get_running_loop().time() + seconds))
 
-    async def _note(self, each: _Kind, news: list[_News]) -> None:
+    async def _send(self, each: _Kind, updates: list[_Update]) -> None:
         now = asyncio.get_running_loop().time()
         args = self._common(each)
-        for what, place, instance_id, until in news:
+        for what, place, instance_id, until in updates:
             args += [what, place, instance_id, max(0, _us(until - now))]
-        self._read(each, await self._link.run(NOTE, each.keys, args))
+        self._read(each, await self._runner.run(NOTE, each.keys, args))
 
     def _common(self, each: _Kind) -> list[Any]:
         limit = -1 if each.limit is None else each.limit
@@ -285,14 +279,14 @@ class RedisQuota(Quota):
     def _renew(self) -> None:
         self._renewal = None
         now = time.monotonic()
-        for place, hold in list(self._holds.items()):
-            seconds = self._lease if hold.standing == "making" else self._forget_after
-            if hold.standing == "gone":  # lapsed by itself
-                del self._holds[place]
-            elif not hold.lapses and now - hold.renewed_at >= seconds / 4:
-                hold.renewed_at = now
-                self._tell(hold.books, "holding", place, seconds=seconds)
-        if self._holds:
+        for place, reservation in list(self._reservations.items()):
+            seconds = self._lease if reservation.state == "making" else self._forget_after
+            if reservation.state == "gone":  # lapsed by itself
+                del self._reservations[place]
+            elif not reservation.lapses and now - reservation.renewed_at >= seconds / 4:
+                reservation.renewed_at = now
+                self._update(reservation.books, "holding", place, seconds=seconds)
+        if self._reservations:
             self._renew_later()
 
     def _kind(self, kind: str) -> _Kind:
@@ -302,7 +296,7 @@ class RedisQuota(Quota):
         raise ValueError(f"no such kind: {kind!r}; there are {', '.join(map(repr, self._kinds))}")
 
 
-_News = tuple[str, str, str, float]
+_Update = tuple[str, str, str, float]
 """What happened, to which place, the instance, and until when something holds by the loop's clock."""
 
 
@@ -318,36 +312,18 @@ class _Kind:
         self.queued = False  # whether this process may have a place in the common queue
         self.usage: Usage = Usage(limit, 0, 0, 0, full=False)
 
-    def refusal(self, *, redis_gone: bool) -> ApiError:
-        """What a caller sees who does not want to wait: the error that the service would have answered with."""
-        usage = self.usage
-        if redis_gone:
-            why = "Redis does not answer, so nobody knows whether there is one"
-        elif usage.full:
-            why = "the service said that the account is full, and is asked with care since"
-        elif usage.limit is not None and usage.used >= usage.limit:
-            why = f"the budget of {usage.limit} is used up"
-        else:
-            why = "others wait for one"
-        message = (
-            f"no place for another instance in quota.{self.kind}: {why} ({usage.live} live, {usage.making} being made, "
-            f"{usage.unknown} unknown in all processes). Nothing was sent"
-        )
-        actions = " or ".join(action for action, kind in KIND_OF_ACTION.items() if kind == self.kind)
-        return api_error(REFUSAL_CODES[self.kind], message, action=actions, attempts=0, status=0)
 
+class RedisReservation:
+    """A place in a :class:`RedisQuota`, used like any :class:`~zego_aigc.Reservation`."""
 
-class RedisHold(Hold):
-    """A place in a :class:`RedisQuota`, used like any :class:`~zego_aigc.limits.quota.Hold`."""
-
-    __slots__ = ("_instance_id", "_lapses_at", "_quota", "_standing", "books", "place", "renewed_at")
+    __slots__ = ("_instance_id", "_lapses_at", "_quota", "_state", "books", "place", "renewed_at")
 
     def __init__(self, quota: RedisQuota, books: _Kind, place: str) -> None:
         self._quota = quota
         self.books: _Kind = books
         self.place: str = place
         self.renewed_at: float = time.monotonic()
-        self._standing: Literal["making", "live", "unknown", "gone"] = "making"
+        self._state: ReservationState = "making"
         self._instance_id: str | None = None
         self._lapses_at = math.inf
 
@@ -362,9 +338,9 @@ class RedisHold(Hold):
         return self._lapses_at < math.inf
 
     @property
-    def standing(self) -> Literal["making", "live", "unknown", "gone"]:
+    def state(self) -> ReservationState:
         """What is known of the instance; ``gone`` when the place was given back or has expired."""
-        return "gone" if time.monotonic() >= self._lapses_at else self._standing
+        return "gone" if time.monotonic() >= self._lapses_at else self._state
 
     @property
     def instance_id(self) -> str | None:
@@ -380,7 +356,7 @@ class RedisHold(Hold):
         """
         self._instance_id = instance_id
         self.settle("live", expires_in)
-        self._quota.said(self, "live", instance_id, expires_in)
+        self._quota.note(self, "live", instance_id, expires_in)
 
     def unknown(self, *, expires_in: float) -> None:
         """Nobody knows whether the instance was made. The place stays taken until that is resolved, or for so many seconds.
@@ -388,25 +364,28 @@ class RedisHold(Hold):
         Args:
             expires_in: seconds after which the instance has surely ended, if it was made.
         """
-        if self._standing == "making":
+        if self._state == "making":
             self.settle("unknown", expires_in)
-            self._quota.said(self, "unknown", "", expires_in)
+            self._quota.note(self, "unknown", "", expires_in)
 
     def full(self) -> None:
         """The service refused to make the instance because the account is full: gives the place back, and takes note."""
-        if self._standing == "making":
-            self._quota.said(self, "full")
+        if self._state == "making":
+            self._quota.note(self, "full")
         self.release()
 
     def release(self) -> None:
         """No instance was made, or it has ended: the place is free. Calling it again does nothing."""
-        if self._standing != "gone":
+        if self._state != "gone":
             self.settle("gone")
-            self._quota.said(self, "gone")
+            self._quota.note(self, "gone")
 
-    def settle(self, standing: Literal["live", "unknown", "gone"], expires_in: float = math.inf) -> None:
+    def __repr__(self) -> str:
+        return f"<RedisReservation {self.kind} {self.state} {self._instance_id or ''}".rstrip() + ">"
+
+    def settle(self, state: Literal["live", "unknown", "gone"], expires_in: float = math.inf) -> None:
         """Take note of what became of the instance, in this process."""
-        self._standing = standing
+        self._state = state
         self._lapses_at = time.monotonic() + expires_in
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from zego_aigc.errors import RegistryError, TooManyLive
 from zego_aigc.redis import _registry_scripts as scripts
-from zego_aigc.redis._link import Gone, Link
+from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner
 from zego_aigc.storage.registry import LiveRecord
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RedisRegistry:
         self._keys: tuple[str, ...] = ()
         self._member = ""
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
-        self._link = Link(redis, timeout)
+        self._runner = ScriptRunner(redis, timeout)
 
     async def join(self, account: str) -> None:
         """See :class:`~zego_aigc.Registry`."""
@@ -128,8 +128,8 @@ class RedisRegistry:
 
     async def aclose(self) -> None:
         """See :class:`~zego_aigc.Registry`."""
-        await self._link.idle()
-        await self._link.aclose()
+        await self._runner.idle()
+        await self._runner.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,7 +147,7 @@ class RedisRegistry:
         home = os.getpid(), asyncio.get_running_loop()
         if home != self._home:
             if self._home is not None:
-                self._link = Link(self._redis, self._timeout)
+                self._runner = ScriptRunner(self._redis, self._timeout)
             self._home = home
             self._member = uuid.uuid4().hex
         return self._member
@@ -157,8 +157,8 @@ class RedisRegistry:
             raise RegistryError("the register is not in use yet: give it to a client, Client(registry=...), or join() first")
         _ = self._me
         try:
-            return await self._link.run(script, self._keys, args)
-        except Gone as error:
+            return await self._runner.run(script, self._keys, args)
+        except RedisUnavailable as error:
             raise RegistryError(
                 f"the register's Redis does not answer ({error}). {sent or 'What it knows is older than this'}: "
                 "see that it runs and can be written to"

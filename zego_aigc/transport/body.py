@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.http_writer import StreamWriter
 
-    from zego_aigc.limits.limiter import Permit
+    from zego_aigc.limits.limiter import FullPermit
 
     class Sender(Protocol):
         """Who wants a request to be sent."""
@@ -183,7 +183,7 @@ class Outgoing(Payload):
     _headers = CIMultiDict({"Content-Type": "application/json"})
     _encoding = _filename = None
 
-    def __init__(self, body: bytes, query: str, permit: Permit, sender: Sender | None = None) -> None:
+    def __init__(self, body: bytes, query: str, permit: FullPermit, sender: Sender | None = None) -> None:
         self._body = body
         self.query: str = query
         """The signed query. A :class:`Posting` takes it past aiohttp, whose errors may show the URL."""
@@ -244,7 +244,7 @@ class Outgoing(Payload):
         # TLS counts as heard, for its handshake. (uvloop's transports of that kind cannot be referred to weakly.)
         heard = transport.get_extra_info("sslcontext") is not None or ref(transport) in _heard
         try:
-            if heard or not hasattr(self._permit, "answered"):  # limiters need not know of proofs at all
+            if heard:
                 self._permit.departed()
             else:
                 self._unproven = transport
@@ -265,7 +265,6 @@ class Outgoing(Payload):
 
     def answered(self) -> None:
         """An answer has begun to come."""
-        if (answered := getattr(self._permit, "answered", None)) is not None:
-            answered()
-            if self._unproven is not None:
-                _heard.add(ref(self._unproven, _heard.discard))
+        self._permit.answered()
+        if self._unproven is not None:
+            _heard.add(ref(self._unproven, _heard.discard))

@@ -10,7 +10,8 @@ import aiohttp
 import yarl
 
 from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
-from zego_aigc.limits.limiter import LocalLimiter
+from zego_aigc.limits.limiter import FullLimiter, Limiter, full_limiter
+from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.limits.retry_budget import RetryBudget
 from zego_aigc.transport import http
 from zego_aigc.transport.body import HEADERS, TRIED, Answering, Outgoing, Posting
@@ -21,8 +22,6 @@ from zego_aigc.transport.signing import Signer
 
 if TYPE_CHECKING:
     import ssl
-
-    from zego_aigc.limits.limiter import Limiter
 
 __all__ = ["SessionPool"]
 
@@ -42,7 +41,8 @@ class SessionPool:
     ``async with``.
 
     Args:
-        limiter: who says when a call may leave; a :class:`~zego_aigc.limits.limiter.LocalLimiter` unless given.
+        limiter: decides when a call may be sent; a :class:`~zego_aigc.LocalLimiter` unless given. It needs no more than
+            :meth:`zego_aigc.Limiter.acquire`.
         max_connections: connections at a time.
         keepalive: seconds that an idle connection is kept.
         careful_keepalive: seconds after which an idle connection is not used for calls that must not be repeated
@@ -69,7 +69,7 @@ class SessionPool:
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None  # first of all: __del__ asks for it, whatever is raised below
         self._closed = False
-        self.limiter: Limiter = limiter if limiter is not None else LocalLimiter()
+        self.limiter: FullLimiter = full_limiter(limiter) if limiter is not None else LocalLimiter()
         self.budget: RetryBudget = RetryBudget()
         self._max_connections = max_connections
         self._keepalive = {False: keepalive, True: careful_keepalive}

@@ -1,6 +1,6 @@
-"""The way to the Redis server: scripts with a bounded wait, and news that is sent in the background until it has arrived.
+"""Runs scripts on the Redis server, each with a bounded wait, and knows whether Redis is there.
 
-Whether Redis is there is known here. Nothing else in the library handles an exception of redis-py.
+Nothing else in the library handles an exception of redis-py.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -8,44 +8,41 @@ Whether Redis is there is known here. Nothing else in the library handles an exc
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha1
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from zego_aigc.errors import ConfigurationError
 
-__all__ = ["Gone", "Link", "Outbox"]
+__all__ = ["RedisUnavailable", "ScriptRunner", "logger"]
 
 logger = logging.getLogger("zego_aigc")
 
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-_MOST_NEWS = 100_000
-"""How much news is kept while Redis is gone; what is older is settled by leases."""
+_INITIAL_PAUSE = 0.05
+_MAX_PAUSE = 1.0
 
 
-class Gone(Exception):
+class RedisUnavailable(Exception):
     """Redis does not answer, or not as one that can be written to. Inside this package only."""
 
 
-class Link:
+class ScriptRunner:
     """Runs scripts on one Redis.
 
     Args:
         redis: a ``redis.asyncio.Redis``, which stays the caller's, or a URL, for a connection of our own.
-        patience: seconds that one script may take.
+        timeout: seconds that one script may take.
     """
 
-    def __init__(self, redis: Any, patience: float) -> None:
+    def __init__(self, redis: Any, timeout: float) -> None:
         try:
             from redis import asyncio as aioredis
         except ImportError as error:
             raise ConfigurationError("this needs the extra 'redis': pip install 'zego_aigc[redis]'") from error
         self._owned = isinstance(redis, str)
         self._redis: Any = aioredis.Redis.from_url(redis) if isinstance(redis, str) else redis
-        self._patience = patience
+        self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._commands: set[asyncio.Task[Any]] = set()
         self.is_down = False
@@ -54,7 +51,7 @@ class Link:
         """When Redis last answered, by the loop's clock."""
         self.retry_at = float("-inf")
         """While it is down: when to try next, by the loop's clock."""
-        self._pause = _FIRST_PAUSE
+        self._pause = _INITIAL_PAUSE
 
     async def run(
         self, script: str, keys: Iterable[str], args: Iterable[Any], *, abandoned: Callable[[], None] | None = None
@@ -71,7 +68,7 @@ class Link:
             abandoned: called after the end of a script whose caller was cancelled.
 
         Raises:
-            Gone: Redis did not answer; whether the script ran is not known.
+            RedisUnavailable: Redis did not answer; whether the script ran is not known.
             ConfigurationError: Redis answered that it may not be used like this, or the loop is another one than before.
         """
         loop = asyncio.get_running_loop()
@@ -99,7 +96,7 @@ class Link:
 
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 try:
                     answer = await self._redis.evalsha(_digest(script), len(keys), *keys, *args)
                 except exceptions.NoScriptError:
@@ -116,7 +113,7 @@ class Link:
             TimeoutError,
         ) as error:
             self._lost(loop.time(), error)
-            raise Gone(str(error)) from error
+            raise RedisUnavailable(str(error)) from error
         except exceptions.RedisError as error:
             raise ConfigurationError(f"Redis refuses: {error}") from error
         self._found(loop.time())
@@ -125,10 +122,10 @@ class Link:
     def _lost(self, now: float, error: Exception) -> None:
         if not self.is_down:
             self.is_down = True
-            self._pause = _FIRST_PAUSE
+            self._pause = _INITIAL_PAUSE
             logger.warning("Redis does not answer (%s): %s", type(error).__name__, error)
         self.retry_at = now + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, _MAX_PAUSE)
 
     def _found(self, now: float) -> None:
         self.heard_at = now
@@ -149,85 +146,3 @@ class Link:
 
 def _digest(script: str) -> str:
     return sha1(script.encode(), usedforsecurity=False).hexdigest()
-
-
-LaneT = TypeVar("LaneT")
-NewsT = TypeVar("NewsT")
-
-
-class Outbox(Generic[LaneT, NewsT]):
-    """News for Redis from code that cannot wait. It is sent in the background, in batches and in order, until Redis has it.
-
-    Args:
-        link: the way to Redis.
-        send: sends one lane's news, oldest first; raises what :meth:`Link.run` does.
-    """
-
-    def __init__(self, link: Link, send: Callable[[LaneT, list[NewsT]], Awaitable[None]]) -> None:
-        self._link = link
-        self._send = send
-        self._news: dict[LaneT, list[NewsT]] = {}
-        self._count = 0
-        self._task: asyncio.Task[None] | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-
-    def put(self, lane: LaneT, news: NewsT) -> None:
-        """Send something soon. Called on the event loop."""
-        if self._count >= _MOST_NEWS:
-            oldest = next(iter(self._news))
-            self._count -= len(self._news.pop(oldest))
-        self._news.setdefault(lane, []).append(news)
-        self._count += 1
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._deliver(), name="zego_aigc redis outbox")
-
-    async def flush(self) -> None:
-        """Wait until Redis has all that was put before.
-
-        Raises:
-            Gone: Redis did not answer; the news is kept.
-            ConfigurationError: Redis refused some of it, which is lost.
-        """
-        if self._task is not None:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
-
-    async def _deliver(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._news:
-                lane = next(iter(self._news))
-                news = self._news.pop(lane)
-                self._count -= len(news)
-                try:
-                    await self._send(lane, news)
-                except Gone as error:
-                    self._news[lane] = news + self._news.get(lane, [])
-                    self._count += len(news)
-                    self._wake(error)
-                    await asyncio.sleep(max(0.0, self._link.retry_at - loop.time()))
-                except ConfigurationError as error:
-                    logger.warning("Redis refuses what this process tells it, which is lost: %s", error)
-                    self._wake(error)
-        finally:
-            self._task = None
-            self._wake(None)
-
-    def _wake(self, error: Exception | None) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-
-    async def aclose(self, patience: float) -> None:
-        """Send what there is, but for no longer than so many seconds."""
-        if (task := self._task) is not None:
-            await asyncio.wait({task}, timeout=patience)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task

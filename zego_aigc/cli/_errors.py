@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from zego_aigc.cli._failures import without_details
 from zego_aigc.cli._output import print_error, print_json
 from zego_aigc.errors import ConfigurationError, InvalidRequest, ZegoError
-from zego_aigc.provisioning.errors import InvalidFleet, JournalError
+from zego_aigc.provisioning.errors import InvalidFleet, JournalError, ProblemGroup
 from zego_aigc.provisioning.fleet import FleetUnreadable
 
 __all__ = ["report_error"]
@@ -27,13 +30,26 @@ def report_error(error: Exception, *, as_json: bool) -> int:
     return 2 if isinstance(error, JournalError | FleetUnreadable | ConfigurationError) else 1
 
 
+MAX_ALIKE = 5
+"""Problems that differ in names and numbers alone of which each has its line."""
+
+
 def _report_problems(error: InvalidRequest, *, as_json: bool) -> None:
-    for problem in error.problems:
-        print_error(str(problem))
-        if as_json:
-            line = {"event": "problem", "path": problem.path, "rule": problem.rule, "message": problem.message}
-            print_json(line)
-    more = error.more if isinstance(error, InvalidFleet) else 0
-    count = len(error.problems) + more
-    rest = f" ({more} of them not shown)" if more else ""
-    print_error(f"zego-aigc: {count} problem{'s' if count != 1 else ''}{rest}; nothing was sent")
+    if as_json:
+        for problem in error.problems:
+            print_json({"event": "problem", "path": problem.path, "rule": problem.rule, "message": problem.message})
+    shown = Counter[tuple[str, str, str]]()
+    alike = Counter[tuple[str, str, str]]()
+    groups = error.groups if isinstance(error, InvalidFleet) else [ProblemGroup("", one, 1) for one in error.problems]
+    for group in groups:
+        problem = group.problem
+        kind = without_details(problem.path), problem.rule, without_details(problem.message)
+        if shown[kind] < MAX_ALIKE:
+            shown[kind] += 1
+            print_error(str(group))
+        else:
+            alike[kind] += group.entries
+    for (path, _, _), count in alike.items():
+        print_error(f"... and {count} more like those{f' at {path}' if path else ''}")
+    count = len(error.problems) + (error.more if isinstance(error, InvalidFleet) else 0)
+    print_error(f"zego-aigc: {count} problem{'s' if count != 1 else ''}; nothing was sent")

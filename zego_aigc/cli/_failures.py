@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from zego_aigc.cli._format import error_text
 from zego_aigc.provisioning.events import Outcome
 
-__all__ = ["Failure", "Failures", "of_outcome"]
+__all__ = ["Failure", "Failures", "of_outcome", "without_details"]
 
 MAX_FAILURES = 100
 MAX_LISTED = 20
 
 _VARIABLE = re.compile(r"'[^']*'|\d+")
 """What differs from entry to entry in messages that say the same."""
+
+
+def without_details(text: str) -> str:
+    """A message without the names and numbers in it: what is left is the same for all that say the same."""
+    return _VARIABLE.sub("", text)
 
 
 class Failure:
@@ -65,7 +70,7 @@ class Failures:
 
     def add(self, status: str, key: str, text: str, details: str = "") -> Failure | None:
         """Count an entry; returns its failure, or None when there are too many."""
-        alike = status, _VARIABLE.sub("", text)
+        alike = status, without_details(text)
         failure = self._failures.get(alike)
         if failure is None:
             if len(self._failures) >= MAX_FAILURES:

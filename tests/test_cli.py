@@ -74,13 +74,14 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_main_job_against_a_sandbox_in_another_process(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     provision = ["provision", str(FLEET), "--journal", "f.journal"]
 
     assert main(provision) == 0
     assert "150 of 150 done in" in capsys.readouterr().out
     made = state(sandbox)
-    assert [len(made[what]) for what in ("agents", "instances", "tasks", "refused")] == [50, 50, 50, 0]
+    assert [len(made[what]) for what in ("agents", "instances", "tasks")] == [50, 50, 50]
 
     assert main(provision) == 0
     assert "150 of 150 done (150 of them earlier)" in capsys.readouterr().out
@@ -102,6 +103,7 @@ def test_the_main_job_against_a_sandbox_in_another_process(sandbox: str, capsys:
     assert lines(capsys.readouterr().out)[-1]["total"] == {"removed": 150}
 
 
+@pytest.mark.slow
 def test_run_it_with_a_sandbox_inside_and_say_so_once_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
     provision = ["provision", str(FLEET), "--journal", "f.journal", "--sandbox", "--quota", "100"]
     assert main([*provision, "--json"]) == 0
@@ -120,6 +122,7 @@ def test_run_it_with_a_sandbox_inside_and_say_so_once_that_has_ended(capsys: pyt
     assert "sandbox has ended" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_sandbox_keeps_the_vendors_quota_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(12)))
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--sandbox", "--quota-wait", "1"]
@@ -206,6 +209,7 @@ def test_an_option_that_is_no_number_says_what_it_must_be(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_named_and_the_journal_stays_good(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,30 +262,36 @@ def begun(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen([*PROGRAM, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
-def wait_for_outcomes(process: subprocess.Popen[str], count: int) -> None:
+def wait_for(process: subprocess.Popen[str], event: str, count: int = 1) -> None:
     assert process.stdout is not None
     while count:
-        count -= json.loads(process.stdout.readline())["event"] == "outcome"
+        count -= json.loads(process.stdout.readline())["event"] == event
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) -> None:
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(40)))
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
     process = begun(arguments)
-    wait_for_outcomes(process, 12)
+    wait_for(process, "outcome", 12)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     finished = lines(out)[-1]
     assert (process.returncode, err) == (3, "")
     assert finished["stopped"] == "it was interrupted"
     assert finished["unknown"] == 0
-    assert finished["done"] == len(state(sandbox)["tasks"]) < 40
+    before = state(sandbox)
+    assert finished["done"] == len(before["tasks"]) < 40
     assert main(arguments) == 0
-    assert len(state(sandbox)["tasks"]) == 40
-    assert not state(sandbox)["refused"], "a run that follows at once keeps the limit with the one before"
+    after = state(sandbox)
+    assert len(after["tasks"]) == 40
+    first = len(before["calls"])
+    pause = after["calls"][first]["Time"] - after["calls"][first - 1]["Time"]
+    assert pause > 1, "a run that follows at once keeps the limit with the one before"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     faults = f"{sandbox}/_sandbox/faults"
@@ -289,16 +299,14 @@ def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, cap
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
     process = begun(arguments)
-    wait_for_outcomes(process, 10)
-    while len(state(sandbox)["tasks"]) < 12:
+    wait_for(process, "outcome", 10)
+    while len(state(sandbox)["tasks"]) < 20:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    assert process.poll() is None, "it waits for answers"
+    wait_for(process, "note")
+    assert process.poll() is None, "it waits for answers, which never come"
     process.send_signal(signal.SIGINT)
-    began = time.monotonic()
     _, err = process.communicate(timeout=20)
-    assert time.monotonic() - began < 2
     assert (process.returncode, err.count("\n")) == (3, 1)
     assert main(["status", "f.journal"]) == 3
     out = capsys.readouterr().out
@@ -309,12 +317,13 @@ def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, cap
     assert len(state(sandbox)["tasks"]) == 30
 
 
+@pytest.mark.slow
 def test_two_runs_at_a_time_do_not_share_a_journal(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     del sandbox
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
     process = begun(arguments)
-    wait_for_outcomes(process, 5)
+    wait_for(process, "outcome", 5)
     assert main(arguments) == 2
     assert f"written by another process ({process.pid})" in capsys.readouterr().err
     assert main(["status", "f.journal"]) == 3
@@ -324,6 +333,7 @@ def test_two_runs_at_a_time_do_not_share_a_journal(sandbox: str, capsys: pytest.
     assert [path.name for path in Path().glob("f.journal*")] == ["f.journal"], "a clean end leaves one file"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals")
 def test_on_a_terminal_the_progress_is_drawn_and_a_summary_stays() -> None:
     pytest.importorskip("rich")

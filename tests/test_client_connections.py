@@ -208,7 +208,7 @@ async def test_without_another_try_it_is_told_what_came_on_the_idle_connection()
 
 async def test_a_request_that_took_several_writes_leaves_its_connection_to_the_next() -> None:
     handle, seen = answering(ok(AGENTS))
-    async with raw_server(handle) as url, client_of(url) as client:
+    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(), timeout=60.0) as client:
         for _ in range(2):
             await client.call_raw("ListAgents", {"Text": "x" * 20_000_000}, repeat=Repeat.READS)
     assert {exchange.connection for exchange in seen} == {1}
@@ -245,9 +245,10 @@ async def test_a_connection_on_which_the_answer_overtook_the_request_is_not_used
 
     over = asyncio.Event()
     async with await asyncio.start_server(hasty, "127.0.0.1", 0) as server:
-        async with client_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with client_of(url, retry=RetryPolicy(), timeout=60.0) as client:
             for _ in range(2):
-                await client.call_raw("ListAgents", {"Text": "x" * 20_000_000}, repeat=Repeat.READS, timeout=2)
+                await client.call_raw("ListAgents", {"Text": "x" * 20_000_000}, repeat=Repeat.READS)
         over.set()
     assert len(heads) == 2
 

@@ -219,6 +219,7 @@ async def test_closing_ends_a_call_that_waits_for_the_limiter(sandbox: Sandbox) 
         await waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [

@@ -37,6 +37,7 @@ def test_every_example_compiles_and_imports_what_exists(source: str) -> None:
             assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", PROGRAMS)
 async def test_every_program_runs_as_printed(source: str, tmp_path: Path) -> None:
     program = tmp_path / "example.py"

@@ -374,7 +374,7 @@ async def test_outcomes_that_cannot_be_noted_end_the_run_and_are_not_told(
 async def test_a_run_that_nobody_listens_to_waits(client: Client, journal: Path) -> None:
     count = 2000
     async with provision(client, [stream(str(n)) for n in range(count)], journal=journal) as running:
-        await until(lambda: running.report.done >= MOST_UNHEARD)
+        await until(lambda: running.report.done >= MOST_UNHEARD // 2)  # other events may be among the unread ones
         before = -1
         while (done := running.report.done) != before:
             before = done

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.torture import torture
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
 def test_a_fleet_survives_kills_and_lost_answers() -> None:
     seed = random.randrange(10_000)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis_server import RedisServer
+from redis_server import RedisServer, kinds
 
 from zego_aigc import Client
 from zego_aigc.aiagent import ListAgents
@@ -33,9 +33,9 @@ WINDOW, GUARD = 0.2, 0.02
 _apps = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
+@pytest.fixture(scope="module", params=kinds())
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with RedisServer(request.param) as running:
         yield running
 
 
@@ -135,6 +135,7 @@ def start(server: RedisServer, app_id: int) -> Iterator[Start]:
         yield process
 
 
+@pytest.mark.slow
 def test_processes_of_one_host_keep_the_limit_together(start: Start) -> None:
     processes = [start(8) for _ in range(3)]
     times = [json.loads(one.communicate(timeout=30)[0]) for one in processes]
@@ -271,6 +272,7 @@ async def test_a_complaint_of_the_service_slows_all_processes_down_for_a_while(
 # --- deaths ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_tokens_of_a_living_process_are_kept_beyond_the_lease_and_those_of_a_dead_one_come_back(
     make: Callable[..., RedisLimiter], start: Start, app_id: int
 ) -> None:
@@ -358,6 +360,7 @@ async def test_while_redis_is_gone_callers_wait_and_then_go_on(caplog: pytest.Lo
     assert "Redis answers again" in caplog.text
 
 
+@pytest.mark.slow
 async def test_with_an_outage_limit_a_process_goes_on_by_itself_and_tells_redis_later(app_id: int) -> None:
     times: list[float] = []
     with RedisServer() as own:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from redis_server import RedisServer
+from redis_server import RedisServer, kinds
 
 from zego_aigc.errors import ConfigurationError, ConnectFailed, QuotaExceeded
 from zego_aigc.limits.local_quota import LocalQuota
@@ -28,9 +28,9 @@ _apps = itertools.count(1)
 Make = Callable[..., RedisQuota]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
+@pytest.fixture(scope="module", params=kinds())
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with RedisServer(request.param) as running:
         yield running
 
 
@@ -308,6 +308,7 @@ PROCESS = """
 """
 
 
+@pytest.mark.slow
 async def test_places_of_a_living_process_are_kept_and_those_of_a_dead_one_come_back(
     make: Make, server: RedisServer, app_id: int
 ) -> None:

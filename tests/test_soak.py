@@ -10,6 +10,7 @@ from soaking import soak
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_after_a_soak_with_random_faults_the_services_books_and_the_clients_are_equal(seed: int) -> None:
     calls = int(os.environ.get("ZEGO_SOAK", "600"))

@@ -1,15 +1,19 @@
-"""``zego-aigc sandbox``: what it prints, and whose account and secrets it takes."""
+"""``zego-aigc sandbox``: what it prints, and whose account and secrets it takes, and the commands to one that runs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
@@ -17,8 +21,9 @@ from zego_aigc.cli import main
 from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_CALLBACK_SECRET, DEFAULT_SERVER_SECRET
 
 
-def serve(*options: str, **variables: str) -> tuple[str, list[str], dict[str, Any]]:
-    """The address and the further lines of a sandbox that ran for a moment, and a callback that it was asked for."""
+@contextmanager
+def running(*options: str, **variables: str) -> Iterator[tuple[str, list[str]]]:
+    """The address and the further lines of a sandbox that runs in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZEGO_")} | variables
     with subprocess.Popen(
         [sys.executable, "-m", "zego_aigc", "sandbox", *options], stdout=subprocess.PIPE, text=True, env=environment
@@ -27,15 +32,48 @@ def serve(*options: str, **variables: str) -> tuple[str, list[str], dict[str, An
             assert process.stdout is not None
             ready, _, url = process.stdout.readline().strip().partition(" ")
             assert ready == "READY"
-            order = json.dumps({"Event": "ASRResult", "About": "7"}).encode()
-            with urlopen(f"{url}/_sandbox/emit", order) as answer:
-                delivery = json.load(answer)
+            lines: list[str] = []
+            while not lines or not lines[-1].startswith("#"):
+                lines.append(process.stdout.readline().strip())
+            yield url, lines
             process.send_signal(signal.SIGTERM)
-            lines = process.stdout.read().splitlines()
+            assert process.stdout.read() == ""
             assert process.wait(10) == 0
         finally:
             process.kill()
-    return url, lines, delivery
+
+
+def command(*arguments: str, url: str = "", capsys: pytest.CaptureFixture[str]) -> Any:
+    """What a command to a running sandbox prints."""
+    name, *rest = arguments
+    assert main(["sandbox", name, *(["--url", url] if url else []), *rest]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps the callbacks that it gets."""
+
+    bodies: queue.Queue[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        self.bodies.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, queue.Queue[dict[str, Any]]]]:
+    """An address for callbacks, and those that come there."""
+    bodies: queue.Queue[dict[str, Any]] = queue.Queue()
+    with HTTPServer(("127.0.0.1", 0), type("Handler", (Receiver,), {"bodies": bodies})) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/callbacks", bodies
+        server.shutdown()
+        thread.join()
 
 
 def signed_with(secret: str, body: dict[str, Any]) -> bool:
@@ -43,26 +81,104 @@ def signed_with(secret: str, body: dict[str, Any]) -> bool:
     return bool(body["Signature"] == hashlib.sha1("".join(words).encode()).hexdigest())
 
 
-def test_an_account_of_its_own_is_printed_whole() -> None:
-    url, lines, delivery = serve()
-    assert lines == [
-        f"export ZEGO_APP_ID={DEFAULT_APP_ID}",
-        f"export ZEGO_SERVER_SECRET={DEFAULT_SERVER_SECRET}",
-        f"export ZEGO_AIAGENT_URL={url}",
-        f"export ZEGO_DIGITALHUMAN_URL={url}",
-        f"export ZEGO_CALLBACK_SECRET={DEFAULT_CALLBACK_SECRET}",
-    ]
-    assert delivery["Url"] is None
-    assert signed_with(DEFAULT_CALLBACK_SECRET, delivery["Body"])
+def test_an_account_of_its_own_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    with running() as (url, lines):
+        assert lines == [
+            f"export ZEGO_APP_ID={DEFAULT_APP_ID}",
+            f"export ZEGO_SERVER_SECRET={DEFAULT_SERVER_SECRET}",
+            f"export ZEGO_AIAGENT_URL={url}",
+            f"export ZEGO_DIGITALHUMAN_URL={url}",
+            f"export ZEGO_CALLBACK_SECRET={DEFAULT_CALLBACK_SECRET}",
+            f"export ZEGO_SANDBOX_URL={url}",
+            f"# its page: {url}/_sandbox/",
+        ]
+        delivery = command("trigger", "ASRResult", "--about", "7", url=url, capsys=capsys)
+    assert (delivery["Url"], delivery["State"]) == (None, "unaddressed")
 
 
-def test_the_account_of_the_environment_is_taken_and_its_secrets_are_not_printed() -> None:
+@pytest.mark.parametrize("flag", [True, False])
+def test_the_secrets_of_the_environment_are_not_printed_and_callbacks_are_signed_with_its_own_only_when_asked(
+    flag: bool, receiver: tuple[str, queue.Queue[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, bodies = receiver
     secrets = {"ZEGO_SERVER_SECRET": "of-the-server", "ZEGO_CALLBACK_SECRET": "of-callbacks"}
-    address = "http://127.0.0.1:9/callbacks"
-    url, lines, delivery = serve("--callback-url", address, ZEGO_APP_ID="4242", **secrets)
-    assert lines == ["export ZEGO_APP_ID=4242", f"export ZEGO_AIAGENT_URL={url}", f"export ZEGO_DIGITALHUMAN_URL={url}"]
-    assert (delivery["Url"], delivery["Body"]["AppId"]) == (address, 4242)
-    assert signed_with("of-callbacks", delivery["Body"])
+    flags = ["--callback-secret-from-env"] if flag else []
+    with running("--callback-url", address, *flags, ZEGO_APP_ID="4242", **secrets) as (url, lines):
+        assert "of-the-server" not in "".join(lines)
+        assert "of-callbacks" not in "".join(lines)
+        assert (f"export ZEGO_CALLBACK_SECRET={DEFAULT_CALLBACK_SECRET}" in lines) is not flag
+        answer = command("trigger", "ASRResult", "Text=hello", "Round=3", "--about", "7", url=url, capsys=capsys)
+        body = bodies.get(timeout=10)
+    assert answer["Body"]["Signature"] == "***"
+    assert (body["AppId"], body["Data"]["Text"], body["Data"]["Round"]) == (4242, "hello", 3)
+    assert signed_with("of-callbacks" if flag else DEFAULT_CALLBACK_SECRET, body)
+
+
+def test_the_flag_for_the_environments_callback_secret_needs_that_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ZEGO_CALLBACK_SECRET", raising=False)
+    assert main(["sandbox", "--callback-secret-from-env"]) == 2
+    assert "set ZEGO_CALLBACK_SECRET" in capsys.readouterr().err
+
+
+def test_callbacks_to_other_machines_need_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "--callback-url", "https://app.example/callbacks"]) == 2
+    assert "remote_callbacks" in capsys.readouterr().err
+
+
+def test_a_sandbox_for_other_machines_prints_a_token_that_commands_need(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running("--host", "0.0.0.0", "--allow-host", "zego") as (url, lines):
+        (line,) = [line for line in lines if line.startswith("export ZEGO_SANDBOX_TOKEN=")]
+        token = line.partition("=")[2]
+        assert lines[-1] == f"# its page: {url}/_sandbox/?token={token}"
+        monkeypatch.setenv("ZEGO_SANDBOX_URL", url)
+        assert main(["sandbox", "advance", "5"]) == 2
+        assert "wants the token" in capsys.readouterr().err
+        monkeypatch.setenv("ZEGO_SANDBOX_TOKEN", token)
+        assert command("advance", "5", capsys=capsys)["Now"] > 0
+
+
+def test_a_running_sandbox_is_controlled_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as (_, lines):
+        for line in lines[:-1]:
+            monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
+        rtc = {"RoomId": "r", "AgentStreamId": "s", "AgentUserId": "a", "UserStreamId": "u"}
+        for action, body in (
+            ("RegisterAgent", {"AgentId": "guide"}),
+            ("CreateAgentInstance", {"AgentId": "guide", "UserId": "visitor", "RTC": rtc}),
+        ):
+            assert main(["call", action, json.dumps(body)]) == 0
+        identity = json.loads("{" + capsys.readouterr().out.rpartition("{")[2])["AgentInstanceId"]
+        assert command("speak", "Hello there", "--seconds", "2", capsys=capsys) == {"Text": "Hello there"}
+        assert command("advance", "3", capsys=capsys)["Now"] > 0
+        assert command("trigger", "Interrupted", capsys=capsys)["About"] == identity
+        rule = ("--on", "ListAgents", "--times", "1")
+        assert command("fault", "refuse", "code=410000006", *rule, capsys=capsys) == {"Faults": 1}
+        assert main(["call", "ListAgents", "--timeout", "5"]) == 1
+        assert "410000006" in capsys.readouterr().err
+        assert command("fault", "clear", capsys=capsys) == {"Faults": 0}
+        for wrong, message in (
+            (["speak", "hi", "--about", "nobody"], "no agent instance 'nobody' is running"),
+            (["fault", "explode"], "Fault must be one of"),
+            (["trigger", "ASRResult", "Text"], "'Text' must be KEY=VALUE"),
+            (["advance", "99999999"], "a month"),
+        ):
+            assert main(["sandbox", *wrong]) == 2
+            assert message in capsys.readouterr().err
+    assert main(["sandbox", "advance", "1"]) == 2
+    assert "no sandbox answers at" in capsys.readouterr().err
+
+
+def test_a_command_says_how_it_finds_a_sandbox(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("ZEGO_SANDBOX_URL", "ZEGO_AIAGENT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["sandbox", "advance", "1"]) == 2
+    assert "Set ZEGO_SANDBOX_URL to the address after READY" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

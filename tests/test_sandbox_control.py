@@ -1,4 +1,4 @@
-"""The sandbox's own addresses: state, recording, the page, and orders from other programs."""
+"""The sandbox's own addresses: state, recording, the page, and commands from other programs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ __all__ = ["sandbox", "vendor"]
 
 pytestmark = pytest.mark.anyio
 
+JSON = {"Content-Type": "application/json"}
+
 SECRET_LLM = {**LLM, "ApiKey": "sk-very-secret"}
 SECRET_TTS = {**TTS, "Params": {"app": {"api_key": "tts-very-secret"}, "model": "m"}}
 
@@ -28,8 +30,8 @@ async def get(vendor: VendorClient, path: str) -> Any:
         return await got.json()
 
 
-async def order(vendor: VendorClient, path: str, body: Any, method: str = "POST") -> tuple[int, Any]:
-    async with vendor.session.request(method, f"{vendor.url}{path}", data=json.dumps(body)) as got:
+async def command(vendor: VendorClient, path: str, body: Any, method: str = "POST") -> tuple[int, Any]:
+    async with vendor.session.request(method, f"{vendor.url}{path}", data=json.dumps(body), headers=JSON) as got:
         return got.status, await got.json()
 
 
@@ -132,7 +134,7 @@ async def test_the_recording_can_be_filtered(sandbox: Sandbox, vendor: VendorCli
     ):
         assert len((await get(vendor, f"/_sandbox/calls?{query}"))["calls"]) == count
     for malformed in ("code=x", "limit=-1"):
-        assert (await order(vendor, f"/_sandbox/calls?{malformed}", None, "GET"))[0] == 400
+        assert (await command(vendor, f"/_sandbox/calls?{malformed}", None, "GET"))[0] == 400
 
 
 async def test_only_so_many_calls_are_remembered_and_all_are_counted() -> None:
@@ -152,9 +154,14 @@ async def test_only_so_many_calls_are_remembered_and_all_are_counted() -> None:
 async def test_the_page_needs_nothing_from_elsewhere(vendor: VendorClient) -> None:
     async with vendor.session.get(f"{vendor.url}/_sandbox") as got:
         assert got.url.path == "/_sandbox/"
-        page = await got.text()
         assert got.content_type == "text/html"
-    assert not re.search(r"(src|href)\s*=|https?://|@import|innerHTML = .*(row|live)\.", page)
+        page = await got.text()
+    assert set(re.findall(r"""(?:src|href)=["']([^"']*)["']""", page)) == {"page.css", "page.js"}
+    for name, content_type in (("page.css", "text/css"), ("page.js", "text/javascript")):
+        async with vendor.session.get(f"{vendor.url}/_sandbox/{name}") as got:
+            assert (got.status, got.content_type) == (200, content_type)
+            page += await got.text()
+    assert not re.search(r"https?://(?!www\.w3\.org)|@import|eval\(", page)
 
 
 async def test_the_page_is_told_what_it_shows(sandbox: Sandbox, vendor: VendorClient) -> None:
@@ -171,61 +178,61 @@ async def test_the_page_is_told_what_it_shows(sandbox: Sandbox, vendor: VendorCl
     assert live["refusedTotal"] == 1
     assert live["faults"] == [{"On": "on ListAgents", "Fault": "latency", "Hits": 0}]
     assert live["callbacks"][0]["State"] == "unaddressed"
-    shown = set(re.findall(r"live\.(\w+)", (Path(__file__).parent.parent / "zego_aigc/sandbox/page.html").read_text()))
+    shown = set(re.findall(r"live\.(\w+)", (Path(__file__).parent.parent / "zego_aigc/sandbox/page.js").read_text()))
     assert shown <= set(live)
 
 
-# --- orders ----------------------------------------------------------------------------------------------------------
+# --- commands ----------------------------------------------------------------------------------------------------------
 
 
 async def test_another_program_can_move_the_clock(sandbox: Sandbox, vendor: VendorClient) -> None:
     before = sandbox.clock.now()
-    status, answer = await order(vendor, "/_sandbox/advance", {"Seconds": 100})
+    status, answer = await command(vendor, "/_sandbox/advance", {"Seconds": 100})
     assert status == 200
     assert 100 <= answer["Now"] - before < 110
     wrongs: tuple[Any, ...] = ({"Seconds": -1}, {"Seconds": "x"}, {}, [])
     for wrong in wrongs:
-        assert (await order(vendor, "/_sandbox/advance", wrong))[0] == 400
+        assert (await command(vendor, "/_sandbox/advance", wrong))[0] == 400
 
 
 async def test_another_program_can_raise_callbacks(sandbox: Sandbox, vendor: VendorClient) -> None:
-    status, answer = await order(
+    status, answer = await command(
         vendor, "/_sandbox/emit", {"Event": "ASRResult", "About": "7", "Data": {"Text": "hi"}, "AppId": sandbox.app_id}
     )
     assert status == 200
     assert answer["Body"]["Data"]["Text"] == "hi"
-    assert (await order(vendor, "/_sandbox/emit", {"Event": "ASRResult"}))[0] == 400
-    assert (await order(vendor, "/_sandbox/emit", {"Event": "ASRResult", "About": "7", "AppId": 9}))[0] == 400
+    assert (await command(vendor, "/_sandbox/emit", {"Event": "ASRResult"}))[0] == 400
+    assert (await command(vendor, "/_sandbox/emit", {"Event": "ASRResult", "About": "7", "AppId": 9}))[0] == 400
 
 
 async def test_another_program_can_tell_faults(sandbox: Sandbox, vendor: VendorClient) -> None:
     told = {"Actions": ["ListAgents"], "Times": 2, "After": 1, "Fault": "refuse", "With": {"code": 410000001}}
-    assert await order(vendor, "/_sandbox/faults", told) == (200, {"Faults": 1})
+    assert await command(vendor, "/_sandbox/faults", told) == (200, {"Faults": 1})
     assert [await vendor.code("ListAgents") for _ in range(4)] == [0, 410000001, 410000001, 0]
-    await order(vendor, "/_sandbox/faults", {"Fault": "answer", "With": {"status": 418, "body": "tea"}})
+    await command(vendor, "/_sandbox/faults", {"Fault": "answer", "With": {"status": 418, "body": "tea"}})
     async with vendor.session.post(f"{vendor.url}/", data=b"{}") as got:
         assert (got.status, await got.text()) == (418, "tea")
-    assert await order(vendor, "/_sandbox/faults", None, "DELETE") == (200, {"Faults": 0})
+    assert await command(vendor, "/_sandbox/faults", None, "DELETE") == (200, {"Faults": 0})
     for wrong in ({"Fault": "seed"}, {"Fault": "refuse"}, {"Fault": "refuse", "Actions": ["Nope"]}, {}):
-        assert (await order(vendor, "/_sandbox/faults", wrong))[0] == 400
+        assert (await command(vendor, "/_sandbox/faults", wrong))[0] == 400
     assert len(sandbox.faults) == 0
 
 
 async def test_another_program_can_change_an_account_and_say_who_is_where(sandbox: Sandbox, vendor: VendorClient) -> None:
     changes = {"CallbackUrl": "http://127.0.0.1:9/", "CallbackSecret": "c", "Quota": 1, "RateLimit": 5}
-    assert await order(vendor, "/_sandbox/app", changes) == (200, {"AppId": sandbox.app_id})
+    assert await command(vendor, "/_sandbox/app", changes) == (200, {"AppId": sandbox.app_id})
     assert (sandbox.app.callback_url, sandbox.app.callback_secret) == ("http://127.0.0.1:9/", "c")
     assert (sandbox.app.quotas.streams, sandbox.app.rate_limit) == (1, 5)
-    assert (await order(vendor, "/_sandbox/app", {"RateLimit": -1}))[0] == 400
-    await order(vendor, "/_sandbox/app", {"CallbackUrl": None, "RateLimit": None})
+    assert (await command(vendor, "/_sandbox/app", {"RateLimit": -1}))[0] == 400
+    await command(vendor, "/_sandbox/app", {"CallbackUrl": None, "RateLimit": None})
     assert (sandbox.app.callback_url, sandbox.app.quotas.agents, sandbox.app.rate_limit) == (None, 1, None)
     await vendor.agent()
     identity = await vendor.voice()
-    await order(vendor, "/_sandbox/presence", {"RoomId": "room-1", "UserId": "user"})
-    assert (await order(vendor, "/_sandbox/speak", {"Text": "hi", "About": identity}))[0] == 200
+    await command(vendor, "/_sandbox/presence", {"RoomId": "room-1", "UserId": "user"})
+    assert (await command(vendor, "/_sandbox/speak", {"Text": "hi", "About": identity}))[0] == 200
     await sandbox.clock.advance(600)
     assert [message["Content"] for message in sandbox.app.instances[identity].conversation.messages] == ["hi", "You said: hi"]
-    await order(vendor, "/_sandbox/presence", {"RoomId": "room-1", "UserId": "user", "Presence": "absent"})
+    await command(vendor, "/_sandbox/presence", {"RoomId": "room-1", "UserId": "user", "Presence": "absent"})
     await sandbox.clock.advance(600)
     assert not sandbox.app.instances
     for path, wrong in (
@@ -234,7 +241,7 @@ async def test_another_program_can_change_an_account_and_say_who_is_where(sandbo
         ("app", {"AppId": 9}),
         ("app", {"Colour": "red"}),
     ):
-        status, answer = await order(vendor, f"/_sandbox/{path}", wrong)
+        status, answer = await command(vendor, f"/_sandbox/{path}", wrong)
         assert status == 400
         assert answer["Error"]
 

@@ -79,7 +79,7 @@ async def test_it_listens_where_it_is_told(host: str) -> None:
     async with (
         Sandbox(host=host) as sandbox,
         aiohttp.ClientSession() as session,
-        session.get(f"{sandbox.url}/_sandbox/state") as got,
+        session.get(f"{sandbox.url}/_sandbox/", headers={"Authorization": f"Bearer {sandbox.token}"}) as got,
     ):
         assert got.status == 200
 

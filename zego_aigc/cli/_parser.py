@@ -124,17 +124,61 @@ def _sandbox(commands: Commands) -> None:
         commands,
         "sandbox",
         "_sandbox",
-        "run a local stand-in of both services",
-        "Run a local stand-in of both services until Ctrl-C. The first line is READY and its address. The account is that of "
-        "ZEGO_APP_ID and ZEGO_SERVER_SECRET, and callbacks are signed with ZEGO_CALLBACK_SECRET; what is not set is printed.",
+        "run a local stand-in of both services, or send commands to one that runs",
+        "Run a local stand-in of both services until Ctrl-C. The first line is READY and its address; after it come the "
+        "variables that lead a client to it. The account is that of ZEGO_APP_ID and ZEGO_SERVER_SECRET, or one of its own. "
+        "With trigger, speak, advance or fault: have one that runs do something. Which one is taken from ZEGO_SANDBOX_URL and "
+        "ZEGO_SANDBOX_TOKEN.",
     )
     command.add_argument(
-        "--port", type=_port, default=0, metavar="N", help="where to listen on 127.0.0.1; a free one unless given"
+        "--host", default="127.0.0.1", metavar="HOST", help="where to listen (127.0.0.1); elsewhere its page needs a token"
+    )
+    command.add_argument("--port", type=_port, default=0, metavar="N", help="which port; a free one unless given")
+    command.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a host name under which it may be called, such as a service's name in a compose file; may be repeated",
     )
     command.add_argument("--quota", type=_count, default=10, metavar="N", help="instances of a kind that may live at once (10)")
     command.add_argument(
         "--callback-url", type=_web_address, metavar="URL", help="where callbacks go; the sandbox's page shows them in any case"
     )
+    command.add_argument("--allow-remote-callbacks", action="store_true", help="let callbacks leave this machine")
+    command.add_argument(
+        "--callback-secret-from-env",
+        action="store_true",
+        help="sign callbacks with ZEGO_CALLBACK_SECRET instead of a secret of the sandbox's own, which is printed",
+    )
+    command.set_defaults(command=None)
+    actions = command.add_subparsers(title="commands to a sandbox that runs", metavar="")
+    trigger = _sandbox_command(actions, "trigger", "send a callback now, with what is not given filled in")
+    trigger.add_argument("event", metavar="EVENT", help="such as ASRResult; or task, drive")
+    trigger.add_argument("data", metavar="KEY=VALUE", nargs="*", help="what Data is to hold, such as Text=Hello Round=3")
+    trigger.add_argument("--about", metavar="ID", help="the instance or task (the newest)")
+    speak = _sandbox_command(actions, "speak", "let the user of an instance say something")
+    speak.add_argument("text", metavar="TEXT")
+    speak.add_argument("--about", metavar="ID", help="the instance (the newest)")
+    speak.add_argument("--seconds", type=_seconds, default=1.5, metavar="SECONDS", help="for how long (1.5)")
+    advance = _sandbox_command(actions, "advance", "move its clock forward; what falls due happens")
+    advance.add_argument("seconds", type=_seconds, metavar="SECONDS")
+    fault = _sandbox_command(actions, "fault", "make calls go wrong, or stop it with `fault clear`")
+    fault.add_argument("fault", metavar="FAULT", help="such as cut_after_work, refuse, latency; or clear")
+    fault.add_argument("arguments", metavar="KEY=VALUE", nargs="*", help="the fault's arguments, such as code=410000001")
+    fault.add_argument("--on", action="append", default=[], metavar="ACTION", help="on which Actions (all); may be repeated")
+    fault.add_argument("--times", type=_count, metavar="N", help="at most so often")
+    fault.add_argument("--after", type=_count, metavar="N", help="once so many calls have passed")
+    fault.add_argument("--every", type=_count, metavar="N", help="every Nth call")
+    fault.add_argument("--chance", type=float, metavar="P", help="with a probability of 0 to 1")
+
+
+def _sandbox_command(actions: Commands, name: str, summary: str) -> argparse.ArgumentParser:
+    command = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=STATUS)
+    command.add_argument("--url", metavar="URL", help="the sandbox's address (ZEGO_SANDBOX_URL)")
+    command.add_argument("--token", metavar="TOKEN", help="where it wants one (ZEGO_SANDBOX_TOKEN)")
+    command.set_defaults(command=name)
+    return command
 
 
 def _call(commands: Commands) -> None:

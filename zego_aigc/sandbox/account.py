@@ -13,6 +13,7 @@ import msgspec
 from zego_aigc.limits.quota import KIND_OF_ACTION, REFUSAL_CODES, Kind
 from zego_aigc.sandbox.catalogue import Catalogue
 from zego_aigc.sandbox.gate import RateWindow
+from zego_aigc.sandbox.guard import is_loopback_url
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Rooms
 from zego_aigc.schema.actions import Action, Service
@@ -87,6 +88,8 @@ class Settings(TypedDict, total=False):
     """Where callbacks go; None has them recorded only."""
     callback_urls: Mapping[str, str]
     """More addresses, by CallbackConfig.HostTag."""
+    remote_callbacks: bool
+    """Whether callbacks may leave this machine (False). Otherwise those to other addresses are recorded as blocked."""
     callback_secret: str
     """What callbacks are signed with."""
     pace: Pace
@@ -172,6 +175,11 @@ class Account:
         """How calls over the limit are refused."""
         self.callback_url: str | None = settings.get("callback_url")
         self.callback_urls: dict[str, str] = dict(settings.get("callback_urls", {}))
+        self.remote_callbacks: bool = settings.get("remote_callbacks", False)
+        if not self.remote_callbacks:
+            for url in filter(None, (self.callback_url, *self.callback_urls.values())):
+                if not is_loopback_url(url):
+                    raise ValueError(f"{url} is not on this machine: pass remote_callbacks=True to send callbacks there")
         self.callback_secret: str = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
         self.pace: Pace = settings.get("pace") or Pace()
         self.catalogue: Catalogue = settings.get("catalogue") or Catalogue()
@@ -269,7 +277,7 @@ class Account:
             "Data": data,
         }
         url = self.callback_urls.get(host_tag or "", self.callback_url)
-        return self.outbox.post(instance_id, event, url, self.callback_secret, envelope, at)
+        return self.outbox.post(instance_id, event, url, self.callback_secret, envelope, at, remote=self.remote_callbacks)
 
     def send_task_event(self, task_id: str, event_type: int, detail: Mapping[str, Any], at: float) -> Delivery:
         """Send a callback of the Digital Human service: 3 about a task, 4 about a drive."""
@@ -281,7 +289,9 @@ class Account:
             "TaskId": task_id,
             "Detail": detail,
         }
-        return self.outbox.post(task_id, str(event_type), self.callback_url, self.callback_secret, envelope, at)
+        return self.outbox.post(
+            task_id, str(event_type), self.callback_url, self.callback_secret, envelope, at, remote=self.remote_callbacks
+        )
 
 
 def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:

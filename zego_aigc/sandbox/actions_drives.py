@@ -57,7 +57,7 @@ def by_ws_stream(app: App, action: DriveByWsStream) -> dict[str, Any]:
     task = app.find_task(action.task_id, streaming=True)
     drive = SandboxDrive(app.uuid(), "ws", token=secrets.token_urlsafe(24))
     task.drive(drive, app.clock.now(), cut_in=True)
-    return {"DriveId": drive.drive_id, "WssAddress": f"{app.ws_url}/ws/drive?task={task.task_id}&token={drive.token}"}
+    return {"DriveId": drive.drive_id, "WssAddress": f"{app.ws_url}/ws?Token={drive.token}"}
 
 
 @answers(DoAction)

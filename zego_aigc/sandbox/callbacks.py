@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zego_aigc.sandbox.guard import is_loopback_url
+from zego_aigc.schema.redaction import MASK
+
 if TYPE_CHECKING:
     import aiohttp
 
@@ -55,13 +58,23 @@ class Delivery(msgspec.Struct, kw_only=True):
     """The address it goes to; None if the app has none, and then it is only recorded."""
     body: dict[str, Any]
     """As sent, signed."""
+    time: float = 0.0
+    """When the event happened: Unix seconds on the sandbox's clock."""
     state: str = "pending"
-    """``pending``, ``delivered``, ``lost`` after the last attempt, or ``unaddressed`` without a URL."""
+    """``pending``, ``delivered``, ``lost`` after the last attempt, ``unaddressed`` without a URL, or ``blocked``: its URL
+    leaves this machine and the account's ``remote_callbacks`` is off."""
+    content: bytes = b""
+    """The body in JSON."""
     attempts: list[DeliveryAttempt] = msgspec.field(default_factory=list[DeliveryAttempt])
 
+    def to_full_json(self) -> dict[str, Any]:
+        """With the body, whose signature is masked: it would let its reader send callbacks of their own."""
+        return {**self.to_json(), "Body": {**self.body, "Signature": MASK}}
+
     def to_json(self) -> dict[str, Any]:
-        """For the sandbox's page, which has no use for bodies."""
+        """In a line, for the sandbox's page."""
         return {
+            "Time": self.time,
             "Event": self.event,
             "Url": self.url,
             "State": self.state,
@@ -89,18 +102,46 @@ class Outbox:
         self._quiet.set()
         self.total: int = 0
 
-    def post(self, about: str, event: str, url: str | None, secret: str, envelope: Mapping[str, Any], at: float) -> Delivery:
+    def post(
+        self,
+        about: str,
+        event: str,
+        url: str | None,
+        secret: str,
+        envelope: Mapping[str, Any],
+        at: float,
+        *,
+        remote: bool = False,
+    ) -> Delivery:
         """Sign an event as of `at` and send it, after earlier ones about the same instance or task.
 
         The envelope's ``Timestamp`` stands as it is to be sent. Retries repeat the request to the letter.
+
+        Args:
+            about: the id of the instance or task.
+            event: the event's name.
+            url: where to; None to record it only.
+            secret: what to sign with.
+            envelope: what to send, but for nonce and signature.
+            at: when it happened, on the sandbox's clock.
+            remote: whether `url` may leave this machine.
+
+        Raises:
+            ValueError: if the envelope holds what JSON cannot.
         """
         nonce = os.urandom(8).hex()
         body = {**envelope, "Nonce": nonce, "Signature": sign(secret, str(envelope["Timestamp"]), nonce)}
-        delivery = Delivery(about=about, event=event, url=url, body=body)
+        try:
+            content = _encode(body)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"the data of a callback must be JSON: {error}") from error
+        delivery = Delivery(about=about, event=event, url=url, body=body, content=content, time=at)
         self.deliveries.append(delivery)
         self.total += 1
         if url is None:
             delivery.state = "unaddressed"
+        elif not (remote or is_loopback_url(url)):
+            delivery.state = "blocked"
         else:
             self._enqueue(delivery, at)
         return delivery
@@ -156,7 +197,7 @@ class Outbox:
         headers = {"Content-Type": "application/json"}
         try:
             async with self._session.post(
-                delivery.url, data=_encode(delivery.body), headers=headers, allow_redirects=False
+                delivery.url, data=delivery.content, headers=headers, allow_redirects=False
             ) as answer:
                 return answer.status, ""
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:

@@ -12,7 +12,10 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 
-__all__ = ["Clock", "Timer"]
+__all__ = ["MAX_ADVANCE", "Clock", "Timer"]
+
+MAX_ADVANCE = 31 * 86400
+"""Seconds by which the clock may be moved at once."""
 
 
 class Timer:
@@ -86,10 +89,10 @@ class Clock:
         Callbacks that fall due are delivered on the way, and their next attempts too.
 
         Raises:
-            ValueError: if `seconds` is negative: what has happened stays.
+            ValueError: unless `seconds` is from 0 (the clock moves forward only) to 2678400, a month.
         """
-        if seconds < 0:
-            raise ValueError(f"the clock moves forward only; seconds must be 0 or more, not {seconds}")
+        if not 0 <= seconds <= MAX_ADVANCE:
+            raise ValueError(f"the clock moves forward, by up to {MAX_ADVANCE} seconds at once (a month), not by {seconds}")
         async with self._advancing:
             goal = self.now() + seconds
             try:

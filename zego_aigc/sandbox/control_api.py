@@ -6,6 +6,10 @@
 ``GET``    ``/_sandbox/live``     what the page shows
 ``POST``   ``/_sandbox/<command>``  see :mod:`zego_aigc.sandbox.control_commands`
 ``DELETE`` ``/_sandbox/faults``   takes all faults away
+``GET``    ``/ws``                the PCM socket of a drive
+
+Requests of other sites' pages are refused, see :mod:`zego_aigc.sandbox.guard`; where the sandbox has a token, all under
+``/_sandbox/`` need it.
 """
 
 from __future__ import annotations
@@ -20,56 +24,91 @@ from aiohttp import web
 
 from zego_aigc.limits.quota import Kind
 from zego_aigc.sandbox.control_commands import COMMANDS, BadCommand, execute
+from zego_aigc.sandbox.guard import HEADERS
 from zego_aigc.sandbox.websocket import feed
 from zego_aigc.schema.codes import RETURN_CODES
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App
+    from zego_aigc.sandbox.guard import Guard
     from zego_aigc.sandbox.world import World
 
 __all__ = ["ControlApi", "state_of"]
 
 HOME = "/_sandbox/"
 
+PAGE_FILES = {
+    "": ("page.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+}
+"""The page: by the last part of the path, its file and type."""
+
 _encode = msgspec.json.Encoder().encode
 
 
 class ControlApi:
-    """Answers requests for all paths but ``/``."""
+    """Answers requests for all paths but ``/``.
 
-    def __init__(self, world: World) -> None:
+    Args:
+        world: what it shows and changes.
+        guard: judges the requests' headers.
+    """
+
+    def __init__(self, world: World, guard: Guard) -> None:
         self._world = world
+        self._guard = guard
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        world, path = self._world, request.rel_url.raw_path
-        if path == "/ws/drive" and request.method == "GET":
-            return await feed(request, world.apps)
-        if request.method == "POST" and path.startswith(HOME) and (name := path.removeprefix(HOME)) in COMMANDS:
-            try:
-                return _json(await execute(world, name, await request.read()))
-            except BadCommand as error:
-                return _json({"Error": str(error)}, status=400)
-        match request.method, path:
-            case "GET", "/_sandbox":
-                return web.Response(status=308, headers={"Location": HOME})
-            case "GET", "/_sandbox/":
-                page = files("zego_aigc.sandbox").joinpath("page.html").read_bytes()
-                return web.Response(body=page, headers={"Content-Type": "text/html; charset=utf-8"})
-            case "GET", "/_sandbox/state":
-                return _json(state_of(world))
-            case "GET", "/_sandbox/live":
-                return _json(_live(world))
-            case "GET", "/_sandbox/calls":
+        path = request.rel_url.raw_path
+        if problem := self._guard.host_problem(request.headers.get("Host", "")):
+            return _text(403, problem)
+        if path == "/ws" and request.method == "GET":  # guarded by the token in its address
+            return await feed(request, self._world.apps)
+        if path == "/_sandbox":
+            return web.Response(status=308, headers={"Location": HOME, **HEADERS})
+        if not path.startswith(HOME):
+            return _text(404, f"The services answer at / and the sandbox at {HOME}")
+        if problem := self._guard.origin_problem(request.headers):
+            return _text(403, problem)
+        query = request.rel_url.query
+        if not self._guard.has_token(request.headers, query):
+            return _text(401, "this sandbox wants the token that it printed: Authorization: Bearer TOKEN, or ?token=TOKEN once")
+        name = path.removeprefix(HOME)
+        match request.method:
+            case "GET" if not name and "token" in query:  # the token goes from the address into a cookie
+                return web.Response(status=303, headers={**HEADERS, "Location": HOME, "Set-Cookie": self._guard.cookie()})
+            case "GET" if name in PAGE_FILES:
+                return _file(*PAGE_FILES[name])
+            case "GET":
+                return self._show(name, query)
+            case "POST" if name in COMMANDS:
+                if request.content_type != "application/json":
+                    return _text(415, "a command is JSON: send it with Content-Type: application/json")
                 try:
-                    return _json(_calls(world, request.rel_url.query))
-                except ValueError as error:
+                    return _json(await execute(self._world, name, await request.read()))
+                except BadCommand as error:
                     return _json({"Error": str(error)}, status=400)
-            case "DELETE", "/_sandbox/faults":
-                world.faults.clear()
+            case "DELETE" if name == "faults":
+                self._world.faults.clear()
                 return _json({"Faults": 0})
             case _:
-                return web.Response(status=404, text=f"The services answer at / and the sandbox at {HOME}\n")
+                return _not_found(name)
+
+    def _show(self, name: str, query: Mapping[str, str]) -> web.Response:
+        match name:
+            case "state":
+                return _json(state_of(self._world))
+            case "live":
+                return _json(_live(self._world))
+            case "calls":
+                try:
+                    return _json(_calls(self._world, query))
+                except ValueError as error:
+                    return _json({"Error": str(error)}, status=400)
+            case _:
+                return _not_found(name)
 
 
 def state_of(world: World) -> dict[str, Any]:
@@ -137,4 +176,18 @@ def _calls(world: World, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=_encode(value), status=status, headers={"Content-Type": "application/json; charset=utf-8"})
+    headers = {"Content-Type": "application/json; charset=utf-8", **HEADERS}
+    return web.Response(body=_encode(value), status=status, headers=headers)
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n", headers=HEADERS)
+
+
+def _not_found(name: str) -> web.Response:
+    return _text(404, f"there is no {HOME}{name}: GET {HOME} is the page, and docs/testing.md lists the rest")
+
+
+def _file(name: str, content_type: str) -> web.Response:
+    body = files("zego_aigc.sandbox").joinpath(name).read_bytes()
+    return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8", **HEADERS})

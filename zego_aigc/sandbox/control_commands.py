@@ -106,7 +106,7 @@ async def _advance(world: World, command: Advance) -> dict[str, Any]:
 
 async def _emit(world: World, command: Emit) -> dict[str, Any]:
     delivery = emit(command.app(world), command.event, command.about, command.data)
-    return {**delivery.to_json(), "Body": delivery.body}
+    return delivery.to_full_json()
 
 
 async def _add_fault(world: World, command: AddFault) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -16,6 +17,7 @@ from zego_aigc.sandbox.app import App
 from zego_aigc.sandbox.callbacks import Delivery
 from zego_aigc.sandbox.control_api import ControlApi
 from zego_aigc.sandbox.emit import emit
+from zego_aigc.sandbox.guard import Guard, is_loopback
 from zego_aigc.sandbox.server import ServiceHandler
 from zego_aigc.sandbox.world import World
 
@@ -44,6 +46,8 @@ class Sandbox(World):
         port: which port; 0 takes a free one.
         history: how many calls are remembered.
         seed: of the randomness behind faults.
+        token: what requests under ``/_sandbox/`` must carry. By default none on loopback, and elsewhere one is made.
+        allowed_hosts: further host names under which it may be called, such as a service's name in a compose file.
         settings: of the first app: ``quota``, ``rate_limit``, ``callback_url`` and more, see :class:`Settings`.
 
     Raises:
@@ -60,9 +64,14 @@ class Sandbox(World):
         port: int = 0,
         history: int = 10_000,
         seed: int = 0,
+        token: str | None = None,
+        allowed_hosts: Collection[str] = (),
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(history=history, seed=seed)
+        self.token: str = token if token is not None else "" if is_loopback(host) else secrets.token_urlsafe(18)
+        """What requests under ``/_sandbox/`` must carry, as ``Authorization: Bearer``; empty for none."""
+        self._guard = Guard(host, allowed_hosts, self.token)
         self._host = host
         self._port = port
         self._running = AsyncExitStack()
@@ -75,6 +84,11 @@ class Sandbox(World):
         if not self._url:
             raise RuntimeError("the sandbox is not running: use it with 'async with Sandbox() as sandbox'")
         return self._url
+
+    @property
+    def page_url(self) -> str:
+        """Where its page is, for a browser; with the token, where there is one."""
+        return f"{self.url}/_sandbox/{f'?token={self.token}' if self.token else ''}"
 
     @property
     def app_id(self) -> int:
@@ -138,7 +152,7 @@ class Sandbox(World):
             stack.push_async_callback(self.outbox.close)
             await self.scope.open()
             stack.push_async_callback(self.scope.close)
-            services = ServiceHandler(self, ControlApi(self).handle)
+            services = ServiceHandler(self, self._guard, ControlApi(self, self._guard).handle)
             # No lingering: what is left of a body that could not be read would be read again.
             server = web.Server(services.handle, request_factory=services.request, access_log=None, lingering_time=0)
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
     from zego_aigc.sandbox.app import App
+    from zego_aigc.sandbox.guard import Guard
     from zego_aigc.sandbox.world import World
     from zego_aigc.schema.actions import Action
 
@@ -65,14 +66,16 @@ class ServiceHandler:
 
     Args:
         world: what they work on.
+        guard: judges the requests' headers.
         others: answers requests for any other path than ``/``.
     """
 
-    def __init__(self, world: World, others: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    def __init__(self, world: World, guard: Guard, others: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         self._clock = world.clock
         self._apps = world.apps
         self._recording = world.recording
         self._faults = world.faults
+        self._guard = guard
         self._others = others
         self._over = asyncio.Event()
         self._date = (0, "")
@@ -166,6 +169,8 @@ class ServiceHandler:
         """
         if "Host" not in request.headers:
             raise Refusal(100000000, "the Host header is required")
+        if problem := self._guard.host_problem(request.headers["Host"]) or self._guard.origin_problem(request.headers):
+            raise Refusal(100000000, problem, status=403)
         claims = read_claims(query)
         app = self._apps.get(claims.app_id)
         if app is None:

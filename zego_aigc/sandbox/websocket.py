@@ -45,7 +45,7 @@ async def feed(request: web.BaseRequest, apps: Mapping[int, App]) -> web.StreamR
     )  # over one MAX_FRAME is refused with a reason, over this it is not even read
     await socket.prepare(request)
     query = request.rel_url.query
-    found = _find(apps, query.get("task", ""), query.get("token", ""))
+    found = _find(apps, query.get("Token", ""))
     if found is None:
         await socket.close(code=4003, message=CLOSE_CODES[4003].encode())
         return socket
@@ -69,10 +69,13 @@ async def feed(request: web.BaseRequest, apps: Mapping[int, App]) -> web.StreamR
     return socket
 
 
-def _find(apps: Mapping[int, App], task_id: str, token: str) -> tuple[SandboxTask, SandboxDrive] | None:
+def _find(apps: Mapping[int, App], token: str) -> tuple[SandboxTask, SandboxDrive] | None:
+    given = token.encode("utf-8", "replace")
     for app in apps.values():
-        if (task := app.tasks.get(task_id)) is not None and (drive := task.current) is not None and drive.token:
-            return (task, drive) if hmac.compare_digest(drive.token.encode(), token.encode("utf-8", "replace")) else None
+        for task in app.tasks.values():
+            drive = task.current
+            if drive is not None and drive.token and hmac.compare_digest(drive.token.encode(), given):
+                return task, drive
     return None
 
 

@@ -51,9 +51,9 @@ def _page() -> Iterator[str]:
 
 
 def _actions(package: ModuleType) -> list[type[Action[Any]]]:
-    """A package's Actions in the order in which one meets them."""
+    """A package's Actions in the order in which one meets them: what makes something comes first."""
     actions = [cls for cls in ACTIONS.values() if vars(package).get(cls.__name__) is cls]
-    return sorted(actions, key=lambda cls: MODULES.index(cls.__module__.rpartition(".")[2]))
+    return sorted(actions, key=lambda cls: (MODULES.index(cls.__module__.rpartition(".")[2]), cls.lifecycle is None))
 
 
 def _objects(package: ModuleType) -> list[type[msgspec.Struct]]:

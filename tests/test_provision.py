@@ -34,7 +34,6 @@ from zego_aigc.digitalhuman import (
 )
 from zego_aigc.errors import AlreadyExists, ConnectFailed, InvalidRequest, OutcomeUnknown, QuotaExceeded, ZegoError
 from zego_aigc.provisioning import Entry, Finished, Fleet, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
-from zego_aigc.provisioning.endings import ending_of
 from zego_aigc.provisioning.journal import read_journal
 from zego_aigc.provisioning.operation import MOST_UNHEARD
 from zego_aigc.provisioning.presence import look
@@ -698,9 +697,9 @@ async def test_looking_at_what_is_live_tells_what_has_gone(sandbox: Sandbox, cli
         "CreateDigitalHumanStreamTask:stream-s1",
     }
     for key in gone - {"RegisterAgent:agent-1"}:
-        ending = ending_of(type(outcomes[key].action).__name__, ids([outcomes[key]]).pop())
-        assert ending is not None
-        await client.call(ending)
+        life = outcomes[key].action.lifecycle
+        assert life is not None
+        await client.call(life.end(ids([outcomes[key]]).pop()))
     await client.call(UnregisterAgent(agent_id="agent-1"))
     with read_journal(journal) as reading:
         seen = {row.key: presence async for row, presence in look(client, reading)}

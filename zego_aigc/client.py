@@ -17,7 +17,6 @@ from zego_aigc.aiagent import (
     CreatedDigitalHumanAgentInstance,
     CreateDigitalHumanAgentInstance,
     CreateLiveDigitalHumanAgentInstance,
-    RegisterAgent,
     RegisteredAgent,
 )
 from zego_aigc.calls import create_guard, paging
@@ -35,6 +34,7 @@ from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInf
 from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
 from zego_aigc.schema import validation
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
+from zego_aigc.schema.lifecycle import LIFECYCLES, Recovery
 from zego_aigc.schema.redaction import scrub
 from zego_aigc.transport.pool import SessionPool
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
     from zego_aigc.limits.limiter import Limiter
     from zego_aigc.limits.quota import Quota, Reservation
+    from zego_aigc.schema.lifecycle import Names
 
 __all__ = ["Attempt", "Client", "Orphan", "Outcome", "Response", "RetryPolicy"]
 
@@ -341,18 +342,24 @@ class Client:
             ConfigurationError: it is a RegisterAgent.
             ZegoError: the look-up itself failed.
         """
-        if isinstance(action, RegisterAgent):
-            raise ConfigurationError("RegisterAgent returns None whether it was carried out or not: ask client.is_registered()")
-        if isinstance(action, CreateDigitalHumanStreamTask):
-            age = float("inf") if not_before is None else time.time() - not_before
-            return await self._reconciler.find_task(action, sent=time.monotonic() - age)  # type: ignore[return-value]
-        raise OutcomeUnknown(
-            f"the vendor has no look-up for {type(action).__name__}: callbacks or time settle what became of it", action=action
-        )
+        name, life = type(action).__name__, action.lifecycle
+        if life is not None and life.recovery is Recovery.COMPARE:
+            raise ConfigurationError(f"{name} returns None whether it was carried out or not: ask client.is_registered()")
+        if life is None or life.recovery is not Recovery.FIND:
+            raise OutcomeUnknown(
+                f"the vendor has no look-up for {name}: callbacks or time settle what became of it", action=action
+            )
+        made_id = await self.find(name, life.names(action), not_before=not_before)
+        return None if made_id is None else type(action).result(**{life.id_field: made_id})
 
-    async def is_registered(self, action: RegisterAgent) -> bool | None:
+    async def find(self, action: str, names: Names, *, not_before: float | None = None) -> str | None:
+        """The id of what a create of that name has made under the given names, as :meth:`look_up` finds it; None if nothing."""
+        age = float("inf") if not_before is None else time.time() - not_before
+        return await self._reconciler.find(LIFECYCLES[action], names, sent=time.monotonic() - age)
+
+    async def is_registered(self, action: Action[None]) -> bool | None:
         """Whether the agent under the Action's id is registered just as the Action says; None if there is no such agent."""
-        return await self._reconciler.find_agent(action)
+        return await self._reconciler.is_as_sent(action)
 
     async def warmup(self, *, connections: int = 1, timeout: float = 10.0) -> None:
         """Open connections to both services ahead of the first call.

@@ -11,7 +11,6 @@ The ending is shielded from cancellation and bounded in time. What could not be 
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -20,7 +19,6 @@ import anyio
 
 from zego_aigc import aiagent, digitalhuman
 from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, ZegoError
-from zego_aigc.limits.quota import KIND_OF_ACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,21 +29,21 @@ if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
     from zego_aigc.transport.audio import AudioStream
 
-__all__ = ["AgentInstance", "LiveAgentInstance", "StreamTask"]
+__all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTask", "handle_of"]
 
 ResultT = TypeVar("ResultT")
 AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)
 
 
-class _Handle(Generic[ResultT]):
+class Handle(Generic[ResultT]):
     """Makes something on entry and ends it on exit."""
 
-    _longest_unseen: float
-    """Seconds after which the service has ended it by itself, if nobody uses it and the request does not say otherwise."""
-
     def __init__(self, client: Client, create: Action[ResultT]) -> None:
+        if create.lifecycle is None:
+            raise ConfigurationError(f"{type(create).__name__} makes nothing that could be ended: await client.call(...) it")
         self._client = client
         self._create = create
+        self._life = create.lifecycle
         self._created: ResultT | None = None
         self._hold: Reservation | None = None
 
@@ -60,25 +58,19 @@ class _Handle(Generic[ResultT]):
             raise ConfigurationError(f"use 'async with' first: {type(self._create).__name__} has not been called yet")
         return self._created
 
+    @property
+    def id(self) -> str:
+        """The AgentInstanceId or TaskId."""
+        return self._id(self.created)
+
     def _id(self, created: ResultT) -> str:
-        raise NotImplementedError
-
-    def _end(self, identity: str) -> Action[None]:
-        raise NotImplementedError
-
-    def _max_idle_time(self) -> float:
-        """Seconds after which the service ends it by itself, if nobody uses it."""
-        return self._longest_unseen
-
-    def _longest_life(self) -> float:
-        """Seconds after which the service ends it in any case."""
-        return math.inf
+        return self._life.id_of(self._create, created)
 
     async def __aenter__(self) -> Self:
         if self._created is not None:
             raise ConfigurationError("this handle is in use or was used: make a new one")
-        if self._client.quota is not None:
-            self._hold = await self._client.quota.acquire(KIND_OF_ACTION[type(self._create).__name__])
+        if self._client.quota is not None and self._life.quota is not None:
+            self._hold = await self._client.quota.acquire(self._life.quota)
         orphans: list[Orphan] = []
         try:
             created = await self._client.create(self._create, on_orphan=orphans.append)
@@ -91,7 +83,7 @@ class _Handle(Generic[ResultT]):
 
     def _made(self, created: ResultT) -> None:
         if self._hold is not None:
-            self._hold.live(self._id(created), expires_in=self._longest_life())
+            self._hold.live(self._id(created), expires_in=self._life.longest_life(self._create))
 
     async def _clear_up(self, error: BaseException, orphans: list[Orphan]) -> None:
         """A create that failed or was cancelled: end what it made, and settle its place in the quota."""
@@ -99,7 +91,7 @@ class _Handle(Generic[ResultT]):
             if orphan.certain:
                 self._made(orphan.result)
                 identity = self._id(orphan.result)
-                await self._client.end(identity, self._end(identity))
+                await self._client.end(identity, self._life.end(identity))
                 return
             self._client.tell_orphan(orphan)
             error = OutcomeUnknown("cancelled without an answer", action=orphan.action)
@@ -108,7 +100,7 @@ class _Handle(Generic[ResultT]):
         if self._hold is None:
             return
         if isinstance(error, OutcomeUnknown):
-            self._hold.unknown(expires_in=self._max_idle_time())
+            self._hold.unknown(expires_in=self._life.idle_time(self._create) or self._life.longest_life(self._create))
         elif isinstance(error, QuotaExceeded):
             self._hold.full()
         else:
@@ -116,7 +108,7 @@ class _Handle(Generic[ResultT]):
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         identity = self._id(self.created)
-        error = await self._client.end(identity, self._end(identity))
+        error = await self._client.end(identity, self._life.end(identity))
         if error is not None and kind is None:
             raise error
 
@@ -125,19 +117,8 @@ class _Handle(Generic[ResultT]):
         return f"<{type(self).__name__} {state}>"
 
 
-class _Agent(_Handle[AgentT], Generic[AgentT]):
+class _Agent(Handle[AgentT], Generic[AgentT]):
     """What every kind of agent instance can do."""
-
-    @property
-    def id(self) -> str:
-        """The AgentInstanceId."""
-        return self.created.agent_instance_id
-
-    def _id(self, created: AgentT) -> str:
-        return created.agent_instance_id
-
-    def _end(self, identity: str) -> Action[None]:
-        return aiagent.DeleteAgentInstance(agent_instance_id=identity)
 
     async def say(self, text: str, **options: Any) -> aiagent.Round:
         """Have a text spoken, up to 300 characters; `options` are the other fields of SendAgentInstanceTTS."""
@@ -147,17 +128,9 @@ class _Agent(_Handle[AgentT], Generic[AgentT]):
 class LiveAgentInstance(_Agent[aiagent.CreatedDigitalHumanAgentInstance]):
     """A live digital human: it speaks what it is told, and listens to nobody."""
 
-    _longest_unseen = 900.0
-
 
 class AgentInstance(_Agent[AgentT], Generic[AgentT]):
     """An agent in a room, with or without a digital human's face."""
-
-    _longest_unseen = 120.0
-
-    def _max_idle_time(self) -> float:
-        advanced: aiagent.AdvancedConfig | None = getattr(self._create, "advanced_config", None)
-        return (advanced.max_idle_time if advanced else None) or self._longest_unseen
 
     async def ask(self, text: str, **options: Any) -> aiagent.Round:
         """Put a text to the language model as if the user had said it; the agent speaks the answer.
@@ -202,27 +175,8 @@ class AgentInstance(_Agent[AgentT], Generic[AgentT]):
         return await self._client.call(action)
 
 
-class StreamTask(_Handle[digitalhuman.StreamTask]):
+class StreamTask(Handle[digitalhuman.StreamTask]):
     """A digital human's video stream."""
-
-    _longest_unseen = 900.0
-
-    @property
-    def id(self) -> str:
-        """The TaskId."""
-        return self.created.task_id
-
-    def _id(self, created: digitalhuman.StreamTask) -> str:
-        return created.task_id
-
-    def _end(self, identity: str) -> Action[None]:
-        return digitalhuman.StopDigitalHumanStreamTask(task_id=identity)
-
-    def _max_idle_time(self) -> float:
-        return getattr(self._create, "max_idle_time", None) or self._longest_unseen
-
-    def _longest_life(self) -> float:
-        return getattr(self._create, "ttl", None) or 86400.0
 
     async def drive_text(self, text: str, tts_config: digitalhuman.TTSConfig, **options: Any) -> digitalhuman.Drive:
         """Have a text spoken, up to 1800 characters; `options` are the other fields of DriveByText."""
@@ -289,3 +243,21 @@ class StreamTask(_Handle[digitalhuman.StreamTask]):
             self._client.pool, drive, sample_rate=sample_rate, channels=channels, voice_channel=voice_channel
         ) as stream:
             yield stream
+
+
+HANDLES: dict[str, type[Handle[Any]]] = {
+    "agent instance": AgentInstance,
+    "live digital human": LiveAgentInstance,
+    "stream task": StreamTask,
+}
+"""The handles that have verbs of their own, by what a lifecycle says that it makes."""
+
+
+def handle_of(client: Client, create: Action[Any]) -> Handle[Any]:
+    """The handle for an Action that makes something.
+
+    Raises:
+        ConfigurationError: it makes nothing that could be ended.
+    """
+    makes = "" if create.lifecycle is None else create.lifecycle.makes
+    return HANDLES.get(makes, Handle)(client, create)

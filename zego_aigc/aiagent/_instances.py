@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Annotated, ClassVar
 
 from zego_aigc.aiagent._asr import ASR, TENCENT_LONGEST_SILENCE
 from zego_aigc.aiagent._config import AdvancedConfig, CallbackConfig, DigitalHuman, LiveAdvancedConfig, LiveCallbackConfig
+from zego_aigc.aiagent._control import QueryAgentInstanceStatus
 from zego_aigc.aiagent._history import MessageHistory
 from zego_aigc.aiagent._llm import LLM
 from zego_aigc.aiagent._results import CreatedAgentInstance, CreatedDigitalHumanAgentInstance
@@ -16,6 +18,7 @@ from zego_aigc.aiagent._vad import VAD
 from zego_aigc.errors import Problem
 from zego_aigc.schema.actions import Action, Advice, Repeat, Service, about
 from zego_aigc.schema.constraints import ID_CHARS, Number, Text
+from zego_aigc.schema.lifecycle import Lifecycle, Names, Recovery, StatusQuery
 
 __all__ = [
     "CreateAgentInstance",
@@ -32,6 +35,52 @@ AgentInstanceId = Annotated[str, Text(min_chars=1)]
 UserId = Annotated[str, Text(min_chars=1, max_chars=32, max_bytes=32, chars=ID_CHARS)]
 
 
+class DeleteAgentInstance(Action[None], frozen=True, kw_only=True):
+    """End an instance: it leaves the room."""
+
+    service: ClassVar[Service] = Service.AI_AGENT
+    repeat: ClassVar[Repeat] = Repeat.ENDS
+    page: ClassVar[str] = f"{PAGES}/delete-agent-instance"
+
+    agent_instance_id: AgentInstanceId
+    """The instance's id."""
+    graceful_shutdown: bool | None = None
+    """Whether the agent may first finish what it is saying; default ``False``. Other calls on the instance are refused
+    with 410001041 meanwhile."""
+    graceful_shutdown_timeout: Annotated[int, Number(1, 120)] | None = None
+    """How long it may take to finish, in seconds: 1 to 120, default 30. With GracefulShutdown only."""
+
+    @about("graceful_shutdown_timeout")
+    def rules(self) -> Iterable[Advice]:
+        """Rules between the fields.
+
+        - Advice: GracefulShutdownTimeout has an effect only with GracefulShutdown.
+        """
+        if self.graceful_shutdown_timeout is None or self.graceful_shutdown:
+            return ()
+        return (Advice("GracefulShutdownTimeout has an effect only with GracefulShutdown"),)
+
+
+_instance = partial(
+    Lifecycle,
+    id_field="agent_instance_id",
+    ended_by=DeleteAgentInstance,
+    max_idle_time_path="advanced_config.max_idle_time",
+    status=StatusQuery(QueryAgentInstanceStatus),
+    unique=("stream_id", "agent_user_id"),
+)
+"""What the lifecycles of all agent instances have in common."""
+
+_CONVERSATION = Names(
+    agent_id="agent_id",
+    stream_id="rtc.agent_stream_id",
+    agent_user_id="rtc.agent_user_id",
+    user_id="user_id",
+    room_id="rtc.room_id",
+)
+"""Where the names stand in the two conversational creates."""
+
+
 class CreateAgentInstance(Action[CreatedAgentInstance], frozen=True, kw_only=True):
     """Create an instance of an agent that joins an RTC room and talks with a user.
 
@@ -45,6 +94,14 @@ class CreateAgentInstance(Action[CreatedAgentInstance], frozen=True, kw_only=Tru
     service: ClassVar[Service] = Service.AI_AGENT
     repeat: ClassVar[Repeat] = Repeat.CREATES
     page: ClassVar[str] = f"{PAGES}/create-agent-instance"
+    lifecycle: ClassVar[Lifecycle | None] = _instance(
+        makes="agent instance",
+        quota="agents",
+        full_codes=(410000011,),
+        max_idle_time=120,
+        recovery=Recovery.WAIT,
+        paths=_CONVERSATION,
+    )
 
     agent_id: AgentId
     """The registered agent, at most 128 bytes."""
@@ -91,6 +148,14 @@ class CreateDigitalHumanAgentInstance(Action[CreatedDigitalHumanAgentInstance], 
     service: ClassVar[Service] = Service.AI_AGENT
     repeat: ClassVar[Repeat] = Repeat.CREATES
     page: ClassVar[str] = f"{PAGES}/create-digital-human-agent-instance"
+    lifecycle: ClassVar[Lifecycle | None] = _instance(
+        makes="agent instance",
+        quota="digital_humans",
+        full_codes=(410001031, 410001025),  # the second by the vendor's own quick-start server
+        max_idle_time=120,
+        recovery=Recovery.RESEND,
+        paths=_CONVERSATION,
+    )
 
     agent_id: AgentId
     """The registered agent, at most 128 bytes."""
@@ -140,6 +205,19 @@ class CreateLiveDigitalHumanAgentInstance(Action[CreatedDigitalHumanAgentInstanc
     service: ClassVar[Service] = Service.AI_AGENT
     repeat: ClassVar[Repeat] = Repeat.CREATES
     page: ClassVar[str] = f"{PAGES}/create-live-digital-human-agent-instance"
+    lifecycle: ClassVar[Lifecycle | None] = _instance(
+        makes="live digital human",
+        quota="digital_humans",
+        full_codes=(410001031, 410001025),
+        max_idle_time=900,
+        recovery=Recovery.WAIT,  # with a CDN there is no stream id that could be taken
+        paths=Names(
+            agent_id="agent_id",
+            stream_id="rtc.agent_stream_id",
+            agent_user_id="rtc.agent_user_id",
+            room_id="rtc.room_id",
+        ),
+    )
 
     agent_id: AgentId
     """The registered agent, at most 128 bytes."""
@@ -192,32 +270,6 @@ class UpdateAgentInstance(Action[None], frozen=True, kw_only=True):
     """The new voice, whole."""
     asr: ASR | None = None
     """The new speech recognition, whole."""
-
-
-class DeleteAgentInstance(Action[None], frozen=True, kw_only=True):
-    """End an instance: it leaves the room."""
-
-    service: ClassVar[Service] = Service.AI_AGENT
-    repeat: ClassVar[Repeat] = Repeat.ENDS
-    page: ClassVar[str] = f"{PAGES}/delete-agent-instance"
-
-    agent_instance_id: AgentInstanceId
-    """The instance's id."""
-    graceful_shutdown: bool | None = None
-    """Whether the agent may first finish what it is saying; default ``False``. Other calls on the instance are refused
-    with 410001041 meanwhile."""
-    graceful_shutdown_timeout: Annotated[int, Number(1, 120)] | None = None
-    """How long it may take to finish, in seconds: 1 to 120, default 30. With GracefulShutdown only."""
-
-    @about("graceful_shutdown_timeout")
-    def rules(self) -> Iterable[Advice]:
-        """Rules between the fields.
-
-        - Advice: GracefulShutdownTimeout has an effect only with GracefulShutdown.
-        """
-        if self.graceful_shutdown_timeout is None or self.graceful_shutdown:
-            return ()
-        return (Advice("GracefulShutdownTimeout has an effect only with GracefulShutdown"),)
 
 
 def _disabled_tts() -> Problem:

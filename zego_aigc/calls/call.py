@@ -280,7 +280,7 @@ class Call(Generic[T]):
             self.deadline = granted + self._timeout
         seconds, most = self.deadline - granted, route.policy.attempt_timeout
         # Whether it may take less time than the call:
-        cut_short = seconds > most and (not request.never_blindly or type(self.action) in route.look_ups)
+        cut_short = seconds > most and (not request.never_blindly or request.recovery in route.look_ups)
         self.alarm = alarm = Alarm(pool.alarms, most if cut_short else seconds, "drain" if kept else None)
         answer: Answer | None = None
         failure: BaseException | None = None
@@ -458,7 +458,8 @@ class Call(Generic[T]):
         self._answer = self._request_id = None
 
     async def _look_up(self, failure: ZegoError, ending: Ending) -> bool:
-        look_up = self.route.look_ups.get(self.action.__class__)
+        recovery = self.request.recovery
+        look_up = None if recovery is None else self.route.look_ups.get(recovery)
         if look_up is None:
             raise self.unknown(failure) from failure
         try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zego_aigc.calls.retry import Ending, RetryPolicy
     from zego_aigc.errors import ZegoError
     from zego_aigc.limits.limiter import FullPermit
+    from zego_aigc.schema.lifecycle import Recovery
     from zego_aigc.transport.clock import ServerClock
     from zego_aigc.transport.pool import SessionPool
     from zego_aigc.transport.signing import Signer
@@ -36,8 +37,8 @@ class Route(msgspec.Struct, frozen=True):
     """Takes the client's secrets and an Action's out of a text."""
     hooks: Hooks
     policy: RetryPolicy
-    look_ups: Mapping[type[Any], LookUp]
-    """What finds out whether a lost create did its work, by the Action's class."""
+    look_ups: Mapping[Recovery, LookUp]
+    """What finds out whether a lost create did its work, by what its lifecycle declares."""
     on_orphan: Callable[[Any], object]
     """Told what a cancelled create has made, unless its caller takes care of that."""
 

@@ -17,6 +17,7 @@ from zego_aigc.schema.redaction import MASK, mask_map
 from zego_aigc.transport.envelope import Envelope, Unreadable, clean, excerpt, read
 
 if TYPE_CHECKING:
+    from zego_aigc.schema.lifecycle import Lifecycle, Recovery
     from zego_aigc.transport.clock import ServerClock
     from zego_aigc.transport.http import Answer
 
@@ -37,12 +38,15 @@ class Request(msgspec.Struct, frozen=True):
     creates: bool
     never_blindly: bool
     """Whether a request that may have been carried out must not be sent again as if nothing were."""
+    recovery: Recovery | None = None
+    """How to find out what it made, if it makes something."""
 
     @classmethod
-    def of(cls, name: str, repeat: Repeat, result: Any) -> Request:
-        """A request of that name, rule and result type."""
+    def of(cls, name: str, repeat: Repeat, result: Any, lifecycle: Lifecycle | None = None) -> Request:
+        """A request of that name, rule, result type and lifecycle of what it makes."""
         creates = repeat is Repeat.CREATES
-        return cls(name, repeat, result, creates, creates or repeat is Repeat.ONCE)
+        recovery = None if lifecycle is None else lifecycle.recovery
+        return cls(name, repeat, result, creates, creates or repeat is Repeat.ONCE, recovery)
 
 
 _as_declared = Action[Any].repeatable
@@ -58,7 +62,7 @@ def request_for(action: Action[Any]) -> Request:
 
 @functools.cache
 def _request(kind: type[Action[Any]], repeat: Repeat | None = None) -> Request:
-    return Request.of(kind.__name__, repeat or kind.repeat, kind.result)
+    return Request.of(kind.__name__, repeat or kind.repeat, kind.result, kind.lifecycle)
 
 
 class RawAction:

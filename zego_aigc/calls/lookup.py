@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.aiagent import QueryAgents, RegisterAgent
 from zego_aigc.calls.call import Call
 from zego_aigc.calls.endpoint import LookUp
 from zego_aigc.calls.response import Response
 from zego_aigc.calls.retry import Ending
-from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks, StreamTask
 from zego_aigc.errors import (
     AlreadyExists,
     ConfigurationError,
@@ -27,11 +25,15 @@ from zego_aigc.errors import (
     TimedOut,
     ZegoError,
 )
+from zego_aigc.schema.lifecycle import Recovery
+from zego_aigc.schema.naming import wire
 from zego_aigc.transport.clock import http_date
 from zego_aigc.transport.shielding import join
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
+    from zego_aigc.schema.actions import Action
+    from zego_aigc.schema.lifecycle import Lifecycle, Listing, Names
 
 __all__ = ["Reconciler"]
 
@@ -44,44 +46,50 @@ class Reconciler:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._tasks = _TaskList(client)
+        self._lists: dict[Listing, _SharedListing] = {}
 
-    def look_ups(self) -> dict[type[Any], LookUp]:
-        """The look-ups that there are, by the Action's class."""
-        return {RegisterAgent: self._lost_agent, CreateDigitalHumanStreamTask: self._lost_task}
+    def look_ups(self) -> dict[Recovery, LookUp]:
+        """The look-ups that there are, by what an Action's lifecycle declares."""
+        return {Recovery.COMPARE: self._compare, Recovery.FIND: self._find}
 
-    async def find_agent(self, action: RegisterAgent, *, timeout: float | None = None) -> bool | None:
-        """Whether the agent that is registered under the id is the one that `action` describes; None if there is none."""
+    async def is_as_sent(self, action: Action[Any], *, timeout: float | None = None) -> bool | None:
+        """Whether what stands under the id that an Action chose is what it describes; None if nothing does."""
+        life = action.lifecycle
+        assert life is not None
+        assert life.listing is not None
+        chosen = life.id_of(action, None)
         try:
-            response = await self._client.call_with_response(QueryAgents(agent_ids=[action.agent_id]), timeout=timeout)
+            response = await self._client.call_with_response(life.listing.ask([chosen]), timeout=timeout)
         except NotFound:
             return None
-        for agent in (response.data or {}).get("Agents") or ():
-            if agent.get("AgentId") == action.agent_id:
+        for kept in (response.data or {}).get(wire(life.listing.items)) or ():
+            if kept.get(wire(life.id_field)) == chosen:
                 # Fields newer than this library are compared where the answer has them: it may not tell them all.
-                untold = (action.extra or {}).keys() - agent.keys()
-                return _is_as_sent({key: value for key, value in action.to_wire().items() if key not in untold}, agent)
+                untold = (action.extra or {}).keys() - kept.keys()
+                return _is_as_sent({key: value for key, value in action.to_wire().items() if key not in untold}, kept)
         return None
 
-    async def find_task(self, action: CreateDigitalHumanStreamTask, *, sent: float) -> StreamTask | None:
-        """The running task on the Action's room and stream, made no earlier than `sent` (monotonic); None if there is none."""
-        holder = await self._holder(action)
-        return StreamTask(task_id=holder.task_id) if holder is not None and holder.is_of(action, sent) else None
+    async def find(self, life: Lifecycle, names: Names, *, sent: float) -> str | None:
+        """The id of what lives under the request's names, made no earlier than `sent` (monotonic); None if nothing does."""
+        holder = await self._holder(life, names)
+        return holder.made_id if holder is not None and holder.is_of(names, sent) else None
 
-    async def _holder(self, action: CreateDigitalHumanStreamTask) -> _Holder | None:
-        """The running task that has the Action's StreamId."""
-        response = await self._tasks.get()
+    async def _holder(self, life: Lifecycle, names: Names) -> _Holder | None:
+        """What lives and has the request's stream id."""
+        assert life.listing is not None
+        shared = self._lists.setdefault(life.listing, _SharedListing(self._client, life.listing))
+        response = await shared.get()
         now = http_date(response.headers.get("Date"))
         if now is None:
             now = time.time()
-        for task in response.result.task_list:
-            if task.stream_id == action.rtc_config.stream_id:
-                made = time.monotonic() - (now - (task.create_time or 0))
-                return _Holder(task.task_id, task.room_id, made)
+        for item in life.listing.of(response.result):
+            if item.stream_id == names.stream_id:
+                made = time.monotonic() - (now - (item.create_time or 0))
+                return _Holder(getattr(item, life.id_field), item.room_id, made)
         return None
 
-    async def _lost_agent(self, call: Call[Any], failure: ZegoError, _: Ending) -> bool:
-        ours = await self.find_agent(call.action, timeout=max(0.001, call.remaining()))
+    async def _compare(self, call: Call[Any], failure: ZegoError, _: Ending) -> bool:
+        ours = await self.is_as_sent(call.action, timeout=max(0.001, call.remaining()))
         if ours is None:
             return False
         if not ours:
@@ -89,18 +97,20 @@ class Reconciler:
         call.found(None)
         return True
 
-    async def _lost_task(self, call: Call[Any], failure: ZegoError, ending: Ending) -> bool:
+    async def _find(self, call: Call[Any], failure: ZegoError, ending: Ending) -> bool:
         assert call.first_sent is not None
         late = TimedOut("there was no time left to find out whether the first attempt was carried out", waited_for="retry")
+        life: Lifecycle = call.action.lifecycle
+        names = life.names(call.action)
         try:
             async with asyncio.timeout(call.remaining()):
-                holder = await self._holder(call.action)
+                holder = await self._holder(life, names)
         except TimeoutError as error:
             raise error if isinstance(error, ZegoError) else late from None
         if holder is not None:
-            if not holder.is_of(call.action, call.first_sent):
+            if not holder.is_of(names, call.first_sent):
                 raise _taken(call, failure)
-            call.found(StreamTask(task_id=holder.task_id))
+            call.found(call.request.result(**{life.id_field: holder.made_id}))
             return True
         if ending is Ending.TAKEN:
             # Somebody has the StreamId, and the list of running tasks does not say who.
@@ -114,21 +124,22 @@ class Reconciler:
 
 
 class _Holder(msgspec.Struct, frozen=True):
-    """A running stream task."""
+    """Something that lives and has a name that a request wanted."""
 
-    task_id: str
+    made_id: str
     room_id: str
     made: float  # monotonic, within a second
 
-    def is_of(self, action: CreateDigitalHumanStreamTask, sent: float) -> bool:
-        return self.room_id == action.rtc_config.room_id and self.made >= sent - SLACK
+    def is_of(self, names: Names, sent: float) -> bool:
+        return self.room_id == names.room_id and self.made >= sent - SLACK
 
 
-class _TaskList:
-    """The running stream tasks. What many ask at once is asked once: whoever comes before it leaves shares its answer."""
+class _SharedListing:
+    """A list of what lives. What many ask at once is asked once: whoever comes before it leaves shares its answer."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, listing: Listing) -> None:
         self._client = client
+        self._listing = listing
         self._boarding: asyncio.Task[Response[Any]] | None = None
 
     async def get(self) -> Response[Any]:
@@ -150,7 +161,7 @@ class _TaskList:
 
         await asyncio.sleep(0)  # or an eager task would depart before get() knows that it is boarding
         try:
-            return await self._client.call_with_response(QueryDigitalHumanStreamTasks(), before_send=departing)
+            return await self._client.call_with_response(self._listing.ask(), before_send=departing)
         finally:
             await departing(0)
 

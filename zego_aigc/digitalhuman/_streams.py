@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from zego_aigc.schema.actions import Action, Repeat, Result, Service, Wire
 from zego_aigc.schema.constraints import ID_CHARS, Number, Text
 from zego_aigc.schema.decoding import OpenNumber, utc
+from zego_aigc.schema.lifecycle import Lifecycle, Listing, Names, Recovery, StatusQuery
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -121,27 +122,6 @@ class RTCConfig(Wire, frozen=True, kw_only=True):
     refused with 400000015."""
 
 
-class CreateDigitalHumanStreamTask(Action[StreamTask], frozen=True, kw_only=True):
-    """Start a stream task: a digital human appears in an RTC room as a video stream, and waits to be driven.
-
-    It ends when it is stopped, after TTL at the latest, or when it has not been driven for MaxIdleTime. If the answer
-    is lost, the task is looked up by RoomId and StreamId before anything is sent again.
-    """
-
-    service: ClassVar[Service] = Service.DIGITAL_HUMAN
-    repeat: ClassVar[Repeat] = Repeat.CREATES
-    page: ClassVar[str] = f"{PAGES}/create-digital-human-stream-task"
-
-    digital_human_config: DigitalHumanConfig
-    """Which digital human to show, and on what."""
-    rtc_config: RTCConfig
-    """Where to publish it."""
-    ttl: Annotated[int, Number(10, 86400)] | None = None
-    """How long the task may live, in seconds: 10 to 86400, default 86400."""
-    max_idle_time: Annotated[int, Number(30, 86400)] | None = None
-    """How long the task may go without being driven, in seconds: 30 to 86400, default 900."""
-
-
 class QueryDigitalHumanStreamTasks(Action[StreamTaskList], frozen=True, kw_only=True):
     """List the stream tasks that have not ended."""
 
@@ -170,3 +150,38 @@ class StopDigitalHumanStreamTask(Action[None], frozen=True, kw_only=True):
 
     task_id: TaskId
     """The task's id."""
+
+
+class CreateDigitalHumanStreamTask(Action[StreamTask], frozen=True, kw_only=True):
+    """Start a stream task: a digital human appears in an RTC room as a video stream, and waits to be driven.
+
+    It ends when it is stopped, after TTL at the latest, or when it has not been driven for MaxIdleTime. If the answer
+    is lost, the task is looked up by RoomId and StreamId before anything is sent again.
+    """
+
+    service: ClassVar[Service] = Service.DIGITAL_HUMAN
+    repeat: ClassVar[Repeat] = Repeat.CREATES
+    page: ClassVar[str] = f"{PAGES}/create-digital-human-stream-task"
+    lifecycle: ClassVar[Lifecycle | None] = Lifecycle(
+        makes="stream task",
+        id_field="task_id",
+        ended_by=StopDigitalHumanStreamTask,
+        quota="streams",
+        full_codes=(400000008,),
+        max_idle_time=900,
+        ttl=86400,
+        recovery=Recovery.FIND,
+        listing=Listing(QueryDigitalHumanStreamTasks, items="task_list"),
+        status=StatusQuery(GetDigitalHumanStreamTaskStatus, starting=("INITIALIZING",), running=("STREAMING",)),
+        paths=Names(stream_id="rtc_config.stream_id", room_id="rtc_config.room_id"),
+        unique=("stream_id",),
+    )
+
+    digital_human_config: DigitalHumanConfig
+    """Which digital human to show, and on what."""
+    rtc_config: RTCConfig
+    """Where to publish it."""
+    ttl: Annotated[int, Number(10, 86400)] | None = None
+    """How long the task may live, in seconds: 10 to 86400, default 86400."""
+    max_idle_time: Annotated[int, Number(30, 86400)] | None = None
+    """How long the task may go without being driven, in seconds: 30 to 86400, default 900."""

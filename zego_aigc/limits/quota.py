@@ -10,28 +10,18 @@ import math
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from zego_aigc.limits.capacity import Usage
+from zego_aigc.schema.lifecycle import QuotaKind, makers_of
 
 if TYPE_CHECKING:
     from zego_aigc.errors import ApiError
 
-__all__ = ["KIND_OF_ACTION", "REFUSAL_CODES", "Kind", "Quota", "Reservation", "ReservationState", "Usage", "quota_refusal"]
+__all__ = ["Kind", "Quota", "Reservation", "ReservationState", "Usage", "quota_refusal"]
 
-Kind = Literal["agents", "digital_humans", "streams"]
+Kind = QuotaKind
 """What a budget counts: voice instances, digital human instances (live ones too), video stream tasks."""
 
 ReservationState = Literal["making", "live", "unknown", "gone"]
 """What is known of a reservation's instance; ``gone`` when the place was given back or has expired."""
-
-KIND_OF_ACTION: dict[str, Kind] = {
-    "CreateAgentInstance": "agents",
-    "CreateDigitalHumanAgentInstance": "digital_humans",
-    "CreateLiveDigitalHumanAgentInstance": "digital_humans",
-    "CreateDigitalHumanStreamTask": "streams",
-}
-"""Which budget an Action draws on. Actions that are not in here make no instance."""
-
-REFUSAL_CODES: dict[Kind, int] = {"agents": 410000011, "digital_humans": 410001031, "streams": 400000008}
-"""What the service answers when it has no place left."""
 
 
 class Reservation(Protocol):
@@ -170,5 +160,6 @@ def quota_refusal(kind: Kind, usage: Usage, *, others: str, gone: str | None = N
         f"no place for another instance in quota.{kind}: {why} ({usage.live} live, {usage.making} being made, "
         f"{usage.unknown} unknown{others}). Nothing was sent"
     )
-    actions = " or ".join(action for action, its_kind in KIND_OF_ACTION.items() if its_kind == kind)
-    return api_error(REFUSAL_CODES[kind], message, action=actions, attempts=0, status=0)
+    makers = dict(makers_of(kind))
+    code = next(life.full_codes[0] for life in makers.values())
+    return api_error(code, message, action=" or ".join(makers), attempts=0, status=0)

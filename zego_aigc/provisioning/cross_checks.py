@@ -10,11 +10,12 @@ import itertools
 import sqlite3
 from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from zego_aigc.errors import Problem
 from zego_aigc.provisioning.errors import MAX_PROBLEMS
 from zego_aigc.provisioning.fleet import did_you_mean
+from zego_aigc.provisioning.plan import owners_of
+from zego_aigc.schema.lifecycle import LIFECYCLES
 
 __all__ = ["cross_checks", "is_another_fleet", "path_at", "place_of", "warnings_of"]
 
@@ -56,23 +57,14 @@ def _all_problems(connection: sqlite3.Connection, *, keys_known: bool) -> Iterat
     yield from _dependency_cycles(connection)
 
 
-class _Column(NamedTuple):
-    """A name that must be unique."""
-
-    name: str
-    where: str = "{table}.{name} IS NOT NULL"
-
-    def of(self, table: str) -> str:
-        """The condition under which a row has such a name."""
-        return self.where.format(table=table, name=self.name)
+_UNIQUE = ("stream_id", "agent_user_id", "agent_id", "key")
+"""Columns that must be unique: names where the Action owns them, and keys everywhere."""
 
 
-_UNIQUE = (
-    _Column("stream_id"),
-    _Column("agent_user_id"),
-    _Column("agent_id", "{table}.action = 'RegisterAgent'"),
-    _Column("key"),
-)
+def _owned(column: str, table: str) -> str:
+    """The condition under which a row's name must be unique."""
+    owners = "" if column == "key" else f" AND {table}.action IN ({owners_of(column)})"
+    return f"{table}.{column} IS NOT NULL{owners}"
 
 
 def path_at(path: str, seq: int, place: str) -> str:
@@ -84,19 +76,17 @@ def _path_of(column: str, action: str, seq: int, place: str) -> str:
     """Where a name stands in an entry."""
     if column == "key":
         return "Key"
-    path = {"stream_id": "RTC.AgentStreamId", "agent_user_id": "RTC.AgentUserId", "agent_id": "AgentId"}[column]
-    return path_at("RTCConfig.StreamId" if action == "CreateDigitalHumanStreamTask" else path, seq, place)
+    return path_at(LIFECYCLES[action].wire_path(column), seq, place)
 
 
 def _duplicates(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
     told: set[int] = set()
-    for column in _UNIQUE:
-        name = column.name
+    for name in _UNIQUE:
         rows = connection.execute(
             f"SELECT plan.seq, plan.place, plan.action, plan.{name}, first.place FROM"
-            f" (SELECT {name} AS value, min(seq) AS seq FROM plan WHERE {column.of('plan')}"
+            f" (SELECT {name} AS value, min(seq) AS seq FROM plan WHERE {_owned(name, 'plan')}"
             f"  GROUP BY {name} HAVING count(*) > 1) AS twice"
-            f" JOIN plan ON plan.{name} = twice.value AND plan.seq > twice.seq AND {column.of('plan')}"
+            f" JOIN plan ON plan.{name} = twice.value AND plan.seq > twice.seq AND {_owned(name, 'plan')}"
             " JOIN plan AS first ON first.seq = twice.seq ORDER BY plan.seq"
         )
         for seq, place, action, value, first in rows:
@@ -127,12 +117,11 @@ def _against_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, str,
         done = "was done" if status == "done" else "may have been done"
         message = f"{key!r} {done} with another spec, as the journal says: give the new one its own Key, or tear down first"
         yield seq, place, Problem("", "changed", message)
-    for column in _UNIQUE[:-1]:
-        name = column.name
+    for name in _UNIQUE[:-1]:
         rows = connection.execute(
             f"SELECT plan.seq, plan.place, plan.action, plan.{name}, entries.key FROM journal.entries AS entries"
             f" JOIN plan ON plan.{name} = entries.{name} AND plan.key <> entries.key"
-            f" AND {column.of('plan')} AND {column.of('entries')}"
+            f" AND {_owned(name, 'plan')} AND {_owned(name, 'entries')}"
             f" WHERE entries.status IN {_LIVE} ORDER BY plan.seq"
         )
         for seq, place, action, value, key in rows:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
+from zego_aigc.schema.lifecycle import names_in
 from zego_aigc.schema.redaction import MASK, mask_map
 
-__all__ = ["DEFAULT_IDLE", "Entry", "Names", "default_key", "digest", "idle_time", "mask", "names", "whereabouts"]
+__all__ = ["Entry", "default_key", "digest", "idle_time", "mask", "whereabouts"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -31,30 +32,6 @@ class Entry(msgspec.Struct, frozen=True):
     """Keys of entries that must be done first."""
 
 
-class Names(NamedTuple):
-    """The names in a request that must be unique, or that refer to something."""
-
-    agent_id: str | None = None
-    stream_id: str | None = None
-    """The stream that the agent or the digital human publishes."""
-    agent_user_id: str | None = None
-    user_id: str | None = None
-    """The real user."""
-    room_id: str | None = None
-
-
-def names(action: Action[Any]) -> Names:
-    """The names in a request, whichever Action it is."""
-    rtc = getattr(action, "rtc", None) or getattr(action, "rtc_config", None)
-    return Names(
-        agent_id=getattr(action, "agent_id", None),
-        stream_id=getattr(rtc, "agent_stream_id", None) or getattr(rtc, "stream_id", None),
-        agent_user_id=getattr(rtc, "agent_user_id", None),
-        user_id=getattr(action, "user_id", None),
-        room_id=getattr(rtc, "room_id", None),
-    )
-
-
 def whereabouts(stream_id: str | None, room_id: str | None) -> str | None:
     """Where an instance or a stream task is to be found, in words."""
     return None if stream_id is None else f"stream {stream_id!r} in room {room_id!r}"
@@ -62,11 +39,9 @@ def whereabouts(stream_id: str | None, room_id: str | None) -> str | None:
 
 def default_key(action: Action[Any], spec: str) -> str:
     """The key of an entry that was given none; `spec` is its :func:`digest`."""
-    name = type(action).__name__
-    known = names(action)
-    if name == "RegisterAgent":
-        return f"{name}:{known.agent_id}"
-    return f"{name}:{known.stream_id or spec[:16]}"
+    life = action.lifecycle
+    named = getattr(names_in(action), life.unique[0]) if life is not None and life.unique else None
+    return f"{type(action).__name__}:{named or spec[:16]}"
 
 
 def digest(action: Action[Any]) -> str:
@@ -110,19 +85,7 @@ def _sensitive(cls: type[msgspec.Struct]) -> tuple[FieldSpec, ...]:
     )
 
 
-DEFAULT_IDLE = {
-    "CreateAgentInstance": 120,
-    "CreateDigitalHumanAgentInstance": 120,
-    "CreateLiveDigitalHumanAgentInstance": 900,
-    "CreateDigitalHumanStreamTask": 900,
-}
-"""The vendor's MaxIdleTime in seconds, where a request sets none."""
-
-
 def idle_time(action: Action[Any]) -> int | None:
     """After how many idle seconds what this Action makes ends by itself; None for what stays."""
-    default = DEFAULT_IDLE.get(type(action).__name__)
-    if default is None:
-        return None
-    advanced = getattr(action, "advanced_config", None)
-    return getattr(action, "max_idle_time", None) or getattr(advanced, "max_idle_time", None) or default
+    life = action.lifecycle
+    return None if life is None else life.idle_time(action)

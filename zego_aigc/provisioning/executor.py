@@ -20,8 +20,8 @@ from zego_aigc.errors import (
     QuotaExceeded,
     ZegoError,
 )
-from zego_aigc.limits.quota import KIND_OF_ACTION, Reservation
-from zego_aigc.provisioning.entry import Entry, idle_time, mask, names
+from zego_aigc.limits.quota import Reservation
+from zego_aigc.provisioning.entry import Entry, idle_time, mask
 from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Status, error_facts
 from zego_aigc.provisioning.journal import Journal
@@ -32,6 +32,7 @@ from zego_aigc.provisioning.recovery import MARGIN
 from zego_aigc.provisioning.workers import Sending
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.decoding import enc_hook
+from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind, names_in
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -150,7 +151,7 @@ class Maker:
             sending.leaves()
             await self._journal.intend(item.key, substitute=_substitute(item, action), now=time.time())
 
-        kind = KIND_OF_ACTION.get(type(action).__name__)
+        kind = _quota_kind(action)
         try:
             response = await self._client.call_with_response(action, before_send=before_send, deadline_from="grant")
         except QuotaExceeded:
@@ -174,8 +175,8 @@ class Maker:
                 case _:
                     raise
         made = made_of(action, response.result, request_id=response.request_id, attempts=response.attempts)
-        if kind is not None and made.made_id is not None:
-            self._placing.made(kind, hold, made.made_id, getattr(action, "ttl", None))
+        if action.lifecycle is not None and kind is not None and made.made_id is not None:
+            self._placing.made(action.lifecycle, hold, made.made_id, action.lifecycle.longest_life(action))
         return made
 
     async def _not_done(self, item: Item, sending: Sending, error: ZegoError) -> None:
@@ -186,18 +187,15 @@ class Maker:
 
     async def _clear(self, item: Item) -> None:
         """End what an earlier attempt made and what was of no use, before it is made anew."""
-        from zego_aigc.provisioning.endings import ending_of
-
         assert item.made_id is not None
-        ending = ending_of(item.sent_as, item.made_id)
-        if ending is not None:
-            with suppress(ZegoError):  # if it is still there, the service refuses to make it again, and says so
-                await self._client.call(ending, deadline_from="grant")
+        ending = LIFECYCLES[item.sent_as].end(item.made_id)
+        with suppress(ZegoError):  # if it is still there, the service refuses to make it again, and says so
+            await self._client.call(ending, deadline_from="grant")
 
     # --- agents that are there already
 
     async def _taken(self, action: Action[Any], error: AlreadyExists, *, probing: bool) -> Made:
-        if type(action).__name__ != "RegisterAgent":
+        if action.lifecycle is None or action.lifecycle.updated_by is None:
             if probing:
                 lives = OutcomeUnknown(
                     "an earlier attempt may have made it: one with its stream lives, but the service does not tell its id",
@@ -210,12 +208,15 @@ class Maker:
 
     async def taken_agent(self, action: Action[Any], error: AlreadyExists) -> Made:
         """What becomes of an agent whose id is taken, as `if_exists` says."""
-        agent_id = names(action).agent_id
+        assert action.lifecycle is not None
+        agent_id = action.lifecycle.id_of(action, None)
         if self._if_exists == "keep":
             return Made(action, "done", origin="kept", made_id=agent_id, request_id=error.request_id, attempts=error.attempts)
         if self._if_exists == "update":
             try:
-                response = await self._client.call_with_response(updated(action), deadline_from="grant")
+                update = updated(action)
+                assert update is not None
+                response = await self._client.call_with_response(update, deadline_from="grant")
             except ZegoError as failure:
                 return _failed(action, failure)
             return Made(
@@ -227,7 +228,7 @@ class Maker:
 
     async def _place(self, item: Item, action: Action[Any]) -> Reservation | Made | Action[Any] | None:
         """A place in the quota for an Action that needs one; or what becomes of the entry without."""
-        kind = KIND_OF_ACTION.get(type(action).__name__)
+        kind = _quota_kind(action)
         if kind is None or self._placing.unlimited(kind):
             return None
         if self._on_quota == "wait":
@@ -240,7 +241,9 @@ class Maker:
     async def _refused(self, item: Item, action: Action[Any], error: QuotaExceeded) -> Made | Action[Any]:
         """The account is full: the Action to try next, or what the entry has come to."""
         if self._on_quota == "wait":
-            self._placing.waits_for(KIND_OF_ACTION[type(action).__name__])
+            kind = _quota_kind(action)
+            assert kind is not None
+            self._placing.waits_for(kind)
             return action
         if isinstance(self._on_quota, str) or action is not item.action:
             return _failed(action, error)
@@ -255,13 +258,15 @@ def made_of(action: Action[Any], result: Any, *, request_id: str | None = None, 
     if result is not None:
         wire = msgspec.to_builtins(result, enc_hook=enc_hook)
         mask(type(result), wire)
-    made_id = getattr(result, "agent_instance_id", None) or getattr(result, "task_id", None)
-    if made_id is None and type(action).__name__ == "RegisterAgent":
-        made_id = names(action).agent_id
+    made_id = None if action.lifecycle is None else action.lifecycle.id_of(action, result)
     return Made(
         action, "done", result=result, origin="made" if made_id else None, made_id=made_id,
         request_id=request_id, attempts=attempts, wire=wire,
     )  # fmt: skip
+
+
+def _quota_kind(action: Action[Any]) -> QuotaKind | None:
+    return None if action.lifecycle is None else action.lifecycle.quota
 
 
 def _failed(action: Action[Any], error: ZegoError) -> Made:
@@ -275,7 +280,7 @@ def _substitute(item: Item, action: Action[Any]) -> dict[str, Any] | None:
     name = type(action).__name__
     if action is item.action and item.sent_as == name:
         return None
-    known = names(action)
+    known = names_in(action)
     return {
         "action": name, "agent_id": known.agent_id, "stream_id": known.stream_id, "agent_user_id": known.agent_user_id,
         "room_id": known.room_id, "idle": idle_time(action),

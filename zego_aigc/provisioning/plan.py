@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from zego_aigc.schema.actions import ACTIONS, Action
+from zego_aigc.schema.lifecycle import LIFECYCLES
 
 __all__ = ["Item", "Planned", "State"]
 
@@ -44,7 +45,7 @@ _INDEXES = """
 CREATE INDEX plan_key ON plan (key);
 CREATE INDEX plan_stream ON plan (stream_id) WHERE stream_id IS NOT NULL;
 CREATE INDEX plan_agent_user ON plan (agent_user_id) WHERE agent_user_id IS NOT NULL;
-CREATE INDEX plan_agent ON plan (agent_id) WHERE action = 'RegisterAgent';
+CREATE INDEX plan_agent ON plan (agent_id, action) WHERE agent_id IS NOT NULL;
 """
 
 _FEEDS = """
@@ -139,8 +140,8 @@ def build_indexes(connection: sqlite3.Connection) -> None:
     # An instance waits for its agent, where this fleet registers it.
     connection.execute(
         "INSERT OR IGNORE INTO edges SELECT agent.seq, plan.seq FROM plan JOIN plan AS agent"
-        " ON agent.action = 'RegisterAgent' AND agent.agent_id = plan.agent_id"
-        " WHERE plan.agent_id IS NOT NULL AND plan.action <> 'RegisterAgent'"
+        f" ON agent.action IN ({owners_of('agent_id')}) AND agent.agent_id = plan.agent_id"
+        f" WHERE plan.agent_id IS NOT NULL AND plan.action NOT IN ({owners_of('agent_id')})"
     )
     connection.execute("INSERT OR IGNORE INTO edges SELECT plan.seq, after.seq FROM after JOIN plan ON plan.key = after.key")
 
@@ -178,6 +179,11 @@ def _execute(connection: sqlite3.Connection, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
             connection.execute(statement)
+
+
+def owners_of(name: str) -> str:
+    """The Actions whose requests own a name: no two may share it, and others refer to it. For SQL's ``IN (...)``."""
+    return ", ".join(f"'{action}'" for action, life in LIFECYCLES.items() if name in life.unique)
 
 
 def has_work(connection: sqlite3.Connection) -> bool:

@@ -19,12 +19,13 @@ import anyio.lowlevel
 from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
 from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of, warnings_of
-from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time, names
+from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time
 from zego_aigc.provisioning.errors import MAX_PROBLEMS, InvalidFleet, JournalError, ProblemGroup
 from zego_aigc.provisioning.fleet import Fleet, Located, problems_of_action
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.schema import validation
 from zego_aigc.schema.actions import Action
+from zego_aigc.schema.lifecycle import names_in
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -223,13 +224,13 @@ def _planned(
     if not checked and (wrong := [*_problems(action), *_entry_problems(entry)]):
         return None, tuple(wrong)
     name = type(action).__name__
-    if update and name == "RegisterAgent" and (problems := _problems(updated(action))):
+    if update and (update_ := updated(action)) is not None and (problems := _problems(update_)):
         return None, tuple(
             Problem(path_at(problem.path, seq, place), problem.rule, f"{problem.message} (to update agents)")
             for problem in problems
         )
     spec = digest(action)
-    known = names(action)
+    known = names_in(action)
     planned = plan.Planned(
         seq, place, entry.key or default_key(action, spec), spec, name,
         known.agent_id, known.stream_id, known.agent_user_id, known.user_id, known.room_id,
@@ -259,14 +260,13 @@ def _entry_problems(entry: Entry) -> Iterator[Problem]:
         yield Problem("After", "type", "must be a list of keys")
 
 
-def updated(action: Action[Any]) -> Action[Any]:
-    """The UpdateAgent that makes a registered agent what a RegisterAgent says."""
-    from zego_aigc.aiagent import RegisterAgent, UpdateAgent
-
-    assert isinstance(action, RegisterAgent)
-    return UpdateAgent(
-        agent_id=action.agent_id, name=action.name, llm=action.llm, tts=action.tts, asr=action.asr, extra=action.extra
-    )
+def updated(action: Action[Any]) -> Action[Any] | None:
+    """The Action that makes what exists already what this one says; None if there is none."""
+    update = None if action.lifecycle is None else action.lifecycle.updated_by
+    if update is None:
+        return None
+    changed: Action[Any] = update(**{name: getattr(action, name) for name in update.__struct_fields__})
+    return changed
 
 
 def _name(entries: object) -> str:
@@ -278,8 +278,8 @@ def _name(entries: object) -> str:
 _FOREIGN = """
 CREATE TABLE foreign_agents AS
 SELECT plan.agent_id, min(plan.seq) AS seq, plan.place, count(*) AS users FROM plan
-WHERE plan.agent_id IS NOT NULL AND plan.action <> 'RegisterAgent'
-    AND NOT EXISTS (SELECT 1 FROM plan AS agent WHERE agent.action = 'RegisterAgent' AND agent.agent_id = plan.agent_id)
+WHERE plan.agent_id IS NOT NULL AND plan.action NOT IN ({owners})
+    AND NOT EXISTS (SELECT 1 FROM plan AS agent WHERE agent.action IN ({owners}) AND agent.agent_id = plan.agent_id)
     AND NOT EXISTS (SELECT 1 FROM journal.entries AS entries WHERE entries.key = plan.key AND entries.status = 'done')
 GROUP BY plan.agent_id
 """
@@ -289,7 +289,8 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings,
     """Agents that entries refer to and that the fleet does not register must exist."""
     from zego_aigc.aiagent import QueryAgents
 
-    await journal.ask(lambda connection: connection.execute(_FOREIGN) and None)
+    foreign = _FOREIGN.format(owners=plan.owners_of("agent_id"))
+    await journal.ask(lambda connection: connection.execute(foreign) and None)
     at = 0
     while rows := await journal.ask(partial(_foreign_agents, at=at)):
         at += len(rows)

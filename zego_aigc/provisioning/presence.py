@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
 from zego_aigc.errors import ApiError, ZegoError
-from zego_aigc.provisioning.endings import INSTANCES, is_over
 from zego_aigc.provisioning.journal import Reading, Row
+from zego_aigc.schema.codes import is_over
+from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Listing, StatusQuery
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -44,77 +45,75 @@ class Presence(NamedTuple):
 
 async def look(client: Client, reading: Reading) -> AsyncIterator[tuple[Row, Presence]]:
     """What was made and not removed, with what the service says about it, in the journal's order."""
-    tasks: dict[str, str] | None = None
+    running: dict[Listing, dict[str, str]] = {}
     rows = reading.rows("made_id IS NOT NULL AND status <> 'removed'")
     while chunk := list(itertools.islice(rows, AT_A_TIME)):
-        if tasks is None and any(row.action == "CreateDigitalHumanStreamTask" for row in chunk):
-            tasks = await _running_tasks(client)
-        found = await _ask(client, chunk, tasks or {})
+        for life in _lives(chunk):
+            if life.listing is not None and life.listing.ids is None and life.listing not in running:
+                running[life.listing] = await _statuses(client, life, life.listing)
+        found = await _ask(client, chunk, running)
         for row in chunk:
             yield row, found[row.seq]
 
 
-async def _running_tasks(client: Client) -> dict[str, str]:
-    from zego_aigc.digitalhuman import QueryDigitalHumanStreamTasks
-
-    answer = await client.call(QueryDigitalHumanStreamTasks())
-    return {task.task_id: task.status.name for task in answer.task_list}
+def _lives(rows: Sequence[Row]) -> list[Lifecycle]:
+    """What the Actions of rows declare, each once."""
+    return [LIFECYCLES[action] for action in dict.fromkeys(row.action for row in rows) if action in LIFECYCLES]
 
 
-async def _ask(client: Client, rows: Sequence[Row], tasks: dict[str, str]) -> dict[int, Presence]:
-    found: dict[int, Presence] = {}
-    agents = [row for row in rows if row.action == "RegisterAgent"]
+async def _statuses(client: Client, life: Lifecycle, listing: Listing) -> dict[str, str]:
+    """The status of everything that lives, by its id."""
+    answer = await client.call(listing.ask())
+    return {getattr(item, life.id_field): _name(item.status) for item in listing.of(answer)}
+
+
+def _name(status: Any) -> str:
+    return str(getattr(status, "name", status))
+
+
+async def _ask(client: Client, rows: Sequence[Row], running: Mapping[Listing, Mapping[str, str]]) -> dict[int, Presence]:
+    found = dict.fromkeys(
+        (row.seq for row in rows), Presence(there=None, detail="nothing is left of it that could be asked about")
+    )
     async with anyio.create_task_group() as group:
-        for start in range(0, len(agents), 10):
-            group.start_soon(_agents, client, agents[start : start + 10], found)
-        for row in rows:
-            assert row.made_id is not None
-            if row.action == "CreateDigitalHumanStreamTask":
-                if row.made_id in tasks:
-                    found[row.seq] = Presence(there=True, state=tasks[row.made_id])
+        for life in _lives(rows):
+            mine = [row for row in rows if LIFECYCLES.get(row.action) is life]
+            if life.listing is not None and life.listing.ids is not None:
+                for start in range(0, len(mine), life.listing.batch):
+                    some = mine[start : start + life.listing.batch]
+                    group.start_soon(_listed, client, life, life.listing, some, found)
+                continue
+            listed: Mapping[str, str] = {} if life.listing is None else running[life.listing]
+            for row in mine:
+                if row.made_id is not None and row.made_id in listed:
+                    found[row.seq] = Presence(there=True, state=listed[row.made_id])
+                elif life.status is not None:
+                    group.start_soon(_one, client, life, life.status, row, found)
                 else:
-                    group.start_soon(_task, client, row, found)
-            elif row.action in INSTANCES:
-                group.start_soon(_instance, client, row, found)
-            elif row.action != "RegisterAgent":
-                found[row.seq] = Presence(there=None, detail="nothing is left of it that could be asked about")
+                    found[row.seq] = Presence(there=False)
     return found
 
 
-async def _agents(client: Client, rows: Sequence[Row], found: dict[int, Presence]) -> None:
-    from zego_aigc.aiagent import QueryAgents
-
+async def _listed(client: Client, life: Lifecycle, listing: Listing, rows: Sequence[Row], found: dict[int, Presence]) -> None:
+    """Ask about some by their ids."""
     try:
-        answer = await client.call(QueryAgents(agent_ids=[row.made_id or "" for row in rows]), deadline_from="grant")
+        answer = await client.call(listing.ask([row.made_id or "" for row in rows]), deadline_from="grant")
     except ZegoError as error:
         found.update({row.seq: _trouble(error) for row in rows})
         return
-    there = {agent.agent_id for agent in answer.agents}
+    there = {getattr(item, life.id_field) for item in listing.of(answer)}
     found.update({row.seq: Presence(there=row.made_id in there) for row in rows})
 
 
-async def _instance(client: Client, row: Row, found: dict[int, Presence]) -> None:
-    from zego_aigc.aiagent import QueryAgentInstanceStatus
-
+async def _one(client: Client, life: Lifecycle, query: StatusQuery, row: Row, found: dict[int, Presence]) -> None:
+    """Ask about one. Of what is not among the running ones, the service perhaps remembers why."""
     try:
-        answer = await client.call(QueryAgentInstanceStatus(agent_instance_id=row.made_id or ""), deadline_from="grant")
-    except ZegoError as error:
-        found[row.seq] = _trouble(error)
-    else:
-        found[row.seq] = Presence(there=True, state=str(answer.status))
-
-
-async def _task(client: Client, row: Row, found: dict[int, Presence]) -> None:
-    """A task that is not among the running ones: perhaps the service remembers why."""
-    from zego_aigc.digitalhuman import GetDigitalHumanStreamTaskStatus
-
-    try:
-        answer = await client.call(GetDigitalHumanStreamTaskStatus(task_id=row.made_id or ""), deadline_from="grant")
+        answer = await client.call(life.ask(row.made_id or ""), deadline_from="grant")
     except ZegoError as error:
         found[row.seq] = _trouble(error)
         return
-    there = answer.status.name in {"INITIALIZING", "STREAMING"}
-    found[row.seq] = Presence(there=there, state=answer.status.name, detail=answer.fail_reason or "")
+    state = _name(answer.status)
+    found[row.seq] = Presence(there=query.lives(state), state=state, detail=getattr(answer, "fail_reason", ""))
 
 
 def _trouble(error: ZegoError) -> Presence:

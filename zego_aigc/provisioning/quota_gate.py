@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,11 +12,12 @@ import anyio
 
 from zego_aigc.errors import ApiError, QuotaExceeded, ZegoError
 from zego_aigc.limits.local_quota import LocalQuota
-from zego_aigc.provisioning.endings import is_over
+from zego_aigc.schema.codes import is_over
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
     from zego_aigc.limits.quota import Kind, Quota, Reservation
+    from zego_aigc.schema.lifecycle import Lifecycle, Listing
 
 __all__ = ["Placing", "QuotaClosed"]
 
@@ -55,7 +56,7 @@ class Placing:
         self._note = note
         self._stuck: dict[Kind, float] = {}
         """Since when there has been no place, monotonic."""
-        self._held: dict[Kind, dict[str, None]] = {"agents": {}, "digital_humans": {}, "streams": {}}
+        self._held: defaultdict[Kind, dict[str, Lifecycle]] = defaultdict(dict)
         self._has_been_full: set[Kind] = set()
         self._sweeping = anyio.Lock()
 
@@ -111,32 +112,35 @@ class Placing:
         full = " and ".join(_plain(kind) for kind in self._stuck)
         self._note(f"the account is full of {full}: waiting for some to end, at most {self._patience:g} s without progress")
 
-    def made(self, kind: Kind, hold: Reservation | None, instance_id: str, ttl: int | None) -> None:
+    def made(self, life: Lifecycle, hold: Reservation | None, instance_id: str, expires_in: float) -> None:
         """An instance lives in a place that was handed out."""
+        kind = life.quota
+        assert kind is not None
         if self._stuck.pop(kind, None) is not None:
             self._tell()
         if hold is None:
             return
-        hold.live(instance_id, expires_in=ttl or math.inf)
+        hold.live(instance_id, expires_in=expires_in)
         if not self._forgetful:
-            self._remember(kind, instance_id)
+            self._remember(kind, life, instance_id)
         elif not self._quota.usage(kind).full:
             hold.release()
 
-    def adopt(self, kind: Kind, instance_id: str) -> None:
+    def adopt(self, life: Lifecycle, instance_id: str) -> None:
         """An instance that an earlier run made counts, too."""
-        if not self._forgetful:
-            self._quota.adopt(kind, instance_id)
-            self._remember(kind, instance_id)
+        if not self._forgetful and life.quota is not None:
+            self._quota.adopt(life.quota, instance_id)
+            self._remember(life.quota, life, instance_id)
 
-    def ended(self, kind: Kind, instance_id: str) -> None:
+    def ended(self, kind: Kind | None, instance_id: str) -> None:
         """An instance has ended."""
-        self._held[kind].pop(instance_id, None)
+        if kind is not None:
+            self._held[kind].pop(instance_id, None)
         self._quota.ended(instance_id)
 
-    def _remember(self, kind: Kind, instance_id: str) -> None:
+    def _remember(self, kind: Kind, life: Lifecycle, instance_id: str) -> None:
         if self._quota.usage(kind).limit is not None:  # so that there are never more than that to remember
-            self._held[kind][instance_id] = None
+            self._held[kind][instance_id] = life
 
     async def _sweep(self, kind: Kind) -> None:
         """Find out which of the oldest instances have ended, so that their places are free."""
@@ -145,31 +149,32 @@ class Placing:
             return
         async with self._sweeping:
             try:
-                for instance_id in await (self._gone_tasks(held) if kind == "streams" else self._gone_instances(held)):
+                for instance_id in await self._gone(held):
                     self.ended(kind, instance_id)
             except ZegoError:
                 return  # the next look may do better
 
-    async def _gone_tasks(self, held: dict[str, None]) -> list[str]:
-        from zego_aigc.digitalhuman import QueryDigitalHumanStreamTasks
-
-        answer = await self._client.call(QueryDigitalHumanStreamTasks())
-        there = {task.task_id for task in answer.task_list}
-        return [task_id for task_id in held if task_id not in there]
-
-    async def _gone_instances(self, held: dict[str, None]) -> list[str]:
-        from zego_aigc.aiagent import QueryAgentInstanceStatus
-
+    async def _gone(self, held: dict[str, Lifecycle]) -> list[str]:
+        """Which of them have ended: those that can be listed together are, of the others the oldest are asked about."""
         gone: list[str] = []
-        for instance_id in list(held)[:MOST_ASKED]:
+        for listing in {life.listing for life in held.values() if life.listing is not None and life.listing.ids is None}:
+            there = await self._listed(listing, held)
+            gone += [made_id for made_id, life in held.items() if life.listing == listing and made_id not in there]
+        single = [(made_id, life) for made_id, life in held.items() if life.listing is None and life.status is not None]
+        for made_id, life in single[:MOST_ASKED]:
             try:
-                await self._client.call(QueryAgentInstanceStatus(agent_instance_id=instance_id))
+                await self._client.call(life.ask(made_id))
             except ApiError as error:
                 if is_over(error):
-                    gone.append(instance_id)
+                    gone.append(made_id)
             else:
-                held[instance_id] = held.pop(instance_id)  # to the end: others are asked about first next time
+                held[made_id] = held.pop(made_id)  # to the end: others are asked about first next time
         return gone
+
+    async def _listed(self, listing: Listing, held: dict[str, Lifecycle]) -> set[str]:
+        fields = {life.id_field for life in held.values() if life.listing == listing}
+        answer = await self._client.call(listing.ask())
+        return {getattr(item, field) for item in listing.of(answer) for field in fields}
 
 
 def _plain(kind: Kind) -> str:

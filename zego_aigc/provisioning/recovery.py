@@ -6,6 +6,7 @@ import enum
 from typing import Literal
 
 from zego_aigc.schema.actions import Action, Repeat
+from zego_aigc.schema.lifecycle import Recovery
 
 __all__ = ["MARGIN", "Remedy", "due", "remedy"]
 
@@ -29,10 +30,6 @@ class Remedy(enum.Enum):
     """A resend would do harm: only a callback or time can tell."""
 
 
-_LOOKED_UP = {"RegisterAgent", "CreateDigitalHumanStreamTask"}
-_REFUSED_TWICE = {"CreateDigitalHumanAgentInstance"}
-
-
 def remedy(action: Action[object], on_unknown: Literal["report", "wait"], *, idle: int | None, probed: bool) -> Remedy:
     """The remedy for an entry.
 
@@ -42,13 +39,13 @@ def remedy(action: Action[object], on_unknown: Literal["report", "wait"], *, idl
         idle: its MaxIdleTime in seconds.
         probed: whether a resend has been refused, since one like it lives.
     """
-    name = type(action).__name__
     repeat = action.repeatable()
     if repeat in (Repeat.READS, Repeat.OVERWRITES, Repeat.ENDS):
         return Remedy.AGAIN
-    if name in _LOOKED_UP:
+    recovery = None if action.lifecycle is None else action.lifecycle.recovery
+    if recovery in (Recovery.COMPARE, Recovery.FIND):
         return Remedy.LOOK_UP
-    if name in _REFUSED_TWICE and not probed:
+    if recovery is Recovery.RESEND and not probed:
         return Remedy.PROBE
     if repeat is Repeat.CREATES and on_unknown == "wait" and idle is not None:
         return Remedy.OUTWAIT

@@ -3,36 +3,41 @@
 # ruff: noqa: S608 - what the SQL is put together from are words of our own
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
-from zego_aigc.provisioning.endings import INSTANCES, ending_of, is_over
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Started
 from zego_aigc.provisioning.journal import COLUMNS, Journal, Row
 from zego_aigc.provisioning.operation import Operation
 from zego_aigc.provisioning.workers import Crew, Lane, Sending
 from zego_aigc.schema.actions import Action
+from zego_aigc.schema.codes import is_over
+from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Names, Recovery
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
 __all__ = ["Removal", "Teardown", "teardown"]
 
-PHASES = ((*INSTANCES, "CreateDigitalHumanStreamTask"), ("RegisterAgent",))
-"""What is removed together, in this order."""
-
-_LANES = {**dict.fromkeys(INSTANCES, "instances"), "CreateDigitalHumanStreamTask": "tasks", "RegisterAgent": "agents"}
-"""Instances of every kind are ended by the same call, so they share a lane as they share its limit."""
-
 _OURS = "origin = 'made' AND made_id IS NOT NULL AND status <> 'removed' AND (? IS NULL OR run = ?)"
-_LOST = "status IN ('sent', 'unknown') AND (? IS NULL OR run = ?)"
+_LOST = "status IN ('sent', 'unknown') AND action IN (SELECT value FROM json_each(?)) AND (? IS NULL OR run = ?)"
+"""Only what makes something can be lost."""
+
+
+def _phases() -> list[list[str]]:
+    """The Actions whose work is removed together, in the order of removal."""
+    actions = sorted(LIFECYCLES, key=lambda action: LIFECYCLES[action].removal_phase)
+    return [list(phase) for _, phase in itertools.groupby(actions, lambda action: LIFECYCLES[action].removal_phase)]
+
 
 Tell = Callable[[Outcome], Awaitable[None]]
 
@@ -77,7 +82,7 @@ class Removal:
         rows = await self._journal.ask(
             lambda connection: connection.execute(
                 f"SELECT action, count(*) FROM journal.entries WHERE ({_OURS}) OR ({_LOST}) GROUP BY action ORDER BY min(seq)",
-                (*self._only, *self._only),
+                (*self._only, _makers(), *self._only),
             ).fetchall()
         )
         return dict(rows)
@@ -90,7 +95,7 @@ class Removal:
     async def run(self, tell: Tell) -> None:
         """Remove everything, phase by phase."""
         await self._find_lost(tell)
-        for actions in PHASES:
+        for actions in _phases():
             if self._stopped:
                 return
             await self._phase(actions, tell)
@@ -104,8 +109,9 @@ class Removal:
         )
         todo = {action: count for action, count in counts if action in actions}
         crew = self.crew = Crew(sum(todo.values()))
-        for name in {_LANES[action] for action in todo}:
-            mine = tuple(action for action in todo if _LANES[action] == name)
+        # What is ended by the same Action shares a lane as it shares that Action's limit.
+        for name in {_lane(action) for action in todo}:
+            mine = tuple(action for action in todo if _lane(action) == name)
             crew.lanes[name] = Lane(crew, name, _Feed(self._journal, mine, self._only), partial(self._remove, tell))
         await crew.run()
         if crew.error is not None:
@@ -113,8 +119,7 @@ class Removal:
 
     async def _remove(self, tell: Tell, row: Row, sending: Sending) -> None:
         assert row.made_id is not None
-        ending = ending_of(row.action, row.made_id)
-        assert ending is not None
+        ending = LIFECYCLES[row.action].end(row.made_id)
 
         async def before_send(_: int) -> None:
             sending.leaves()
@@ -141,23 +146,24 @@ class Removal:
 
     async def _find_lost(self, tell: Tell) -> None:
         at = 0
-        while rows := await self._journal.ask(partial(_rows, where=_LOST, values=self._only, at=at)):
+        while rows := await self._journal.ask(partial(_rows, where=_LOST, values=(_makers(), *self._only), at=at)):
             for row in rows:
                 at = row.seq
                 await self._find(row, tell)
 
     async def _find(self, row: Row, tell: Tell) -> None:
         """Find what an entry of unknown outcome made, so that it can be removed; or tell that nobody knows."""
+        life = LIFECYCLES[row.action]
         try:
-            if row.action == "CreateDigitalHumanStreamTask":
-                task_id = await self._find_task(row)
-                if task_id is not None:
-                    self._journal.settle(row.key, "done", origin="made", made_id=task_id, now=time.time())
+            if life.recovery is Recovery.FIND:
+                made_id = await self._client.find(row.action, _names(row), not_before=row.first_sent)
+                if made_id is not None:
+                    self._journal.settle(row.key, "done", origin="made", made_id=made_id, now=time.time())
                     await self._journal.flush()
                 else:
                     await self._absent(row, tell)
                 return
-            if row.action == "RegisterAgent" and row.agent_id is not None and not await self._is_there(row.agent_id):
+            if life.recovery is Recovery.COMPARE and not await self._is_there(row, life):
                 await self._absent(row, tell)
                 return
         except ZegoError as error:
@@ -165,27 +171,18 @@ class Removal:
             return
         await tell(_unknown(row, _what_is_known(row)))
 
-    async def _find_task(self, row: Row) -> str | None:
-        from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanConfig, RTCConfig
-
-        sought = CreateDigitalHumanStreamTask(  # a task is found by its room and stream alone
-            digital_human_config=DigitalHumanConfig(digital_human_id="any"),
-            rtc_config=RTCConfig(room_id=row.room_id or "", stream_id=row.stream_id or ""),
-        )
-        task = await self._client.look_up(sought, not_before=row.first_sent)
-        return None if task is None else task.task_id
-
-    async def _is_there(self, agent_id: str) -> bool:
-        from zego_aigc.aiagent import QueryAgents
-
-        answer = await self._client.call(QueryAgents(agent_ids=[agent_id]))
-        return any(agent.agent_id == agent_id for agent in answer.agents)
+    async def _is_there(self, row: Row, life: Lifecycle) -> bool:
+        """Whether something stands under the id that the request chose; it may be somebody else's."""
+        chosen = _chosen_id(row, life)
+        assert life.listing is not None
+        answer = await self._client.call(life.listing.ask([chosen]))
+        return any(getattr(item, life.id_field) == chosen for item in life.listing.of(answer))
 
     async def _absent(self, row: Row, tell: Tell) -> None:
         self._journal.settle(row.key, "removed", now=time.time())
         await self._journal.flush()
-        ending = ending_of(row.action, row.agent_id or row.stream_id or "-")
-        assert ending is not None
+        life = LIFECYCLES[row.action]
+        ending = life.end(_chosen_id(row, life))
         await tell(_outcome(row, ending, "done", None, None, 0))
 
 
@@ -224,13 +221,13 @@ class Teardown(Operation):
 
     def _seconds_left(self, lanes: Sequence[LaneProgress]) -> float:
         """Phase by phase, and within a phase lane by lane."""
-        left = dict.fromkeys(_LANES.values(), 0.0)
+        left: defaultdict[str, float] = defaultdict(float)
         for lane in lanes:
-            left[_LANES[lane.action]] += lane.seconds_left
-        return sum(max(left[name] for name in {_LANES[action] for action in phase}) for phase in PHASES)
+            left[_lane(lane.action)] += lane.seconds_left
+        return sum(max(left[_lane(action)] for action in phase) for phase in _phases())
 
     def _lane(self, action: str) -> Lane | None:
-        return self._removal.crew.lanes.get(_LANES.get(action, ""))
+        return self._removal.crew.lanes.get(_lane(action))
 
 
 class _Feed:
@@ -264,8 +261,7 @@ def _outcome(
 
 
 def _unknown(row: Row, why: str) -> Outcome:
-    ending = ending_of(row.action, row.made_id or "unknown")
-    assert ending is not None
+    ending = LIFECYCLES[row.action].end(row.made_id or "unknown")
     return Outcome(
         key=row.key, action=ending, made_by=row.action, status="unknown", error=OutcomeUnknown(why, action=ending),
         where=whereabouts(row.stream_id, row.room_id),
@@ -274,13 +270,32 @@ def _unknown(row: Row, why: str) -> Outcome:
 
 def _what_is_known(row: Row) -> str:
     sent = "" if row.last_sent is None else time.strftime(" at %Y-%m-%d %H:%M:%S UTC", time.gmtime(row.last_sent))
-    if row.action == "RegisterAgent":
+    life = LIFECYCLES[row.action]
+    if life.recovery is Recovery.COMPARE:
         return (
-            f"the request left{sent} and its answer was lost: an agent {row.agent_id!r} is registered, which may be older. "
-            "Provision again to find out, or unregister it yourself"
+            f"the request left{sent} and its answer was lost: an {life.makes} {_chosen_id(row, life)!r} exists, which "
+            f"may be older. Provision again to find out, or end it yourself with {life.ended_by.__name__}"
         )
     end = "" if row.idle is None else f" It ends by itself after {row.idle} s without its user."
     return (
         f"the request left{sent} and its answer was lost: an instance may live on "
         f"{whereabouts(row.stream_id, row.room_id)}, whose id only the callback AgentInstanceCreated tells.{end}"
     )
+
+
+def _makers() -> str:
+    """The Actions that make something, as JSON."""
+    return json.dumps([*LIFECYCLES])
+
+
+def _lane(action: str) -> str:
+    return LIFECYCLES[action].lane if action in LIFECYCLES else ""
+
+
+def _names(row: Row) -> Names:
+    return Names(agent_id=row.agent_id, stream_id=row.stream_id, agent_user_id=row.agent_user_id, room_id=row.room_id)
+
+
+def _chosen_id(row: Row, life: Lifecycle) -> str:
+    """The name that stands for something whose id is not known: that which must be unique."""
+    return (getattr(_names(row), life.unique[0]) if life.unique else None) or "-"

@@ -13,9 +13,9 @@ import anyio
 import msgspec
 
 from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, TransportError, ZegoError
-from zego_aigc.limits.quota import KIND_OF_ACTION, Quota
+from zego_aigc.limits.quota import Quota
 from zego_aigc.provisioning import plan, preflight
-from zego_aigc.provisioning.entry import names, whereabouts
+from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.errors import NotTried, StreamFailed
 from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
 from zego_aigc.provisioning.executor import IfExists, Made, Maker, OnQuota, Unreachable, made_of, not_tried
@@ -30,6 +30,7 @@ from zego_aigc.provisioning.streaming import Streams, could_not_ask
 from zego_aigc.provisioning.workers import Crew, Lane, Sending
 from zego_aigc.schema.actions import ACTIONS, Action
 from zego_aigc.schema.decoding import dec_hook
+from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Recovery, makers_of, names_in
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -207,20 +208,22 @@ class Provisioning(Operation):
 
     async def _conclude_item(self, item: Item, made: Made, sending: Sending) -> None:
         """Settle an entry, a stream task perhaps only once it streams."""
-        if made.status == "done" and made.made_id is not None and self._streams is not None and _is_task(made.action):
+        life = made.action.lifecycle
+        starts = life is not None and life.status is not None and life.status.starting
+        if made.status == "done" and made.made_id is not None and self._streams is not None and life is not None and starts:
             self._journal.settle(item.key, "made", origin=made.origin, made_id=made.made_id, result=made.wire, now=time.time())
             await self._journal.flush()
             sending.settled()
-            made = await self._streamed(self._streams, made, made.made_id)
+            made = await self._streamed(self._streams, made, life, made.made_id)
         await self._settle_item(item, made)
 
-    async def _streamed(self, streams: Streams, made: Made, task_id: str) -> Made:
+    async def _streamed(self, streams: Streams, made: Made, life: Lifecycle, task_id: str) -> Made:
         try:
-            if await streams.wait(task_id):
+            if await streams.wait(life, task_id):
                 return made
             why = f"the task {task_id} was made, but is still on its way up"
         except StreamFailed as error:
-            self._placing.ended("streams", task_id)
+            self._placing.ended(life.quota, task_id)
             return made._replace(status="failed", error=error)
         except ZegoError as error:
             why = could_not_ask(task_id, error)
@@ -270,7 +273,7 @@ class Provisioning(Operation):
 
     async def _close_kind(self, item: Item, closed: QuotaClosed) -> None:
         """The account stays full: leave the rest of a kind pending."""
-        actions = [action for action, kind in KIND_OF_ACTION.items() if kind == closed.kind]
+        actions = [action for action, _ in makers_of(closed.kind)]
         if await self._journal.ask(partial(plan.block_actions, actions=actions, why=str(closed))):
             self._crew.lanes["settled"].wake()
         self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(str(closed))))
@@ -282,8 +285,8 @@ class Provisioning(Operation):
             self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
             await self._heard()
             return
-        if item.made_id is not None and (kind := KIND_OF_ACTION.get(item.sent_as)) is not None:
-            self._placing.adopt(kind, item.made_id)
+        if item.made_id is not None and (life := LIFECYCLES.get(item.sent_as)) is not None:
+            self._placing.adopt(life, item.made_id)
         self._outcome(
             Outcome(
                 key=item.key, action=item.action, status="done", result=_result(item),
@@ -362,9 +365,8 @@ class Provisioning(Operation):
         raise AssertionError
 
     async def _looked_up(self, item: Item) -> Made | None:
-        from zego_aigc.aiagent import RegisterAgent
-
-        if isinstance(item.action, RegisterAgent):
+        life = item.action.lifecycle
+        if life is not None and life.recovery is Recovery.COMPARE:
             ours = await self._client.is_registered(item.action)
             if ours is None:
                 return None
@@ -424,12 +426,8 @@ _AS_TOLD = {"sent": "unknown", "made": "pending", "removed": "pending"}
 
 
 def _where(action: Action[Any]) -> str | None:
-    known = names(action)
+    known = names_in(action)
     return whereabouts(known.stream_id, known.room_id)
-
-
-def _is_task(action: Action[Any]) -> bool:
-    return type(action).__name__ == "CreateDigitalHumanStreamTask"
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

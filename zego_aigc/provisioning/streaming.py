@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from zego_aigc.errors import ApiError, ZegoError
-from zego_aigc.provisioning.endings import is_over
 from zego_aigc.provisioning.errors import StreamFailed
+from zego_aigc.schema.codes import is_over
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
-    from zego_aigc.digitalhuman import TaskStatus
+    from zego_aigc.schema.lifecycle import Lifecycle, Listing, StatusQuery
 
 __all__ = ["Streams"]
 
@@ -25,63 +26,63 @@ PAUSE = 0.5
 
 
 class Streams:
-    """Asks how stream tasks are coming along."""
+    """Asks how stream tasks are coming along, or whatever else declares that it takes a while until it is up."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._lock = anyio.Lock()
-        self._asked = 0.0
-        self._listed: dict[str, TaskStatus] = {}
+        self._asked: dict[Listing, float] = {}
+        self._listed: dict[Listing, Sequence[Any]] = {}
 
-    async def wait(self, task_id: str) -> bool:
+    async def wait(self, life: Lifecycle, made_id: str) -> bool:
         """Wait until a task streams. False when it is still on its way up after a minute.
 
         Raises:
             StreamFailed: it ended before it streamed; with the vendor's FailReason.
             ZegoError: the service could not be asked.
         """
-        from zego_aigc.digitalhuman import TaskStatus
-
+        query = life.status
+        assert query is not None
         made = time.monotonic()
         while time.monotonic() - made < PATIENCE:
-            status = (await self._list(since=made)).get(task_id)
+            status = None
+            if life.listing is not None:
+                items = await self._list(life.listing, since=made)
+                status = next((item.status.name for item in items if getattr(item, life.id_field) == made_id), None)
             if status is None:
-                status = await self._ask(task_id)
-            if status is TaskStatus.STREAMING:
+                status = await self._ask(life, query, made_id)
+            if status in query.running:
                 return True
             await anyio.sleep(PAUSE)
         return False
 
-    async def _list(self, *, since: float) -> dict[str, TaskStatus]:
-        """The running tasks, as they were at `since` (monotonic seconds) or later, and a little while ago at most."""
-        from zego_aigc.digitalhuman import QueryDigitalHumanStreamTasks
-
+    async def _list(self, listing: Listing, *, since: float) -> Sequence[Any]:
+        """What runs, as it was at `since` (monotonic seconds) or later, and a little while ago at most."""
         async with self._lock:
-            now = time.monotonic()
-            if self._asked < since or now - self._asked >= PAUSE:
-                answer = await self._client.call(QueryDigitalHumanStreamTasks())
-                self._asked = now
-                self._listed = {task.task_id: task.status for task in answer.task_list}
-            return self._listed
+            now, asked = time.monotonic(), self._asked.get(listing, 0.0)
+            if asked < since or now - asked >= PAUSE:
+                answer = await self._client.call(listing.ask())
+                self._asked[listing] = now
+                self._listed[listing] = listing.of(answer)
+            return self._listed[listing]
 
-    async def _ask(self, task_id: str) -> TaskStatus:
+    async def _ask(self, life: Lifecycle, query: StatusQuery, made_id: str) -> str:
         """The status of a task that is not listed as running.
 
         Raises:
             StreamFailed: it has ended.
         """
-        from zego_aigc.digitalhuman import GetDigitalHumanStreamTaskStatus, TaskStatus
-
         try:
-            answer = await self._client.call(GetDigitalHumanStreamTaskStatus(task_id=task_id), deadline_from="grant")
+            answer = await self._client.call(life.ask(made_id), deadline_from="grant")
         except ApiError as error:
             if is_over(error):
-                raise StreamFailed(f"the task {task_id} ended before it streamed") from error
+                raise StreamFailed(f"the task {made_id} ended before it streamed") from error
             raise
-        if answer.status in {TaskStatus.INITIALIZING, TaskStatus.STREAMING}:
-            return answer.status
+        status: str = answer.status.name
+        if query.lives(status):
+            return status
         reason = f": {answer.fail_reason}" if answer.fail_reason else ""
-        raise StreamFailed(f"the task {task_id} is {answer.status.name} and does not stream{reason}", reason=answer.fail_reason)
+        raise StreamFailed(f"the task {made_id} is {status} and does not stream{reason}", reason=answer.fail_reason)
 
 
 def could_not_ask(task_id: str, error: ZegoError) -> str:

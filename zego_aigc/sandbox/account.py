@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Un
 
 import msgspec
 
-from zego_aigc.limits.quota import KIND_OF_ACTION, REFUSAL_CODES, Kind
 from zego_aigc.sandbox.catalogue import Catalogue
 from zego_aigc.sandbox.gate import RateWindow
 from zego_aigc.sandbox.guard import is_loopback_url
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Rooms
 from zego_aigc.schema.actions import Action, Service
+from zego_aigc.schema.lifecycle import QuotaKind
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.agents import Agent
@@ -202,8 +202,8 @@ class Account:
         """Which users are in which rooms: ``sandbox.app.rooms.join(room_id, user_id)``."""
         self.agents: dict[str, Agent] = {}
         """Registered agents by AgentId."""
-        self.alive: Counter[Kind] = Counter()
-        """How many count against each quota."""
+        self.alive: Counter[QuotaKind | None] = Counter()
+        """How many count against each quota; under None, what counts against none."""
         self.stream_ids: UniqueIds[object] = UniqueIds()
         self.agent_user_ids: UniqueIds[Removable] = UniqueIds()
         self._windows: dict[str, RateWindow] = {}
@@ -233,12 +233,15 @@ class Account:
         """Refuse to make one more of what `action` makes where the account holds as many as it may.
 
         Raises:
-            Refusal: with the code that the vendor has for it.
+            Refusal: with the code that the Action's lifecycle declares for it.
         """
-        kind = KIND_OF_ACTION[action.__name__]
+        life = action.lifecycle
+        if life is None or life.quota is None:
+            return
+        kind = life.quota
         alive, limit = self.alive[kind], getattr(self.quotas, kind)
         if limit is not None and alive >= limit:
-            raise Refusal(REFUSAL_CODES[kind], f"{alive} {kind.replace('_', ' ')} are alive; the account may hold {limit}")
+            raise Refusal(life.full_codes[0], f"{alive} {kind.replace('_', ' ')} are alive; the account may hold {limit}")
 
     def retire(self, things: dict[str, Any], identity: str) -> None:
         """Note that one of `things` has ended: of those, only the last 10,000 are remembered."""

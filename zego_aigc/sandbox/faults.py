@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.limits.quota import KIND_OF_ACTION, REFUSAL_CODES
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.schema.lifecycle import LIFECYCLES
 
 if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
@@ -63,7 +63,7 @@ class FaultEffect(msgspec.Struct, frozen=True, kw_only=True):
     def refusal(self, action: str) -> Refusal:
         """What ``refuse`` and ``quota_full`` refuse a call of `action` with."""
         if self.kind is FaultKind.QUOTA_FULL:
-            return Refusal(REFUSAL_CODES[KIND_OF_ACTION[action]], "the account holds as many as it may")
+            return Refusal(LIFECYCLES[action].full_codes[0], "the account holds as many as it may")
         return Refusal(self.code, self.message, status=self.status)
 
 
@@ -160,8 +160,9 @@ class FaultRule:
         Raises:
             ValueError: for Actions that no quota counts.
         """
-        if self._actions is None or not self._actions <= KIND_OF_ACTION.keys():
-            raise ValueError(f"a quota counts only {', '.join(KIND_OF_ACTION)}; name one of them with on()")
+        counted = [action for action, life in LIFECYCLES.items() if life.quota is not None]
+        if self._actions is None or not self._actions <= set(counted):
+            raise ValueError(f"a quota counts only {', '.join(counted)}; name one of them with on()")
         return self._then(FaultEffect(kind=FaultKind.QUOTA_FULL))
 
     def too_fast(self) -> Fault:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.limits.quota import KIND_OF_ACTION, Kind
 from zego_aigc.sandbox.conversation import Conversation, ModelFailure, Question, Traits, Utterance
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.account import Account
     from zego_aigc.sandbox.callbacks import Delivery
     from zego_aigc.sandbox.clock import Timer
+    from zego_aigc.schema.lifecycle import Lifecycle, QuotaKind
 
 __all__ = ["EndReason", "Instance", "InstanceKind"]
 
@@ -74,7 +75,8 @@ class Instance:
         self.account = account
         self._instances = instances
         self.kind = kind
-        self._quota_kind: Kind = KIND_OF_ACTION[type(request).__name__]
+        life: Lifecycle = request.lifecycle
+        self.quota: QuotaKind | None = life.quota
         self.instance_id: str = account.snowflake()
         self.agent_id: str = request.agent_id
         self.created_at = at
@@ -88,7 +90,7 @@ class Instance:
         self.user_id: str = "" if kind is InstanceKind.LIVE else request.user_id
         self.user_stream_id: str = "" if kind is InstanceKind.LIVE else request.rtc.user_stream_id
         advanced: AdvancedConfig | None = request.advanced_config
-        self.max_idle_time: int = (advanced and advanced.max_idle_time) or (900 if kind is InstanceKind.LIVE else 120)
+        self.max_idle_time: float = life.idle_time(request) or math.inf
         conversing = None if kind is InstanceKind.LIVE else advanced
         self.walkie_talkie: bool = bool(conversing and conversing.communication_mode == 2)
         self.meta_keys: tuple[str, ...] = tuple(
@@ -126,7 +128,7 @@ class Instance:
         # Voice instances are not refused for a stream id in use; the later one just fails to publish.
         publishes = account.stream_ids.take(self.agent_stream_id, self)
         self._instances[self.instance_id] = self
-        account.alive[self._quota_kind] += 1
+        account.alive[self.quota] += 1
         if not publishes:
             self._start_timer("join", account.pace.join, lambda at: self.end(EndReason.PUBLISH_FAILED, at))
             return
@@ -158,7 +160,7 @@ class Instance:
         for name in list(self._timers):
             self._cancel_timer(name)
         self.conversation.end()
-        self.account.alive[self._quota_kind] -= 1
+        self.account.alive[self.quota] -= 1
         self.account.stream_ids.release(self.agent_stream_id, self)
         self.account.agent_user_ids.release(self.agent_user_id, self)
         data: dict[str, Any] = {"Code": int(why), "DeletedTimestamp": int(at * 1000)}

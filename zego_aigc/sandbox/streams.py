@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from zego_aigc.sandbox.drives import SandboxDrive
 if TYPE_CHECKING:
     from zego_aigc.sandbox.account import Account
     from zego_aigc.sandbox.clock import Timer
+    from zego_aigc.schema.lifecycle import QuotaKind
 
 __all__ = ["SandboxTask"]
 
@@ -43,8 +45,11 @@ class SandboxTask:
         self.digital_human_id: str = action.digital_human_config.digital_human_id
         self.room_id: str = action.rtc_config.room_id
         self.stream_id: str = action.rtc_config.stream_id
-        self.ttl: int = action.ttl or 86400
-        self.max_idle_time: int = action.max_idle_time or 900
+        life = action.lifecycle
+        assert life is not None
+        self.quota: QuotaKind | None = life.quota
+        self.ttl: float = life.longest_life(action)
+        self.max_idle_time: float = life.idle_time(action) or math.inf
         self.created_at = at
         self.status: TaskStatus = TaskStatus.INITIALIZING
         self.fail_reason: str = ""
@@ -66,7 +71,7 @@ class SandboxTask:
         account = self.account
         self._tasks[self.task_id] = self
         account.stream_ids.take(self.stream_id, self)
-        account.alive["streams"] += 1
+        account.alive[self.quota] += 1
         self._set_task_status(TaskStatus.INITIALIZING, self.created_at)
         reason = account.failing_streams.pop(0) if account.failing_streams else ""
         self._start_timer("start", self.created_at + account.pace.stream_start, lambda at: self._started(reason, at))
@@ -93,7 +98,7 @@ class SandboxTask:
     def _over(self, status: TaskStatus, at: float) -> None:
         for name in list(self._timers):
             self._cancel_timer(name)
-        self.account.alive["streams"] -= 1
+        self.account.alive[self.quota] -= 1
         self.account.stream_ids.release(self.stream_id, self)
         self._set_task_status(status, at)
         self.account.retire(self._tasks, self.task_id)

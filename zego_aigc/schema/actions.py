@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_
 
 import msgspec
 
+from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle
 from zego_aigc.schema.naming import wire
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ class Action(Wire, Generic[ResultT_co], frozen=True, kw_only=True):
     """The vendor's page."""
     result: ClassVar[Any]
     """The type of ``Data``, taken from the brackets; ``None`` where the vendor returns no data."""
+    lifecycle: ClassVar[Lifecycle | None] = None
+    """How what it makes lives and ends; ``None`` where it makes nothing."""
 
     def repeatable(self) -> Repeat:
         """How a lost answer to this very request may be handled. An Action overrides it where a field decides."""
@@ -161,3 +164,5 @@ class Action(Wire, Generic[ResultT_co], frozen=True, kw_only=True):
             if not isinstance(result, TypeVar):
                 cls.result = None if result is type(None) else result
                 ACTIONS[cls.__name__] = cls
+                if cls.lifecycle is not None:
+                    LIFECYCLES[cls.__name__] = cls.lifecycle

@@ -32,7 +32,7 @@ from zego_aigc.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EXCEPTION_CODES", "RETURN_CODES", "ExceptionCode", "ReturnCode", "api_error", "error_class"]
+__all__ = ["EXCEPTION_CODES", "RETURN_CODES", "ExceptionCode", "ReturnCode", "api_error", "error_class", "is_over"]
 
 
 class ReturnCode(msgspec.Struct, frozen=True):
@@ -338,3 +338,9 @@ EXCEPTION_CODES: dict[int, ExceptionCode] = {
     )
 }
 """Every exception code that the vendor documents, by number."""
+
+
+def is_over(error: ApiError) -> bool:
+    """Whether a refused ending says that there is nothing left to end."""
+    known = RETURN_CODES.get(error.code)
+    return known is not None and known.why in {"gone", "register", "done", "closing"}

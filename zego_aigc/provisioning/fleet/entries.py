@@ -12,6 +12,7 @@ import msgspec
 from zego_aigc.errors import Problem
 from zego_aigc.provisioning.entry import Entry
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat
+from zego_aigc.schema.lifecycle import LIFECYCLES
 from zego_aigc.schema.validation import examine, quick_check
 
 __all__ = ["Located", "did_you_mean", "locate", "located_problem", "problems_of_action"]
@@ -92,10 +93,7 @@ def _likely_key(raw: Mapping[str, Any]) -> str | None:
         return key
     if not isinstance(name, str) or not isinstance(body, Mapping):
         return None
-    named = body.get("AgentId")
-    if name != "RegisterAgent":
-        rtc = body.get("RTC") or body.get("RTCConfig")
-        named = (rtc.get("AgentStreamId") or rtc.get("StreamId")) if isinstance(rtc, Mapping) else None
+    named = LIFECYCLES[name].name_in_wire(body) if name in LIFECYCLES else None
     return f"{name}:{named}" if isinstance(named, str) else None
 
 

@@ -41,7 +41,7 @@ def journal(tmp_path: Path) -> Path:
 async def run(client: Client, entries: Any, journal: Path, **options: Any) -> tuple[dict[str, Outcome], Report]:
     """Provision, and give the outcomes by key."""
     outcomes: dict[str, Outcome] = {}
-    async with provision(client, entries, journal=journal, **{"settle": 0.05, **options}) as running:
+    async with provision(client, entries, journal=journal, **{"lookup_delay": 0.05, **options}) as running:
         async for outcome in running:
             assert outcome.key not in outcomes, "an entry is told once"
             outcomes[outcome.key] = outcome

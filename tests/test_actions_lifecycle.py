@@ -22,7 +22,7 @@ from zego_aigc.handles import HANDLES, Handle, handle_of
 from zego_aigc.limits.quota import Usage
 from zego_aigc.provisioning.entry import default_key, idle_time
 from zego_aigc.provisioning.errors import InvalidFleet
-from zego_aigc.provisioning.journal import read_journal
+from zego_aigc.provisioning.journal_reader import read_journal
 from zego_aigc.provisioning.presence import look
 from zego_aigc.sandbox import App, Sandbox
 from zego_aigc.sandbox.refusal import Refusal

@@ -19,9 +19,13 @@ from hypothesis import strategies as st
 from provision_fixtures import content
 
 from zego_aigc import LocalLimiter
-from zego_aigc.provisioning import JournalBusy, JournalError
+from zego_aigc.aiagent import RegisterAgent
+from zego_aigc.provisioning import JournalBusy, JournalError, plan
 from zego_aigc.provisioning.cooldown import Ended, pause, tag
-from zego_aigc.provisioning.journal import APPLICATION_ID, SCHEMA, Follow, Journal, Target, read_journal
+from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.journal_file import APPLICATION_ID, SCHEMA, Target
+from zego_aigc.provisioning.journal_reader import read_journal
+from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
 from zego_aigc.provisioning.lock import Lock, is_locked
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +49,7 @@ async def begun(path: Path, target: Target = HERE) -> Journal:
 
 async def with_entries(path: Path) -> Journal:
     journal = await begun(path)
-    await journal.ask(
+    await journal.run_in_transaction(
         lambda connection: (
             connection.executemany(
                 "INSERT OR IGNORE INTO journal.entries (key, digest, action) VALUES (?, 'd', 'RegisterAgent')",
@@ -75,29 +79,53 @@ def statuses(path: Path) -> dict[str, str]:
         return {row.key: row.status for row in reading.rows()}
 
 
-Told = tuple[int | None, Exception | None]
+def execute(statement: str) -> Callable[[sqlite3.Connection], list[Any]]:
+    return lambda connection: connection.execute(statement).fetchall()
 
 
-def teller(told: list[Told]) -> Callable[[int | None, Exception | None], None]:
-    """What notes in `told` what it is called with."""
-
-    def then(result: int | None, error: Exception | None) -> None:
-        told.append((result, error))
-
-    return then
-
-
-async def test_an_intent_and_an_outcome_are_there_once_they_are_awaited(path: Path) -> None:
+async def with_plan(path: Path, edges: Sequence[tuple[int, int]]) -> Journal:
+    """A journal with a plan of as many entries, in which some wait for others."""
     journal = await with_entries(path)
-    await journal.intend("k0", now=1.0)
-    await journal.intend("k0", now=2.0)
-    await journal.intend("k1", now=3.0)
-    journal.settle("k1", "done", made_id="id", result={"TaskId": "id"}, now=4.0)
+    body = plan.pack(RegisterAgent(agent_id="a"))
+    entries = [
+        plan.Planned(seq, "", key, "d", "RegisterAgent", None, None, None, None, None, None, body, ())
+        for seq, key in enumerate(KEYS, 1)
+    ]
+
+    def make(connection: sqlite3.Connection) -> None:
+        plan.create(connection)
+        plan.add(connection, entries)
+        plan.build_indexes(connection)
+        connection.executemany("INSERT INTO edges VALUES (?, ?)", edges)
+        plan.adopt(connection)
+
+    await journal.run_in_transaction(make)
+    return journal
+
+
+Seen = tuple[Effects, JournalError | None]
+
+
+def observer(seen: list[Seen]) -> Callable[[Effects, JournalError | None], None]:
+    """A `done` that keeps in `seen` what it is called with."""
+
+    def done(effects: Effects, error: JournalError | None) -> None:
+        seen.append((effects, error))
+
+    return done
+
+
+async def test_an_attempt_and_its_outcome_are_there_once_they_are_awaited(path: Path) -> None:
+    journal = await with_entries(path)
+    await journal.record_attempt("k0", now=1.0)
+    await journal.record_attempt("k0", now=2.0)
+    await journal.record_attempt("k1", now=3.0)
+    journal.record_outcome(JournalUpdate("k1", "done", 4.0, made_id="id", result={"TaskId": "id"}))
     await journal.flush()
     with read_journal(path) as reading:
         first, second, *_ = reading.rows()
     assert (first.status, first.attempts, first.first_sent, first.last_sent) == ("sent", 2, 1.0, 2.0)
-    assert (second.status, second.made_id, second.result, second.settled) == ("done", "id", '{"TaskId":"id"}', 4.0)
+    assert (second.status, second.made_id, second.result, second.recorded) == ("done", "id", '{"TaskId":"id"}', 4.0)
     await journal.close(LIMITER)
 
 
@@ -116,88 +144,115 @@ async def test_commits_are_shared_by_those_who_ask_at_a_time(path: Path) -> None
         nonlocal commits
         commits += statement == "COMMIT"
 
-    await journal.ask_alone(lambda connection: connection.set_trace_callback(count))
-    await asyncio.gather(*(journal.intend(KEYS[n % 4], now=float(n)) for n in range(400)))
+    await journal.run_alone(lambda connection: connection.set_trace_callback(count))
+    await asyncio.gather(*(journal.record_attempt(KEYS[n % 4], now=float(n)) for n in range(400)))
     assert commits < 40
     await journal.close(LIMITER)
 
 
-async def test_an_outcome_is_durable_no_later_than_an_intent_that_was_noted_after_it(path: Path) -> None:
-    """So whoever waits for its next intent alone leaves no more than one entry in doubt."""
+async def test_an_outcome_is_durable_no_later_than_an_attempt_that_was_recorded_after_it(path: Path) -> None:
+    """So whoever waits for its next attempt alone leaves no more than one entry in doubt."""
     journal = await with_entries(path)
-    await journal.intend("k0", now=1.0)
+    await journal.record_attempt("k0", now=1.0)
     gate = threading.Event()
-    busy = asyncio.create_task(journal.ask(lambda _: gate.wait(10)))
+    busy = asyncio.create_task(journal.run_in_transaction(lambda _: gate.wait(10)))
     await asyncio.sleep(0)
-    told: list[Told] = []
-    journal.settle("k0", "done", now=2.0, then=teller(told))
+    seen: list[Seen] = []
+    journal.record_outcome(JournalUpdate("k0", "done", 2.0, done=observer(seen)))
     await asyncio.sleep(0)
-    assert not told
-    intent = journal.intend("k1", now=3.0)
+    assert not seen
+    attempt = journal.record_attempt("k1", now=3.0)
     gate.set()
-    await intent
-    assert told
+    await attempt
+    assert seen
     assert (statuses(path)["k0"], statuses(path)["k1"]) == ("done", "sent")
     await busy
     await journal.close(LIMITER)
 
 
-async def test_an_entry_may_be_settled_and_sent_again_in_one_turn(path: Path) -> None:
+async def test_an_entry_may_be_done_with_and_sent_again_in_one_turn(path: Path) -> None:
     journal = await with_entries(path)
-    await journal.intend("k0", now=1.0)
-    journal.settle("k0", "pending", now=2.0)
-    await journal.intend("k0", now=3.0)
+    await journal.record_attempt("k0", now=1.0)
+    journal.record_outcome(JournalUpdate("k0", "pending", 2.0))
+    await journal.record_attempt("k0", now=3.0)
     with read_journal(path) as reading:
         row, *_ = reading.rows()
     assert (row.status, row.attempts, row.first_sent) == ("sent", 2, 3.0)
     await journal.close(LIMITER)
 
 
-async def test_what_follows_from_outcomes_is_done_once_for_all_that_are_noted_together(path: Path) -> None:
-    journal = await with_entries(path)
-
-    def follow(connection: sqlite3.Connection, parents: Sequence[str]) -> int:
-        connection.executemany("UPDATE journal.entries SET room_id = 'let go' WHERE key = ?", [(key,) for key in parents])
-        return len(parents)
-
-    def broken(connection: sqlite3.Connection, _: Sequence[str]) -> None:
-        connection.execute("UPDATE journal.nothing SET x = 1")
-
-    told: list[Told] = []
-    then = teller(told)
-    for key in KEYS[:3]:
-        journal.settle(key, "done", now=1.0, follow=Follow(follow, key), then=then)
-    journal.settle("k3", "failed", now=1.0, then=then)
+async def test_outcomes_that_are_recorded_together_release_and_block_dependents_in_the_same_transaction(path: Path) -> None:
+    journal = await with_plan(path, edges=[(1, 3), (2, 3), (2, 4)])
+    seen: list[Seen] = []
+    done = observer(seen)
+    journal.record_outcome(JournalUpdate("k0", "done", 1.0, then=Release(1), done=done))
     await journal.flush()
-    assert sorted(told, key=str) == [(3, None)] * 3 + [(None, None)]
-    told.clear()
-    journal.settle("k3", "done", now=2.0, follow=Follow(broken, "k3"), then=then)
-    journal.settle("k0", "removed", now=2.0, then=then)
+    assert seen == [(Effects(), None)], "the entry waits for another one"
+    seen.clear()
+    journal.record_outcome(JournalUpdate("k1", "done", 1.0, then=Release(2), done=done))
+    await journal.flush()
+    assert seen == [(Effects(ready=frozenset({"RegisterAgent"})), None)]
+    seen.clear()
+    await journal.run_in_transaction(execute("DROP TABLE edges"))
+    journal.record_outcome(JournalUpdate("k2", "failed", 2.0, then=Block(3, "why"), done=done))
+    journal.record_outcome(JournalUpdate("k3", "removed", 2.0, done=done))
     with pytest.raises(JournalError):
         await journal.flush()
-    assert [type(error) for _, error in told] == [JournalError] * 2
-    assert statuses(path) == {"k0": "done", "k1": "done", "k2": "done", "k3": "failed"}
-    with read_journal(path) as reading:
-        assert [row.room_id for row in reading.rows()] == ["let go"] * 3 + [None]
+    assert [(effects, type(error)) for effects, error in seen] == [(Effects(), JournalError)] * 2
+    assert statuses(path) == {"k0": "done", "k1": "done", "k2": "pending", "k3": "pending"}, "all of it or nothing"
     await journal.close(LIMITER)
 
 
-async def test_what_was_noted_is_written_before_the_journal_is_closed_and_nothing_is_noted_afterwards(path: Path) -> None:
+async def test_the_dependents_of_what_fails_are_blocked_and_theirs_too_each_once(path: Path) -> None:
+    journal = await with_plan(path, edges=[(1, 3), (2, 3), (3, 4)])
+    seen: list[Seen] = []
+    for seq, key in ((1, "k0"), (2, "k1")):
+        update = JournalUpdate(key, "failed", 1.0, then=Block(seq, f"{key} failed"), done=observer(seen))
+        journal.record_outcome(update)
+        await journal.flush()
+    assert [effects.blocked for effects, _ in seen] == [2, 0]
+    whys = await journal.run_in_transaction(execute("SELECT why FROM plan"))
+    assert whys == [(None,), (None,), ("k0 failed",), ("k0 failed",)]
+    await journal.close(LIMITER)
+
+
+async def test_an_id_that_is_known_stays_known_whatever_comes_of_the_entry_later(path: Path) -> None:
     journal = await with_entries(path)
-    journal.settle("k0", "done", now=1.0)
+    journal.record_outcome(JournalUpdate("k0", "done", 1.0, origin="made", made_id="id"))
+    await journal.flush()
+    for status in ("unknown", "failed", "removed"):
+        journal.record_outcome(JournalUpdate("k0", status, 2.0))
+        await journal.flush()
+        with read_journal(path) as reading:
+            assert [(row.status, row.made_id) for row in reading.rows("key = 'k0'")] == [(status, "id")]
+    await journal.close(LIMITER)
+
+
+async def test_commits_wait_for_the_disk(path: Path) -> None:
+    """Not only for the operating system: what was recorded is there when the power goes."""
+    journal = await with_entries(path)
+    assert await journal.run_alone(execute("PRAGMA journal.synchronous")) == [(2,)], "FULL"
+    await journal.close(LIMITER)
+
+
+async def test_what_was_recorded_is_written_before_the_journal_is_closed_and_nothing_is_recorded_afterwards(path: Path) -> None:
+    journal = await with_entries(path)
+    journal.record_outcome(JournalUpdate("k0", "done", 1.0))
     await journal.close(LIMITER)
     assert statuses(path)["k0"] == "done"
     with pytest.raises(RuntimeError, match="closed"):
-        journal.settle("k1", "done", now=1.0)
+        journal.record_outcome(JournalUpdate("k1", "done", 1.0))
 
 
 async def test_an_error_in_a_group_reaches_all_who_asked_and_leaves_the_journal_usable(path: Path) -> None:
     journal = await with_entries(path)
-    good = journal.ask(lambda connection: connection.execute("UPDATE journal.entries SET status = 'done'") and None)
-    bad = journal.ask(lambda connection: connection.execute("UPDATE journal.nothing SET x = 1") and None)
+    good = journal.run_in_transaction(
+        lambda connection: connection.execute("UPDATE journal.entries SET status = 'done'") and None
+    )
+    bad = journal.run_in_transaction(lambda connection: connection.execute("UPDATE journal.nothing SET x = 1") and None)
     found = await asyncio.gather(good, bad, return_exceptions=True)
     assert isinstance(found[1], JournalError)
-    await journal.intend("k0", now=1.0)
+    await journal.record_attempt("k0", now=1.0)
     assert statuses(path)["k0"] == "sent"
     await journal.close(LIMITER)
 
@@ -316,7 +371,7 @@ async def test_a_journal_is_read_while_it_is_written(path: Path) -> None:
     with read_journal(path) as reading:
         assert reading.in_use
         assert reading.counts() == {("RegisterAgent", "pending"): 4}
-        await journal.intend("k0", now=1.0)
+        await journal.record_attempt("k0", now=1.0)
         assert reading.counts() == {("RegisterAgent", "pending"): 4}, "a reading does not change under its reader"
     assert statuses(path)["k0"] == "sent"
     await journal.close(LIMITER)
@@ -328,9 +383,11 @@ async def test_older_versions_are_migrated(path: Path, monkeypatch: pytest.Monke
         *SCHEMA,
         "ALTER TABLE {db}.entries ADD COLUMN colour TEXT DEFAULT 'blue';\nINSERT INTO {db}.meta VALUES ('new', '1');\n",
     )
-    monkeypatch.setattr("zego_aigc.provisioning.journal.SCHEMA", newer)
+    monkeypatch.setattr("zego_aigc.provisioning.journal_file.SCHEMA", newer)
     journal = await begun(path)
-    colours = await journal.ask(lambda connection: connection.execute("SELECT DISTINCT colour FROM journal.entries").fetchall())
+    colours = await journal.run_in_transaction(
+        lambda connection: connection.execute("SELECT DISTINCT colour FROM journal.entries").fetchall()
+    )
     assert colours == [("blue",)]
     await journal.close(LIMITER)
     with closing(sqlite3.connect(path)) as connection:
@@ -343,22 +400,22 @@ Step = Callable[[Journal], Awaitable[object]]
 
 def step(draw: tuple[str, str]) -> Step:
     kind, key = draw
-    if kind == "intend":
-        return lambda journal: journal.intend(key, now=1.0)
+    if kind == "attempt":
+        return lambda journal: journal.record_attempt(key, now=1.0)
 
-    def settle(journal: Journal) -> Awaitable[None]:
-        journal.settle(key, kind, made_id=f"id-{key}", now=2.0)
+    def record(journal: Journal) -> Awaitable[None]:
+        journal.record_outcome(JournalUpdate(key, kind, 2.0, made_id=f"id-{key}"))
         return journal.flush()
 
-    return settle
+    return record
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["intend", "done", "failed", "unknown"]), st.sampled_from(KEYS)), min_size=1, max_size=8
+    st.tuples(st.sampled_from(["attempt", "done", "failed", "unknown"]), st.sampled_from(KEYS)), min_size=1, max_size=8
 )
 
 
-@given(steps, st.tuples(st.sampled_from(["intend", "done"]), st.sampled_from(KEYS)), st.floats(0, 1))
+@given(steps, st.tuples(st.sampled_from(["attempt", "done"]), st.sampled_from(KEYS)), st.floats(0, 1))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_cut_at_any_byte_it_holds_all_that_was_durable_and_the_last_write_wholly_or_not_at_all(
     tmp_path: Path, done: list[tuple[str, str]], last: tuple[str, str], cut: float

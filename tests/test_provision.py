@@ -34,8 +34,8 @@ from zego_aigc.digitalhuman import (
 )
 from zego_aigc.errors import AlreadyExists, ConnectFailed, InvalidRequest, OutcomeUnknown, QuotaExceeded, ZegoError
 from zego_aigc.provisioning import Entry, Finished, Fleet, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
-from zego_aigc.provisioning.journal import read_journal
-from zego_aigc.provisioning.operation import MOST_UNHEARD
+from zego_aigc.provisioning.journal_reader import read_journal
+from zego_aigc.provisioning.operation import MAX_UNREAD_EVENTS
 from zego_aigc.provisioning.presence import look
 from zego_aigc.sandbox import Sandbox
 
@@ -214,7 +214,7 @@ async def test_teardown_finds_a_task_of_unknown_outcome_and_lists_an_instance(
     await client.call(register())
     sandbox.faults.on(CreateDigitalHumanStreamTask, CreateAgentInstance).cut_after_work()
     sandbox.faults.on(QueryDigitalHumanStreamTasks).refuse(400000002)
-    async with provision(client, [stream(), voice()], journal=journal, settle=60) as running:
+    async with provision(client, [stream(), voice()], journal=journal, lookup_delay=60) as running:
         await until(lambda: sum(row["status"] == "unknown" for row in rows(journal).values()) == 2)
     assert running.report.unknown == 2
     sandbox.faults.clear()
@@ -357,7 +357,7 @@ async def test_an_outcome_is_told_once_it_is_durable(client: Client, journal: Pa
 async def test_outcomes_that_cannot_be_noted_end_the_run_and_are_not_told(
     client: Client, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zego_aigc.provisioning.journal._SETTLE", "UPDATE journal.nowhere SET x = ?")
+    monkeypatch.setattr("zego_aigc.provisioning.journal_update._OUTCOME", "UPDATE journal.nowhere SET x = ?")
     told: list[Outcome] = []
     with pytest.raises(JournalError, match="cannot be used"):  # noqa: PT012 - whatever is told before
         async with provision(client, [stream(str(n)) for n in range(100)], journal=journal) as running:
@@ -373,7 +373,7 @@ async def test_outcomes_that_cannot_be_noted_end_the_run_and_are_not_told(
 async def test_a_run_that_nobody_listens_to_waits(client: Client, journal: Path) -> None:
     count = 2000
     async with provision(client, [stream(str(n)) for n in range(count)], journal=journal) as running:
-        await until(lambda: running.report.done >= MOST_UNHEARD // 2)  # other events may be among the unread ones
+        await until(lambda: running.report.done >= MAX_UNREAD_EVENTS // 2)  # other events may be among the unread ones
         before = -1
         while (done := running.report.done) != before:
             before = done
@@ -710,7 +710,7 @@ async def test_looking_at_what_is_live_tells_what_has_gone(sandbox: Sandbox, cli
 async def test_a_budget_that_is_used_up_notices_when_instances_end(
     sandbox: Sandbox, client: Client, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zego_aigc.provisioning.quota_gate.SWEEP", 0.1)
+    monkeypatch.setattr("zego_aigc.provisioning.quota_gate.REAP_INTERVAL", 0.1)
     fleet = [register("a"), *(voice(str(n), "a") for n in range(3)), *(stream(str(n)) for n in range(3))]
     async with provision(client, fleet, journal=journal, quota=LocalQuota(agents=2, streams=2)) as running:
         seen = 0

@@ -68,6 +68,6 @@ def where(client: Client, sandbox: str | None = None) -> str:
     """The target, in a few words."""
     if sandbox is not None:
         return "a sandbox inside this command"
-    from zego_aigc.provisioning.journal import Target
+    from zego_aigc.provisioning.journal_file import Target
 
     return str(Target.of(client))

@@ -16,7 +16,8 @@ from zego_aigc.cli._format import counts as in_words
 from zego_aigc.cli._output import print_json, print_line
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import error_facts
-from zego_aigc.provisioning.journal import Reading, Row, read_journal
+from zego_aigc.provisioning.journal_file import Row
+from zego_aigc.provisioning.journal_reader import Reading, read_journal
 
 if TYPE_CHECKING:
     from zego_aigc.provisioning.presence import Presence

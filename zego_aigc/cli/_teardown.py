@@ -14,7 +14,7 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Remove what a journal made."""
-    from zego_aigc.provisioning.journal import read_journal
+    from zego_aigc.provisioning.journal_reader import read_journal
 
     with read_journal(options.journal) as reading:
         reading.refuse_ended_sandbox()  # before credentials are asked for, which would be of no use

@@ -25,11 +25,12 @@ from zego_aigc.provisioning.entry import Entry, idle_time, mask
 from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Status, error_facts
 from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.journal_update import JournalUpdate
 from zego_aigc.provisioning.plan import Item
 from zego_aigc.provisioning.preflight import updated
-from zego_aigc.provisioning.quota_gate import Placing
+from zego_aigc.provisioning.quota_gate import QuotaGate
 from zego_aigc.provisioning.recovery import MARGIN
-from zego_aigc.provisioning.workers import Sending
+from zego_aigc.provisioning.workers import InFlight
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind, names_in
@@ -37,7 +38,7 @@ from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind, names_in
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Made", "Maker", "OnQuota", "Unreachable"]
+__all__ = ["Executor", "Made", "OnQuota", "Unreachable"]
 
 OnQuota: TypeAlias = (
     "Literal['wait', 'fail'] | Callable[[Entry, QuotaExceeded], Action[Any] | Awaitable[Action[Any] | None] | None]"
@@ -72,14 +73,14 @@ class Unreachable(Exception):
         self.made = made
 
 
-class Maker:
+class Executor:
     """Carries out entries, one at a time for each worker.
 
     Args:
-        placing: hands out places for live instances.
+        gate: hands out places for live instances.
         on_quota: what to do when there is none; see :func:`zego_aigc.provisioning.provision`.
         if_exists: what to do about an agent that is there already.
-        note: told what the run waits for, and None when it goes on.
+        note: called with what the run waits for, and with None when it goes on.
     """
 
     def __init__(
@@ -87,25 +88,25 @@ class Maker:
         client: Client,
         journal: Journal,
         *,
-        placing: Placing,
+        gate: QuotaGate,
         on_quota: OnQuota,
         if_exists: IfExists,
         note: Callable[[str | None], None],
     ) -> None:
         self._client = client
         self._journal = journal
-        self._placing = placing
+        self._gate = gate
         self._on_quota = on_quota
         self._if_exists: IfExists = if_exists
         self._note = note
         self._answered = False
 
-    async def carry_out(self, item: Item, sending: Sending, *, probing: bool = False) -> Made:
+    async def execute(self, item: Item, in_flight: InFlight, *, probing: bool = False) -> Made:
         """Carry out an entry that nothing is known to have been done about.
 
         Args:
             item: the entry.
-            sending: the worker's protection once the request leaves.
+            in_flight: tracks the worker's request.
             probing: an earlier attempt may have done it, and then the service refuses this one.
 
         Raises:
@@ -113,7 +114,7 @@ class Maker:
             Unreachable: the run should stop.
         """
         if item.made_id is not None:
-            await self._clear(item)
+            await self._delete_leftover(item)
         action = item.action
         outage: float | None = None
         while True:
@@ -124,9 +125,9 @@ class Maker:
                 action = hold
                 continue
             try:
-                made = await self._call(item, action, sending, hold, probing=probing)
+                made = await self._call(item, action, in_flight, hold, probing=probing)
             except QuotaExceeded as error:
-                await self._not_done(item, sending, error)
+                await self._not_done(item, in_flight, error)
                 refused = await self._refused(item, action, error)
                 if isinstance(refused, Made):
                     return refused
@@ -135,7 +136,7 @@ class Maker:
                 outage = outage or time.monotonic()
                 if not self._answered or time.monotonic() - outage > OUTAGE:
                     raise Unreachable(Made(action, "failed", error=error, attempts=error.attempts)) from error
-                await self._not_done(item, sending, error)
+                await self._not_done(item, in_flight, error)
                 self._note("the network is gone; trying again")
                 await anyio.sleep(min(15.0, 1.0 + time.monotonic() - outage))
             else:
@@ -145,18 +146,18 @@ class Maker:
                 return made
 
     async def _call(
-        self, item: Item, action: Action[Any], sending: Sending, hold: Reservation | None, *, probing: bool
+        self, item: Item, action: Action[Any], in_flight: InFlight, hold: Reservation | None, *, probing: bool
     ) -> Made:
         async def before_send(_: int) -> None:
-            sending.leaves()
-            await self._journal.intend(item.key, substitute=_substitute(item, action), now=time.time())
+            in_flight.leaves()
+            await self._journal.record_attempt(item.key, substitute=_substitute(item, action), now=time.time())
 
         kind = _quota_kind(action)
         try:
             response = await self._client.call_with_response(action, before_send=before_send, deadline_from="grant")
         except QuotaExceeded:
             if kind is not None:
-                self._placing.refused(kind, hold)
+                self._gate.refused(kind, hold)
             raise
         except OutcomeUnknown as error:
             if hold is not None:
@@ -167,7 +168,7 @@ class Maker:
                 hold.release()
             match error:
                 case AlreadyExists():
-                    return await self._taken(action, error, probing=probing)
+                    return await self._handle_conflict(action, error, probing=probing)
                 case AuthenticationError():
                     raise Unreachable(_failed(action, error)) from error
                 case ZegoError() if not isinstance(error, ConnectFailed | JournalError):
@@ -176,16 +177,16 @@ class Maker:
                     raise
         made = made_of(action, response.result, request_id=response.request_id, attempts=response.attempts)
         if action.lifecycle is not None and kind is not None and made.made_id is not None:
-            self._placing.made(action.lifecycle, hold, made.made_id, action.lifecycle.longest_life(action))
+            self._gate.made(action.lifecycle, hold, made.made_id, action.lifecycle.longest_life(action))
         return made
 
-    async def _not_done(self, item: Item, sending: Sending, error: ZegoError) -> None:
-        """The attempt has provably done nothing, and the entry goes on waiting: let the journal not call it unknown."""
-        self._journal.settle(item.key, "pending", error=error_facts(error), now=time.time())
+    async def _not_done(self, item: Item, in_flight: InFlight, error: ZegoError) -> None:
+        """The attempt has provably done nothing, and the entry goes on waiting: the journal does not call it unknown."""
+        self._journal.record_outcome(JournalUpdate(item.key, "pending", time.time(), error=error_facts(error)))
         await self._journal.flush()
-        sending.free()
+        in_flight.free()
 
-    async def _clear(self, item: Item) -> None:
+    async def _delete_leftover(self, item: Item) -> None:
         """End what an earlier attempt made and what was of no use, before it is made anew."""
         assert item.made_id is not None
         ending = LIFECYCLES[item.sent_as].end(item.made_id)
@@ -194,7 +195,7 @@ class Maker:
 
     # --- agents that are there already
 
-    async def _taken(self, action: Action[Any], error: AlreadyExists, *, probing: bool) -> Made:
+    async def _handle_conflict(self, action: Action[Any], error: AlreadyExists, *, probing: bool) -> Made:
         if action.lifecycle is None or action.lifecycle.updated_by is None:
             if probing:
                 lives = OutcomeUnknown(
@@ -204,9 +205,9 @@ class Maker:
                 lives.__cause__ = error
                 return Made(action, "unknown", error=lives, attempts=error.attempts)
             return _failed(action, error)
-        return await self.taken_agent(action, error)
+        return await self.registered_agent(action, error)
 
-    async def taken_agent(self, action: Action[Any], error: AlreadyExists) -> Made:
+    async def registered_agent(self, action: Action[Any], error: AlreadyExists) -> Made:
         """What becomes of an agent whose id is taken, as `if_exists` says."""
         assert action.lifecycle is not None
         agent_id = action.lifecycle.id_of(action, None)
@@ -229,12 +230,12 @@ class Maker:
     async def _place(self, item: Item, action: Action[Any]) -> Reservation | Made | Action[Any] | None:
         """A place in the quota for an Action that needs one; or what becomes of the entry without."""
         kind = _quota_kind(action)
-        if kind is None or self._placing.unlimited(kind):
+        if kind is None or self._gate.unlimited(kind):
             return None
         if self._on_quota == "wait":
-            return await self._placing.soon(kind)
+            return await self._gate.acquire(kind)
         try:
-            return await self._placing.now_or_never(kind)
+            return await self._gate.acquire_nowait(kind)
         except QuotaExceeded as error:
             return await self._refused(item, action, error)
 
@@ -243,7 +244,7 @@ class Maker:
         if self._on_quota == "wait":
             kind = _quota_kind(action)
             assert kind is not None
-            self._placing.waits_for(kind)
+            self._gate.waits_for(kind)
             return action
         if isinstance(self._on_quota, str) or action is not item.action:
             return _failed(action, error)

@@ -1,6 +1,6 @@
 """What provisioning and teardown have in common.
 
-They live in an ``async with`` block, tell what happens as a stream of events, and can be stopped cleanly at any time.
+They live in an ``async with`` block, report what happens as a stream of events, and can be stopped cleanly at any time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -18,8 +18,9 @@ from anyio.abc import TaskGroup
 
 from zego_aigc.provisioning.cooldown import pause
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
-from zego_aigc.provisioning.journal import Journal, Target
-from zego_aigc.provisioning.workers import Crew, Handoff, Lane
+from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.journal_file import Target
+from zego_aigc.provisioning.workers import Handoff, WorkerPool
 from zego_aigc.transport.shielding import outlast
 
 if TYPE_CHECKING:
@@ -33,15 +34,18 @@ GRACE = 5.0
 CLOSING = 60.0
 """Seconds that closing the journal may take, which writes what is still to be written."""
 
-MOST_UNHEARD = 256
-"""Events that may be untaken before those who tell them wait. Some more come from what is under way."""
+MAX_UNREAD_EVENTS = 256
+"""Events that may be unread before those who emit them wait. Some more come from what is under way."""
 
 
 class Operation:
     """An async context manager, and within it an async iterator of outcomes.
 
-    Leaving the block early stops the operation: what has left is waited for and noted. When the block is cancelled or fails,
+    Leaving the block early stops the operation: what has left is waited for and recorded. When the block is cancelled or fails,
     that wait is bounded to five seconds; what is not answered by then stays unknown in the journal.
+
+    What an operation does is in four methods, called in this order: :meth:`_prepare`, :meth:`_work`, :meth:`_finalize` and, if
+    the block was left by an error, :meth:`_rollback`.
     """
 
     def __init__(self, client: Client, journal: str | os.PathLike[str], *, must_exist: bool, sandbox: str | None) -> None:
@@ -54,28 +58,29 @@ class Operation:
         self.note: str | None = None
         """What it waits for, where that is not the limits."""
         self._journal: Journal
-        self._crew = Crew(0)
+        self._workers = WorkerPool(client.pool.spawn, ())
+        """Of the work under way."""
+        self._error: Exception | None = None
+        """What the operation failed with."""
         self._began = time.monotonic()
         self._group: TaskGroup
         self._worked = anyio.Event()
         self._over = anyio.Event()
         self._events: Handoff[Event]
 
-    # --- for the operation at hand
-
     async def _prepare(self) -> None:
-        """Check everything, and begin the journal. Whatever this raises reaches whoever enters the block."""
+        """Check everything, and begin the journal. Whatever this raises leaves the block unentered."""
         raise NotImplementedError
 
     async def _work(self) -> None:
-        """Do the work, until it is done or the crew was stopped."""
+        """Do the work with the workers, until it is done or they were stopped."""
         raise NotImplementedError
 
-    async def _undo(self) -> None:
-        """The block was cancelled or failed: what is to be done about what was done."""
-
-    async def _conclude(self) -> None:
+    async def _finalize(self) -> None:
         """The work has ended, or was stopped: complete the report."""
+
+    async def _rollback(self) -> None:
+        """The block was cancelled or failed: what is to be done about what was done."""
 
     # --- lifetime
 
@@ -100,23 +105,23 @@ class Operation:
         self._group.cancel_scope.shield = True
         if not self._over.is_set():
             self.stop("the block that ran it was left")
-        self._events.close(drop=True)  # nobody listens any more
+        self._events.close(drop=True)  # nobody reads them any more
         try:
             try:
                 with anyio.move_on_after(GRACE if error is not None else None):
                     await self._worked.wait()
-                self._abandon()
+                self._workers.abandon()
                 await self._over.wait()
-                if error is not None and self._crew.error is None:
-                    await self._undo()
+                if error is not None and self._error is None:
+                    await self._rollback()
             finally:
-                self._abandon()  # where whoever leaves is cancelled once more
+                self._workers.abandon()  # when the one who leaves is cancelled once more
                 await self._group.__aexit__(None, None, None)
         finally:
             await self._close_journal()
 
     async def _close_journal(self) -> None:
-        # In a task of its own: however often whoever leaves is cancelled meanwhile, the journal is closed and unlocked.
+        # In a task of its own: however often the caller is cancelled meanwhile, the journal is closed and unlocked.
         closing = asyncio.ensure_future(self._journal.close(self._client.pool.limiter))
         cancelled = await outlast(closing, CLOSING)
         if closing.done():
@@ -135,40 +140,33 @@ class Operation:
 
     async def _let_window_pass(self) -> None:
         """Wait until then, unless it is stopped."""
-        with self._crew.stoppable():
+        with self._workers.stoppable():
             await anyio.sleep(self._pause())
 
     async def _main(self) -> None:
-        with anyio.CancelScope(shield=True):  # stop() and abandon() alone end it
+        with anyio.CancelScope(shield=True):  # only stop() and abandon() end it
             try:
                 try:
                     await self._work()
                 finally:
+                    self._error = self._workers.error
                     self._worked.set()
-                await self._conclude()
+                await self._finalize()
                 self.report.seconds = time.monotonic() - self._began
-                await self._tell(Finished(self.report))
-            except Exception as error:  # noqa: BLE001 - told to whoever iterates
-                self._crew.fail(error)
+                await self._emit(Finished(self.report))
+            except Exception as error:  # noqa: BLE001 - raised for the one who iterates
+                self._error = self._error or error
             finally:
                 self._over.set()
                 self._events.close()
 
     def stop(self, why: str = "it was asked to stop") -> None:
-        """Send nothing more, wait for what has left, note what came of it, and end. The same call goes on from there."""
-        if not self._crew.stopping and self._crew.open:
+        """Send nothing more, wait for what has left, record what came of it, and end. The same call goes on from there."""
+        if not self._over.is_set() and not self._workers.stopping:
             self.report.stopped = why
-            self._crew.stop()
+            self._workers.stop()
 
-    def _abandon(self) -> None:
-        """Do not wait for what has left any longer."""
-        self._crew.abandon()
-
-    def _lane(self, action: str) -> Lane | None:
-        """Where the entries of an Action are on their way."""
-        return self._crew.lanes.get(action)
-
-    # --- telling
+    # --- events
 
     def __aiter__(self) -> Self:
         return self
@@ -182,7 +180,7 @@ class Operation:
                 return event
 
     async def events(self) -> AsyncIterator[Event]:
-        """Everything that is told, outcomes included. Iterate over this or over the operation itself, not over both.
+        """Everything that happens, outcomes included. Iterate over this or over the operation itself, not over both.
 
         Raises:
             JournalError: the journal cannot be written any more.
@@ -192,27 +190,26 @@ class Operation:
 
     async def _next(self) -> Event | None:
         event = await self._events.get()
-        if event is None and self._crew.error is not None:
-            raise self._crew.error from None
+        if event is None and self._error is not None:
+            raise self._error from None
         return event
 
-    async def _tell(self, event: Event) -> None:
-        """Tell something, and wait while too much of what was told was not listened to."""
+    async def _emit(self, event: Event) -> None:
+        """Emit an event, and wait while too many are unread."""
         self._events.put(event)
-        await self._heard()
+        await self._apply_backpressure()
 
-    async def _heard(self) -> None:
-        """Wait while too much of what was told was not listened to."""
-        if len(self._events) >= MOST_UNHEARD:
+    async def _apply_backpressure(self) -> None:
+        """Wait while too many events are unread."""
+        if len(self._events) >= MAX_UNREAD_EVENTS:
             await self._events.emptied()
 
-    def _outcome(self, outcome: Outcome) -> None:
-        """Count an outcome and tell it."""
+    def _emit_outcome(self, outcome: Outcome) -> None:
+        """Count an outcome and emit it."""
         self.report.add(outcome)
-        self._crew.told()
         self._events.put(outcome)
 
-    def _take_note(self, note: str | None) -> None:
+    def _set_note(self, note: str | None) -> None:
         self.note = note
 
     @property
@@ -222,21 +219,25 @@ class Operation:
         return Progress(
             lanes=lanes,
             seconds=time.monotonic() - self._began,
-            seconds_left=self._seconds_left(lanes),
+            seconds_left=self._workers.seconds_left({lane.action: lane.seconds_left for lane in lanes}),
             note=self.note,
         )
 
-    def _seconds_left(self, lanes: Sequence[LaneProgress]) -> float:
-        return max((lane.seconds_left for lane in lanes), default=0.0)
-
     def _lane_progress(self, action: str, counter: Counter[str]) -> LaneProgress:
         limit, window, guard = pace(self._client)
-        lane = self._lane(action)
+        lane = self._workers.lane_of(action)
         return LaneProgress(
-            action=action, total=counter.total(), done=counter["done"], failed=counter["failed"], unknown=counter["unknown"],
-            pending=counter["pending"], in_flight=lane.in_flight if lane else 0, rate=lane.meter.rate() if lane else 0.0,
-            limit=limit / window, seconds_left=counter["pending"] * (window + guard) / limit,
-        )  # fmt: skip
+            action=action,
+            total=counter.total(),
+            done=counter["done"],
+            failed=counter["failed"],
+            unknown=counter["unknown"],
+            pending=counter["pending"],
+            in_flight=lane.in_flight if lane else 0,
+            rate=lane.meter.rate() if lane else 0.0,
+            limit=limit / window,
+            seconds_left=counter["pending"] * (window + guard) / limit,
+        )
 
 
 def pace(client: Client) -> tuple[int, float, float]:

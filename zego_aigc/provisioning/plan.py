@@ -30,7 +30,7 @@ CREATE TABLE plan (
     idle INTEGER,
     state INTEGER NOT NULL DEFAULT 0,
     waiting INTEGER NOT NULL DEFAULT 0,
-    heirs INTEGER NOT NULL DEFAULT 0,
+    dependents INTEGER NOT NULL DEFAULT 0,
     due REAL,
     probed INTEGER NOT NULL DEFAULT 0,
     why TEXT
@@ -51,7 +51,7 @@ CREATE INDEX plan_agent ON plan (agent_id, action) WHERE agent_id IS NOT NULL;
 _FEEDS = """
 CREATE INDEX plan_ready ON plan (action, seq) WHERE state = 0 AND waiting = 0;
 CREATE INDEX plan_due ON plan (state, due) WHERE state IN (1, 5);
-CREATE INDEX plan_settled ON plan (seq) WHERE state IN (3, 4);
+CREATE INDEX plan_known ON plan (seq) WHERE state IN (3, 4);
 """
 
 
@@ -59,14 +59,14 @@ class State(enum.IntEnum):
     """Where an entry of the plan stands."""
 
     TO_DO = 0
-    TO_RECONCILE = 1
+    TO_RECOVER = 1
     """An earlier attempt may have done it: to be looked into when it is due."""
     TAKEN = 2
     DONE_BEFORE = 3
-    """An earlier run did it: only to be told."""
+    """An earlier run did it: only to be reported."""
     BLOCKED = 4
     """Something that must exist first does not."""
-    TO_OUTWAIT = 5
+    AWAITING_EXPIRY = 5
     """What an earlier attempt may have made is to end by itself first."""
 
 
@@ -94,7 +94,7 @@ class Item(NamedTuple):
     seq: int
     key: str
     action: Action[Any]
-    heirs: int
+    dependents: int
     """How many entries wait for this one."""
     why: str | None
     """Why it is blocked."""
@@ -130,7 +130,7 @@ def add(connection: sqlite3.Connection, planned: Sequence[Planned]) -> None:
 
 
 def add_invalid(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
-    """Add the keys of entries that will not be carried out, so that nobody who names them is told that they do not exist."""
+    """Add the keys of entries that will not be carried out, so that an entry that waits for them is not reported too."""
     connection.executemany("INSERT INTO invalid VALUES (?)", [(key,) for key in keys])
 
 
@@ -168,7 +168,7 @@ def adopt(connection: sqlite3.Connection) -> None:
         " WHERE edge.child = plan.seq"
     )
     connection.execute(
-        "UPDATE plan SET heirs = edge.n FROM (SELECT parent, count(*) AS n FROM edges GROUP BY parent) AS edge"
+        "UPDATE plan SET dependents = edge.n FROM (SELECT parent, count(*) AS n FROM edges GROUP BY parent) AS edge"
         " WHERE edge.parent = plan.seq"
     )
     _execute(connection, _FEEDS)
@@ -187,7 +187,7 @@ def owners_of(name: str) -> str:
 
 
 def has_work(connection: sqlite3.Connection) -> bool:
-    """Whether anybody is to be called."""
+    """Whether the service is to be called."""
     (work,) = connection.execute("SELECT EXISTS (SELECT 1 FROM plan WHERE state IN (0, 1))").fetchone()
     return bool(work)
 
@@ -200,23 +200,23 @@ def take_ready(connection: sqlite3.Connection, action: str, most: int) -> list[I
     return _take(connection, "state = 0 AND waiting = 0 AND plan.action = ?", (action,), "plan.seq", most)
 
 
-def take_settled(connection: sqlite3.Connection, most: int) -> list[Item]:
-    """The next entries that only need telling: done by an earlier run, or blocked."""
+def take_known(connection: sqlite3.Connection, most: int) -> list[Item]:
+    """The next entries that are only to be reported: done by an earlier run, or blocked."""
     return _take(connection, "state IN (3, 4)", (), "plan.seq", most)
 
 
-def take_due(connection: sqlite3.Connection, most: int) -> list[Item]:
-    """The next entries to look into, the longest due first."""
+def take_unclear(connection: sqlite3.Connection, most: int) -> list[Item]:
+    """The next entries that an earlier attempt may have done, the longest due first."""
     return _take(connection, "state = 1", (), "due", most)
 
 
-def take_idle(connection: sqlite3.Connection, most: int) -> list[Item]:
-    """The next entries to wait out, the longest due first."""
+def take_expiring(connection: sqlite3.Connection, most: int) -> list[Item]:
+    """The next entries that are to expire before they are made anew, the longest due first."""
     return _take(connection, "state = 5", (), "due", most)
 
 
 _ITEM = (
-    "plan.seq, plan.key, plan.action, body, heirs, why, probed, plan.idle, status, entries.action, attempts,"
+    "plan.seq, plan.key, plan.action, body, dependents, why, probed, plan.idle, status, entries.action, attempts,"
     " first_sent, last_sent, origin, made_id, result, error"
 )
 
@@ -233,8 +233,8 @@ def _take(connection: sqlite3.Connection, where: str, values: Sequence[Any], ord
     return [Item(seq, key, _decoder(action).decode(body), *rest) for seq, key, action, body, *rest in rows]
 
 
-def release_heirs(connection: sqlite3.Connection, parents: Sequence[int]) -> set[str]:
-    """Entries are done: those that waited for them wait for so many less. Returns the Actions of those that wait no more."""
+def release_dependents(connection: sqlite3.Connection, parents: Sequence[int]) -> frozenset[str]:
+    """Entries are done: their dependents wait for so many less. Returns the Actions of those that wait for nothing any more."""
     given = (str(parents),)
     edges = "edges WHERE parent IN (SELECT value FROM json_each(?))"
     connection.execute(
@@ -245,17 +245,25 @@ def release_heirs(connection: sqlite3.Connection, parents: Sequence[int]) -> set
     rows = connection.execute(
         f"SELECT DISTINCT action FROM plan WHERE waiting = 0 AND state = 0 AND seq IN (SELECT child FROM {edges})", given
     )
-    return {action for (action,) in rows}
+    return frozenset(action for (action,) in rows)
 
 
-def block_heirs(connection: sqlite3.Connection, parents: Sequence[tuple[int, str]]) -> int:
-    """Entries will not be done in this run, and why: nor will those that wait for them. Returns how many were blocked now."""
-    return sum(
-        connection.execute(
-            f"{_HEIRS % '?'} UPDATE plan SET state = 4, why = ? WHERE state = 0 AND seq IN heirs", parent
-        ).rowcount
-        for parent in parents
-    )
+def block_dependents(connection: sqlite3.Connection, parents: Sequence[tuple[int, str]]) -> int:
+    """Entries will not be done in this run, and why: nor will their dependents. Returns how many were blocked now."""
+    count = 0
+    for seq, why in parents:
+        # Level by level, and on only from what was blocked just now: each entry is passed once, however many parents fail.
+        level = [seq]
+        while level:
+            blocked = connection.execute(
+                "UPDATE plan SET state = 4, why = ? WHERE state = 0"
+                " AND seq IN (SELECT child FROM edges WHERE parent IN (SELECT value FROM json_each(?)))"
+                " RETURNING seq, dependents",
+                (why, str(level)),
+            ).fetchall()
+            count += len(blocked)
+            level = [child for child, dependents in blocked if dependents]
+    return count
 
 
 def block_actions(connection: sqlite3.Connection, actions: Iterable[str], why: str) -> int:
@@ -263,20 +271,14 @@ def block_actions(connection: sqlite3.Connection, actions: Iterable[str], why: s
     names = tuple(actions)
     marks = ", ".join("?" * len(names))
     blocked = connection.execute(
-        f"UPDATE plan SET state = 4, why = ? WHERE state = 0 AND action IN ({marks}) RETURNING seq, heirs",
+        f"UPDATE plan SET state = 4, why = ? WHERE state = 0 AND action IN ({marks}) RETURNING seq, dependents",
         (why, *names),
     ).fetchall()
-    return len(blocked) + block_heirs(connection, [(seq, why) for seq, heirs in blocked if heirs])
-
-
-_HEIRS = (
-    "WITH RECURSIVE heirs (seq) AS (SELECT child FROM edges WHERE parent = %s"
-    " UNION SELECT child FROM edges JOIN heirs ON edges.parent = heirs.seq)"
-)
+    return len(blocked) + block_dependents(connection, [(seq, why) for seq, dependents in blocked if dependents])
 
 
 class Delay(NamedTuple):
-    """An entry that was taken, and is to be looked into or waited out, after those with an earlier `due`."""
+    """An entry that was taken, and is to be recovered or to expire, after those with an earlier `due`."""
 
     state: State
     due: float

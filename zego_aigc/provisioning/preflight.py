@@ -118,27 +118,27 @@ async def check(
         ZegoError: the service could not be asked.
     """
     findings, advice = _Findings(), _Advice()
-    await journal.ask_alone(plan.create)
+    await journal.run_alone(plan.create)
     taken = await _take_in(entries, journal, findings, advice, update=update)
     if not taken.entries and not findings.count:
         raise InvalidFleet([Problem("", "empty", f"{_name(entries)} holds no entries")])
-    await journal.ask_alone(plan.build_indexes)
-    for seq, place, problem in await journal.ask_alone(partial(cross_checks, keys_known=taken.keys_known)):
+    await journal.run_alone(plan.build_indexes)
+    for seq, place, problem in await journal.run_alone(partial(cross_checks, keys_known=taken.keys_known)):
         findings.add(seq, place, problem)
     findings.raise_if_any()
-    if not extend and await journal.ask_alone(is_another_fleet):
+    if not extend and await journal.run_alone(is_another_fleet):
         raise JournalError(
             f"the journal {journal.path} belongs to another fleet: it knows none of these entries. It was left as it is. "
             "Use another file, or extend it with this fleet (--extend, or extend=True)"
         )
     await _ask_for_agents(client, journal, findings, pause)
     findings.raise_if_any()
-    actions = await journal.ask_alone(
+    actions = await journal.run_alone(
         lambda connection: dict(connection.execute("SELECT action, count(*) FROM plan GROUP BY action ORDER BY min(seq)"))
     )
     for text in advice:
         warnings.warn(text, VendorAdvice, stacklevel=1)
-    cautions = [*advice, *await journal.ask_alone(lambda connection: list(warnings_of(connection)))]
+    cautions = [*advice, *await journal.run_alone(lambda connection: list(warnings_of(connection)))]
     return Totals(actions, tuple(cautions))
 
 
@@ -174,9 +174,9 @@ async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advi
         else:
             keys_known = False
         if len(chunk) + len(invalid) >= CHUNK:
-            await journal.ask(partial(_add, planned=chunk, invalid=invalid))
+            await journal.run_in_transaction(partial(_add, planned=chunk, invalid=invalid))
             chunk, invalid = [], []
-    await journal.ask(partial(_add, planned=chunk, invalid=invalid))
+    await journal.run_in_transaction(partial(_add, planned=chunk, invalid=invalid))
     return _Taken(count, keys_known)
 
 
@@ -290,9 +290,9 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings,
     from zego_aigc.aiagent import QueryAgents
 
     foreign = _FOREIGN.format(owners=plan.owners_of("agent_id"))
-    await journal.ask(lambda connection: connection.execute(foreign) and None)
+    await journal.run_in_transaction(lambda connection: connection.execute(foreign) and None)
     at = 0
-    while rows := await journal.ask(partial(_foreign_agents, at=at)):
+    while rows := await journal.run_in_transaction(partial(_foreign_agents, at=at)):
         at += len(rows)
         await anyio.sleep(pause())
         answer = await client.call(QueryAgents(agent_ids=[row[0] for row in rows]), deadline_from="grant")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from zego_aigc.errors import ApiError, ZegoError
-from zego_aigc.provisioning.journal import Reading, Row
+from zego_aigc.provisioning.journal_file import Row
+from zego_aigc.provisioning.journal_reader import Reading
 from zego_aigc.schema.codes import is_over
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Listing, StatusQuery
 

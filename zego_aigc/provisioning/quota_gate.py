@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from zego_aigc.limits.quota import Kind, Quota, Reservation
     from zego_aigc.schema.lifecycle import Lifecycle, Listing
 
-__all__ = ["Placing", "QuotaClosed"]
+__all__ = ["QuotaClosed", "QuotaGate"]
 
-SWEEP = 5.0
+REAP_INTERVAL = 5.0
 """Seconds between two looks at which instances are still there, while a budget is used up."""
 
-MOST_ASKED = 20
+MAX_ASKED = 20
 """Instances that one look asks about."""
 
 
@@ -36,35 +36,35 @@ class QuotaClosed(Exception):
         self.kind = kind
 
 
-class Placing:
+class QuotaGate:
     """Hands out places in a quota.
 
-    A service that says "full" is asked again by the quota itself. A budget that is used up is another matter: nobody tells
+    A service that says "full" is asked again by the quota itself. A budget that is used up is another matter: nothing says
     when an instance ends by itself, so the oldest are asked about from time to time.
 
     Args:
         quota: None for as many as the service takes.
-        patience: seconds without any progress after which nobody waits any longer.
-        note: told what is waited for.
+        max_wait: seconds without any progress after which no entry waits any longer.
+        note: called with what is waited for, and with None when it goes on.
     """
 
-    def __init__(self, client: Client, quota: Quota | None, patience: float, note: Callable[[str | None], None]) -> None:
+    def __init__(self, client: Client, quota: Quota | None, max_wait: float, note: Callable[[str | None], None]) -> None:
         self._client = client
         self._quota: Quota = LocalQuota(None, None, None) if quota is None else quota
         self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
-        self._patience = patience
+        self._max_wait = max_wait
         self._note = note
         self._stuck: dict[Kind, float] = {}
         """Since when there has been no place, monotonic."""
         self._held: defaultdict[Kind, dict[str, Lifecycle]] = defaultdict(dict)
         self._has_been_full: set[Kind] = set()
-        self._sweeping = anyio.Lock()
+        self._reaping = anyio.Lock()
 
     def unlimited(self, kind: Kind) -> bool:
-        """Whether there is neither a budget nor a service that has said "full": then nobody needs a place."""
+        """Whether there is neither a budget nor a service that has said "full": then no entry needs a place."""
         return self._forgetful and kind not in self._has_been_full
 
-    async def now_or_never(self, kind: Kind) -> Reservation:
+    async def acquire_nowait(self, kind: Kind) -> Reservation:
         """A place.
 
         Raises:
@@ -72,7 +72,7 @@ class Placing:
         """
         return await self._quota.acquire(kind, wait=False)
 
-    async def soon(self, kind: Kind) -> Reservation:
+    async def acquire(self, kind: Kind) -> Reservation:
         """A place, waited for as long as there is progress.
 
         Raises:
@@ -80,15 +80,19 @@ class Placing:
         """
         while True:
             with suppress(QuotaExceeded):
-                return await self.now_or_never(kind)
+                return await self.acquire_nowait(kind)
             self.waits_for(kind)
             # Counted for the kind and not for this worker, since a place that the service then refuses is no progress.
-            left = self._stuck[kind] + self._patience - time.monotonic()
+            left = self._stuck[kind] + self._max_wait - time.monotonic()
             if left <= 0:
-                raise QuotaClosed(kind, f"the account was full of {_plain(kind)} for {self._patience:g} s")
-            with anyio.move_on_after(min(left, SWEEP)):
+                raise QuotaClosed(
+                    kind,
+                    f"the account was full of {_plain(kind)} for {self._max_wait:g} s: end some (zego-aigc teardown), ask "
+                    "ZEGOCLOUD's support for more, or wait longer with --quota-wait (quota_wait)",
+                )
+            with anyio.move_on_after(min(left, REAP_INTERVAL)):
                 return await self._quota.acquire(kind)
-            await self._sweep(kind)
+            await self._reap_ended(kind)
 
     def refused(self, kind: Kind, hold: Reservation | None) -> None:
         """The service said that the account is full."""
@@ -102,22 +106,22 @@ class Placing:
         """Say that the account is full."""
         self._has_been_full.add(kind)
         self._stuck.setdefault(kind, time.monotonic())
-        self._tell()
+        self._update_note()
 
-    def _tell(self) -> None:
+    def _update_note(self) -> None:
         """Say what is waited for, or that nothing is any more."""
         if not self._stuck:
             self._note(None)
             return
         full = " and ".join(_plain(kind) for kind in self._stuck)
-        self._note(f"the account is full of {full}: waiting for some to end, at most {self._patience:g} s without progress")
+        self._note(f"the account is full of {full}: waiting for some to end, at most {self._max_wait:g} s without progress")
 
     def made(self, life: Lifecycle, hold: Reservation | None, instance_id: str, expires_in: float) -> None:
         """An instance lives in a place that was handed out."""
         kind = life.quota
         assert kind is not None
         if self._stuck.pop(kind, None) is not None:
-            self._tell()
+            self._update_note()
         if hold is None:
             return
         hold.live(instance_id, expires_in=expires_in)
@@ -142,12 +146,12 @@ class Placing:
         if self._quota.usage(kind).limit is not None:  # so that there are never more than that to remember
             self._held[kind][instance_id] = life
 
-    async def _sweep(self, kind: Kind) -> None:
+    async def _reap_ended(self, kind: Kind) -> None:
         """Find out which of the oldest instances have ended, so that their places are free."""
         held = self._held[kind]
-        if not held or self._sweeping.locked():
+        if not held or self._reaping.locked():
             return
-        async with self._sweeping:
+        async with self._reaping:
             try:
                 for instance_id in await self._gone(held):
                     self.ended(kind, instance_id)
@@ -161,7 +165,7 @@ class Placing:
             there = await self._listed(listing, held)
             gone += [made_id for made_id, life in held.items() if life.listing == listing and made_id not in there]
         single = [(made_id, life) for made_id, life in held.items() if life.listing is None and life.status is not None]
-        for made_id, life in single[:MOST_ASKED]:
+        for made_id, life in single[:MAX_ASKED]:
             try:
                 await self._client.call(life.ask(made_id))
             except ApiError as error:

@@ -1,4 +1,4 @@
-"""What to do about an entry that an earlier attempt may have done: pure rules. Times are Unix times, in seconds."""
+"""What is done about an entry that an earlier attempt may have done: pure rules. Times are Unix times, in seconds."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import Literal
 from zego_aigc.schema.actions import Action, Repeat
 from zego_aigc.schema.lifecycle import Recovery
 
-__all__ = ["MARGIN", "Remedy", "due", "remedy"]
+__all__ = ["MARGIN", "RecoveryAction", "due", "recovery_action"]
 
 MARGIN = 40.0
 """Seconds on top of MaxIdleTime before an instance without its user counts as gone: the vendor may have carried the request
 out as late as a call's deadline after it left, and counts idle time in its own way."""
 
 
-class Remedy(enum.Enum):
+class RecoveryAction(enum.Enum):
     """How to find out, or to make it not matter."""
 
-    AGAIN = enum.auto()
+    REPEAT = enum.auto()
     """A repeat does no harm."""
     LOOK_UP = enum.auto()
-    """The service can be asked; what is absent after the settle time is sent again."""
+    """The service can be asked; what is absent after the look-up delay is sent again."""
     PROBE = enum.auto()
     """A resend is refused while the first one lives, which then remains unknown: its id cannot be had."""
-    OUTWAIT = enum.auto()
+    WAIT_FOR_EXPIRY = enum.auto()
     """By then the first one has ended by itself, and a fresh one can be made."""
-    LEAVE = enum.auto()
+    GIVE_UP = enum.auto()
     """A resend would do harm: only a callback or time can tell."""
 
 
-def remedy(action: Action[object], on_unknown: Literal["report", "wait"], *, idle: int | None, probed: bool) -> Remedy:
-    """The remedy for an entry.
+def recovery_action(
+    action: Action[object], on_unknown: Literal["report", "wait"], *, idle: int | None, probed: bool
+) -> RecoveryAction:
+    """The rule for an entry.
 
     Args:
         action: what may have been done.
@@ -41,30 +43,30 @@ def remedy(action: Action[object], on_unknown: Literal["report", "wait"], *, idl
     """
     repeat = action.repeatable()
     if repeat in (Repeat.READS, Repeat.OVERWRITES, Repeat.ENDS):
-        return Remedy.AGAIN
+        return RecoveryAction.REPEAT
     recovery = None if action.lifecycle is None else action.lifecycle.recovery
     if recovery in (Recovery.COMPARE, Recovery.FIND):
-        return Remedy.LOOK_UP
+        return RecoveryAction.LOOK_UP
     if recovery is Recovery.RESEND and not probed:
-        return Remedy.PROBE
+        return RecoveryAction.PROBE
     if repeat is Repeat.CREATES and on_unknown == "wait" and idle is not None:
-        return Remedy.OUTWAIT
-    return Remedy.LEAVE
+        return RecoveryAction.WAIT_FOR_EXPIRY
+    return RecoveryAction.GIVE_UP
 
 
-def due(how: Remedy, *, last_sent: float, settle: float, idle: int | None) -> float:
-    """When the remedy may be applied.
+def due(how: RecoveryAction, *, last_sent: float, lookup_delay: float, idle: int | None) -> float:
+    """When it may be done.
 
     Args:
-        how: the remedy.
+        how: what is to be done.
         last_sent: when the last attempt left.
-        settle: seconds that a request may take to be carried out after its answer was lost.
+        lookup_delay: seconds that a request may take to be carried out after its answer was lost.
         idle: MaxIdleTime in seconds.
     """
     match how:
-        case Remedy.AGAIN | Remedy.LEAVE:
+        case RecoveryAction.REPEAT | RecoveryAction.GIVE_UP:
             return last_sent
-        case Remedy.LOOK_UP | Remedy.PROBE:
-            return last_sent + settle
-        case Remedy.OUTWAIT:
-            return last_sent + settle + (idle or 0) + MARGIN
+        case RecoveryAction.LOOK_UP | RecoveryAction.PROBE:
+            return last_sent + lookup_delay
+        case RecoveryAction.WAIT_FOR_EXPIRY:
+            return last_sent + lookup_delay + (idle or 0) + MARGIN

@@ -3,22 +3,23 @@
 # ruff: noqa: S608 - what the SQL is put together from are words of our own
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sqlite3
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.entry import whereabouts
-from zego_aigc.provisioning.events import LaneProgress, Outcome, Started
-from zego_aigc.provisioning.journal import COLUMNS, Journal, Row
+from zego_aigc.provisioning.events import Outcome, Started
+from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.journal_file import COLUMNS, Row
+from zego_aigc.provisioning.journal_update import JournalUpdate
 from zego_aigc.provisioning.operation import Operation
-from zego_aigc.provisioning.workers import Crew, Lane, Sending
+from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.codes import is_over
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Names, Recovery
@@ -33,13 +34,15 @@ _LOST = "status IN ('sent', 'unknown') AND action IN (SELECT value FROM json_eac
 """Only what makes something can be lost."""
 
 
-def _phases() -> list[list[str]]:
-    """The Actions whose work is removed together, in the order of removal."""
-    actions = sorted(LIFECYCLES, key=lambda action: LIFECYCLES[action].removal_phase)
-    return [list(phase) for _, phase in itertools.groupby(actions, lambda action: LIFECYCLES[action].removal_phase)]
+def _phases() -> list[list[list[str]]]:
+    """The Actions whose work is removed side by side, phase by phase.
 
-
-Tell = Callable[[Outcome], Awaitable[None]]
+    What is ended by the same Action shares a lane as it shares that Action's limit.
+    """
+    phases: dict[int, dict[str, list[str]]] = {}
+    for action, life in LIFECYCLES.items():
+        phases.setdefault(life.removal_phase, {}).setdefault(life.lane, []).append(action)
+    return [list(phases[number].values()) for number in sorted(phases)]
 
 
 def teardown(client: Client, journal: str | os.PathLike[str]) -> Teardown:
@@ -52,7 +55,7 @@ def teardown(client: Client, journal: str | os.PathLike[str]) -> Teardown:
                 print(outcome.key, outcome.status)
 
     Agents that were kept or updated stay. What is gone already counts as removed. What may or may not have been made is
-    looked up where the service can be asked, and told as unknown otherwise. It may be stopped and done again.
+    looked up where the service can be asked, and reported as unknown otherwise. It may be stopped and done again.
 
     Args:
         client: of the same target as the journal.
@@ -61,25 +64,41 @@ def teardown(client: Client, journal: str | os.PathLike[str]) -> Teardown:
     return Teardown(client, journal)
 
 
+def removal_pool(client: Client) -> WorkerPool:
+    """Workers that remove, phase by phase."""
+    return WorkerPool(client.pool.spawn, _phases())
+
+
 class Removal:
     """The work of a teardown, on a journal that is open for writing.
 
     Args:
+        client: of the journal's target.
+        journal: begun.
+        workers: see :func:`removal_pool`.
+        report: awaited with each outcome.
         made_in: only what this run made; everything unless given.
     """
 
-    def __init__(self, client: Client, journal: Journal, *, made_in: int | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        journal: Journal,
+        workers: WorkerPool,
+        report: Callable[[Outcome], Awaitable[None]],
+        *,
+        made_in: int | None = None,
+    ) -> None:
         self._client = client
         self._journal = journal
+        self._workers = workers
+        self._report = report
         self._only = (made_in, made_in)
         self.removed: int = 0
-        self.crew: Crew = Crew(0)
-        """Of the phase under way."""
-        self._stopped = False
 
     async def count(self) -> dict[str, int]:
         """How much there is to remove, by Action, unknown ones included."""
-        rows = await self._journal.ask(
+        rows = await self._journal.run_in_transaction(
             lambda connection: connection.execute(
                 f"SELECT action, count(*) FROM journal.entries WHERE ({_OURS}) OR ({_LOST}) GROUP BY action ORDER BY min(seq)",
                 (*self._only, _makers(), *self._only),
@@ -87,42 +106,38 @@ class Removal:
         )
         return dict(rows)
 
-    def stop(self) -> None:
-        """Begin nothing more."""
-        self._stopped = True
-        self.crew.stop()
-
-    async def run(self, tell: Tell) -> None:
+    async def run(self) -> None:
         """Remove everything, phase by phase."""
-        await self._find_lost(tell)
-        for actions in _phases():
-            if self._stopped:
-                return
-            await self._phase(actions, tell)
+        await self._find_lost()
+        for phase in _phases():
+            if not self._workers.stopping:
+                await self._run_phase(phase)
+        if self._workers.error is not None:
+            raise self._workers.error
 
-    async def _phase(self, actions: Sequence[str], tell: Tell) -> None:
-        counts = await self._journal.ask(
-            lambda connection: connection.execute(
-                f"SELECT action, count(*) FROM journal.entries WHERE {_OURS} GROUP BY action",
-                self._only,
-            ).fetchall()
+    async def _run_phase(self, phase: Sequence[Sequence[str]]) -> None:
+        counts = dict(
+            await self._journal.run_in_transaction(
+                lambda connection: connection.execute(
+                    f"SELECT action, count(*) FROM journal.entries WHERE {_OURS} GROUP BY action",
+                    self._only,
+                ).fetchall()
+            )
         )
-        todo = {action: count for action, count in counts if action in actions}
-        crew = self.crew = Crew(sum(todo.values()))
-        # What is ended by the same Action shares a lane as it shares that Action's limit.
-        for name in {_lane(action) for action in todo}:
-            mine = tuple(action for action in todo if _lane(action) == name)
-            crew.lanes[name] = Lane(crew, name, _Feed(self._journal, mine, self._only), partial(self._remove, tell))
-        await crew.run()
-        if crew.error is not None:
-            raise crew.error
+        todo = {tuple(actions): sum(counts.get(action, 0) for action in actions) for actions in phase}
+        lanes = [
+            Lane(self._workers, _Feed(self._journal, actions, self._only), self._remove, actions=actions)
+            for actions, count in todo.items()
+            if count
+        ]
+        await self._workers.run(lanes, sum(todo.values()))
 
-    async def _remove(self, tell: Tell, row: Row, sending: Sending) -> None:
+    async def _remove(self, row: Row, in_flight: InFlight) -> None:
         assert row.made_id is not None
         ending = LIFECYCLES[row.action].end(row.made_id)
 
         async def before_send(_: int) -> None:
-            sending.leaves()
+            in_flight.leaves()
 
         request_id: str | None = None
         attempts = 0
@@ -132,44 +147,49 @@ class Removal:
         except ZegoError as error:
             if not (isinstance(error, ApiError) and is_over(error)):
                 attempts = getattr(error, "attempts", 0)
-                await tell(_outcome(row, ending, "failed", error, getattr(error, "request_id", None), attempts))
-                self.crew.told()
+                await self._report(_outcome(row, ending, "failed", error, getattr(error, "request_id", None), attempts))
+                self._workers.entry_finished()
                 return
             request_id, attempts = error.request_id, error.attempts
-        self._journal.settle(row.key, "removed", now=time.time())
-        await self._journal.flush()
+        await self._record(JournalUpdate(row.key, "removed", time.time()))
         self.removed += 1
-        await tell(_outcome(row, ending, "done", None, request_id, attempts))
-        self.crew.told()
+        await self._report(_outcome(row, ending, "done", None, request_id, attempts))
+        self._workers.entry_finished()
+
+    async def _record(self, update: JournalUpdate) -> None:
+        """Record an outcome; return once it is durable."""
+        self._journal.record_outcome(update)
+        await self._journal.flush()
 
     # --- what may have been made
 
-    async def _find_lost(self, tell: Tell) -> None:
+    async def _find_lost(self) -> None:
         at = 0
-        while rows := await self._journal.ask(partial(_rows, where=_LOST, values=(_makers(), *self._only), at=at)):
+        while rows := await self._journal.run_in_transaction(
+            partial(_rows, where=_LOST, values=(_makers(), *self._only), at=at)
+        ):
             for row in rows:
                 at = row.seq
-                await self._find(row, tell)
+                await self._find(row)
 
-    async def _find(self, row: Row, tell: Tell) -> None:
-        """Find what an entry of unknown outcome made, so that it can be removed; or tell that nobody knows."""
+    async def _find(self, row: Row) -> None:
+        """Find what an entry of unknown outcome made, so that it can be removed; or report that it is unknown."""
         life = LIFECYCLES[row.action]
         try:
             if life.recovery is Recovery.FIND:
                 made_id = await self._client.find(row.action, _names(row), not_before=row.first_sent)
                 if made_id is not None:
-                    self._journal.settle(row.key, "done", origin="made", made_id=made_id, now=time.time())
-                    await self._journal.flush()
+                    await self._record(JournalUpdate(row.key, "done", time.time(), origin="made", made_id=made_id))
                 else:
-                    await self._absent(row, tell)
+                    await self._absent(row)
                 return
             if life.recovery is Recovery.COMPARE and not await self._is_there(row, life):
-                await self._absent(row, tell)
+                await self._absent(row)
                 return
         except ZegoError as error:
-            await tell(_unknown(row, f"it could not be looked up: {error}"))
+            await self._report(_unknown(row, f"it could not be looked up: {error}"))
             return
-        await tell(_unknown(row, _what_is_known(row)))
+        await self._report(_unknown(row, _what_is_known(row)))
 
     async def _is_there(self, row: Row, life: Lifecycle) -> bool:
         """Whether something stands under the id that the request chose; it may be somebody else's."""
@@ -178,12 +198,11 @@ class Removal:
         answer = await self._client.call(life.listing.ask([chosen]))
         return any(getattr(item, life.id_field) == chosen for item in life.listing.of(answer))
 
-    async def _absent(self, row: Row, tell: Tell) -> None:
-        self._journal.settle(row.key, "removed", now=time.time())
-        await self._journal.flush()
+    async def _absent(self, row: Row) -> None:
+        await self._record(JournalUpdate(row.key, "removed", time.time()))
         life = LIFECYCLES[row.action]
         ending = life.end(_chosen_id(row, life))
-        await tell(_outcome(row, ending, "done", None, None, 0))
+        await self._report(_outcome(row, ending, "done", None, None, 0))
 
 
 class Teardown(Operation):
@@ -191,43 +210,24 @@ class Teardown(Operation):
 
     def __init__(self, client: Client, journal: str | os.PathLike[str], *, sandbox: str | None = None) -> None:
         super().__init__(client, journal, must_exist=True, sandbox=sandbox)
+        self._workers = removal_pool(client)
         self._removal: Removal
 
     async def _prepare(self) -> None:
         await self._journal.begin(self._target)
-        self._removal = Removal(self._client, self._journal)
+        self._removal = Removal(self._client, self._journal, self._workers, self._report)
         counts = await self._removal.count()
         self.report.counts = {action: Counter(pending=count) for action, count in counts.items()}
 
     async def _work(self) -> None:
-        await self._tell(Started({action: counter.total() for action, counter in self.report.counts.items()}))
+        await self._emit(Started({action: counter.total() for action, counter in self.report.counts.items()}))
         if self.report.total:
             await self._let_window_pass()
-        await self._removal.run(self._tell_outcome)
+        await self._removal.run()
 
-    async def _tell_outcome(self, outcome: Outcome) -> None:
-        self.report.add(outcome)
-        await self._tell(outcome)
-
-    def stop(self, why: str = "it was asked to stop") -> None:
-        """Remove nothing more, wait for what has left, and end. The same call goes on from there."""
-        if not self._over.is_set():
-            self.report.stopped = why
-            self._crew.stop()
-            self._removal.stop()
-
-    def _abandon(self) -> None:
-        self._removal.crew.abandon()
-
-    def _seconds_left(self, lanes: Sequence[LaneProgress]) -> float:
-        """Phase by phase, and within a phase lane by lane."""
-        left: defaultdict[str, float] = defaultdict(float)
-        for lane in lanes:
-            left[_lane(lane.action)] += lane.seconds_left
-        return sum(max(left[_lane(action)] for action in phase) for phase in _phases())
-
-    def _lane(self, action: str) -> Lane | None:
-        return self._removal.crew.lanes.get(_lane(action))
+    async def _report(self, outcome: Outcome) -> None:
+        self._emit_outcome(outcome)
+        await self._apply_backpressure()
 
 
 class _Feed:
@@ -241,7 +241,8 @@ class _Feed:
         self._at = 0
 
     async def __call__(self, most: int) -> list[Row]:
-        rows = await self._journal.ask(partial(_rows, where=self._where, values=self._values, at=self._at, most=most))
+        take = partial(_rows, where=self._where, values=self._values, at=self._at, most=most)
+        rows = await self._journal.run_in_transaction(take)
         if rows:
             self._at = rows[-1].seq
         return rows
@@ -279,17 +280,13 @@ def _what_is_known(row: Row) -> str:
     end = "" if row.idle is None else f" It ends by itself after {row.idle} s without its user."
     return (
         f"the request left{sent} and its answer was lost: an instance may live on "
-        f"{whereabouts(row.stream_id, row.room_id)}, whose id only the callback AgentInstanceCreated tells.{end}"
+        f"{whereabouts(row.stream_id, row.room_id)}, whose id only the callback AgentInstanceCreated brings.{end}"
     )
 
 
 def _makers() -> str:
     """The Actions that make something, as JSON."""
     return json.dumps([*LIFECYCLES])
-
-
-def _lane(action: str) -> str:
-    return LIFECYCLES[action].lane if action in LIFECYCLES else ""
 
 
 def _names(row: Row) -> Names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,18 +16,18 @@ from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, Outcom
 from zego_aigc.limits.quota import Quota
 from zego_aigc.provisioning import plan, preflight
 from zego_aigc.provisioning.entry import whereabouts
-from zego_aigc.provisioning.errors import NotTried, StreamFailed
+from zego_aigc.provisioning.errors import JournalError, NotTried, StreamFailed
 from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
-from zego_aigc.provisioning.executor import IfExists, Made, Maker, OnQuota, Unreachable, made_of, not_tried
-from zego_aigc.provisioning.journal import Follow
+from zego_aigc.provisioning.executor import Executor, IfExists, Made, OnQuota, Unreachable, made_of, not_tried
+from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
 from zego_aigc.provisioning.operation import Operation
 from zego_aigc.provisioning.plan import Delay, Item, State
 from zego_aigc.provisioning.preflight import Entries
-from zego_aigc.provisioning.quota_gate import Placing, QuotaClosed
-from zego_aigc.provisioning.recovery import Remedy, due, remedy
-from zego_aigc.provisioning.removal import Removal
+from zego_aigc.provisioning.quota_gate import QuotaClosed, QuotaGate
+from zego_aigc.provisioning.recovery import RecoveryAction, due, recovery_action
+from zego_aigc.provisioning.removal import Removal, removal_pool
 from zego_aigc.provisioning.streaming import Streams, could_not_ask
-from zego_aigc.provisioning.workers import Crew, Lane, Sending
+from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
 from zego_aigc.schema.actions import ACTIONS, Action
 from zego_aigc.schema.decoding import dec_hook
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Recovery, makers_of, names_in
@@ -40,7 +40,7 @@ __all__ = ["Options", "Provisioning", "provision"]
 OnUnknown = Literal["report", "wait"]
 Until = Literal["created", "streaming"]
 
-LOOK_UPS = 4
+MAX_LOOK_UPS = 4
 """How often a look-up is tried before its entry is left unknown."""
 
 
@@ -57,7 +57,7 @@ def provision(
     extend: bool = False,
     until: Until = "created",
     quota_wait: float = 600.0,
-    settle: float = 3.0,
+    lookup_delay: float = 3.0,
 ) -> Provisioning:
     """Carry out every entry of a fleet once, however often the same call is made.
 
@@ -90,12 +90,19 @@ def provision(
         until: when a stream task counts as done: once it is ``"created"``, or once it is ``"streaming"``. One that fails to
             stream fails with the vendor's FailReason.
         quota_wait: seconds without any progress after which a full account is waited for no longer; the rest stays pending.
-        settle: seconds that a request whose answer was lost is given to be carried out late, before it is sent again.
+        lookup_delay: seconds that a request whose answer was lost is given to be carried out late, before it is looked up.
     """
     options = Options(
-        quota=quota, on_quota=on_quota, on_unknown=on_unknown, if_exists=if_exists, rollback=rollback, extend=extend,
-        until=until, quota_wait=quota_wait, settle=settle,
-    )  # fmt: skip
+        quota=quota,
+        on_quota=on_quota,
+        on_unknown=on_unknown,
+        if_exists=if_exists,
+        rollback=rollback,
+        extend=extend,
+        until=until,
+        quota_wait=quota_wait,
+        lookup_delay=lookup_delay,
+    )
     return Provisioning(client, entries, journal, options)
 
 
@@ -110,7 +117,7 @@ class Options(NamedTuple):
     extend: bool = False
     until: Until = "created"
     quota_wait: float = 600.0
-    settle: float = 3.0
+    lookup_delay: float = 3.0
 
     def check(self) -> None:
         """See that each option is one of those that there are.
@@ -123,9 +130,22 @@ class Options(NamedTuple):
         _one_of("until", self.until, ("created", "streaming"))
         if not callable(self.on_quota):
             _one_of("on_quota", self.on_quota, ("wait", "fail"))
-        for name, seconds in (("quota_wait", self.quota_wait), ("settle", self.settle)):
+        for name, seconds in (("quota_wait", self.quota_wait), ("lookup_delay", self.lookup_delay)):
             if not seconds >= 0:
                 raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
+
+
+class _Lanes(NamedTuple):
+    """The lanes of a run."""
+
+    actions: dict[str, Lane]
+    """Entries to carry out, by Action."""
+    known: Lane
+    """Entries that are only to be reported: done by an earlier run, or blocked."""
+    unclear: Lane
+    """Entries that an earlier attempt may have done."""
+    expiring: Lane
+    """Entries to make anew once what an earlier attempt may have made has ended by itself."""
 
 
 class Provisioning(Operation):
@@ -144,10 +164,11 @@ class Provisioning(Operation):
         super().__init__(client, journal, must_exist=False, sandbox=sandbox)
         self._entries = entries
         self._options = options
-        self._placing = Placing(client, options.quota or client.quota, options.quota_wait, self._take_note)
+        self._gate = QuotaGate(client, options.quota or client.quota, options.quota_wait, self._set_note)
         self._streams = Streams(client) if options.until == "streaming" else None
-        self._undone = False
-        self._maker: Maker
+        self._rolled_back = False
+        self._executor: Executor
+        self._lanes: _Lanes
 
     async def _prepare(self) -> None:
         options = self._options
@@ -160,62 +181,73 @@ class Provisioning(Operation):
             pause=self._pause,
         )
         await self._journal.begin(self._target)
-        await self._journal.ask(plan.adopt)
+        await self._journal.run_in_transaction(plan.adopt)
         self.report.counts = {action: Counter(pending=count) for action, count in totals.actions.items()}
         self.report.warnings = list(totals.warnings)
-        self._maker = Maker(
-            self._client, self._journal, placing=self._placing, on_quota=options.on_quota, if_exists=options.if_exists,
-            note=self._take_note,
-        )  # fmt: skip
-        self._crew = Crew(self.report.total)
-
-    # --- the run
+        self._executor = Executor(
+            self._client,
+            self._journal,
+            gate=self._gate,
+            on_quota=options.on_quota,
+            if_exists=options.if_exists,
+            note=self._set_note,
+        )
+        self._workers = pool = WorkerPool(self._client.pool.spawn, [[[action] for action in totals.actions]])
+        self._lanes = _Lanes(
+            {
+                action: Lane(pool, self._feed(partial(plan.take_ready, action=action)), self._create, actions=[action])
+                for action in totals.actions
+            },
+            known=Lane(pool, self._feed(plan.take_known), self._report_known),
+            unclear=Lane(pool, self._feed(plan.take_unclear), self._recover),
+            expiring=Lane(pool, self._feed(plan.take_expiring), self._expire),
+        )
 
     async def _work(self) -> None:
-        await self._tell(Started({action: counter.total() for action, counter in self.report.counts.items()}))
+        await self._emit(Started({action: counter.total() for action, counter in self.report.counts.items()}))
         for warning in self.report.warnings:
-            await self._tell(Warned(warning))
-        if await self._journal.ask(plan.has_work):
+            await self._emit(Warned(warning))
+        if await self._journal.run_in_transaction(plan.has_work):
             await self._let_window_pass()
-        crew = self._crew
-        for action in self.report.counts:
-            fetch = partial(self._fetch, partial(plan.take_ready, action=action))
-            crew.lanes[action] = Lane(crew, action, fetch, self._make)
-        crew.lanes["settled"] = Lane(crew, "settled", partial(self._fetch, plan.take_settled), self._tell_settled)
-        crew.lanes["lost"] = Lane(crew, "lost", partial(self._fetch, plan.take_due), self._reconcile)
-        crew.lanes["idle"] = Lane(crew, "idle", partial(self._fetch, plan.take_idle), self._outwait)
-        await crew.run()
+        lanes = self._lanes
+        await self._workers.run([*lanes.actions.values(), lanes.known, lanes.unclear, lanes.expiring], self.report.total)
         await self._journal.flush()  # when it was stopped, some outcomes are still on their way to the disk
 
-    async def _fetch(self, take: Callable[..., list[Item]], most: int) -> list[Item]:
-        return await self._journal.ask(partial(take, most=most))
+    def _feed(self, take: Callable[..., list[Item]]) -> Callable[[int], Awaitable[list[Item]]]:
+        """What fetches a lane's next entries from the plan."""
+        return lambda most: self._journal.run_in_transaction(partial(take, most=most))
 
-    async def _make(self, item: Item, sending: Sending, *, probing: bool = False, final: bool = False) -> None:
+    # --- one entry, from its execution to its outcome
+
+    async def _create(self, item: Item, in_flight: InFlight, *, probing: bool = False, final: bool = False) -> None:
         """Carry out an entry: `probing` when an earlier attempt may have done it, `final` when it may remain unknown."""
         probed = probing or item.probed
         try:
-            made = await self._maker.carry_out(item, sending, probing=probing)
+            made = await self._executor.execute(item, in_flight, probing=probing)
         except QuotaClosed as closed:
             await self._close_kind(item, closed)
         except Unreachable as reason:
             self.stop(str(reason))
-            await self._settle_item(item, reason.made)
+            await self._record(item, reason.made)
         else:
-            if made.status == "unknown" and not final and self._remedy(item, made.action, probed=probed) is not Remedy.LEAVE:
+            how = self._recovery_action(item, made.action, probed=probed)
+            if made.status == "unknown" and not final and how is not RecoveryAction.GIVE_UP:
                 await self._put_off(item, made, probed=probed)
             else:
-                await self._conclude_item(item, made, sending)
+                await self._finish(item, made, in_flight)
 
-    async def _conclude_item(self, item: Item, made: Made, sending: Sending) -> None:
-        """Settle an entry, a stream task perhaps only once it streams."""
+    async def _finish(self, item: Item, made: Made, in_flight: InFlight) -> None:
+        """Record the outcome of an entry, that of a stream task perhaps only once it streams."""
         life = made.action.lifecycle
         starts = life is not None and life.status is not None and life.status.starting
         if made.status == "done" and made.made_id is not None and self._streams is not None and life is not None and starts:
-            self._journal.settle(item.key, "made", origin=made.origin, made_id=made.made_id, result=made.wire, now=time.time())
+            self._journal.record_outcome(
+                JournalUpdate(item.key, "made", time.time(), origin=made.origin, made_id=made.made_id, result=made.wire)
+            )
             await self._journal.flush()
-            sending.settled()
+            in_flight.answered()
             made = await self._streamed(self._streams, made, life, made.made_id)
-        await self._settle_item(item, made)
+        await self._record(item, made)
 
     async def _streamed(self, streams: Streams, made: Made, life: Lifecycle, task_id: str) -> Made:
         try:
@@ -223,126 +255,155 @@ class Provisioning(Operation):
                 return made
             why = f"the task {task_id} was made, but is still on its way up"
         except StreamFailed as error:
-            self._placing.ended(life.quota, task_id)
+            self._gate.ended(life.quota, task_id)
             return made._replace(status="failed", error=error)
         except ZegoError as error:
             why = could_not_ask(task_id, error)
         return made._replace(status="pending", error=NotTried(why))
 
-    async def _settle_item(self, item: Item, made: Made) -> None:
-        """Note what came of an entry, let go or block what waits for it, and tell once it is durable.
+    async def _record(self, item: Item, made: Made) -> None:
+        """Record what came of an entry, release or block its dependents, and report it once that is durable.
 
-        Nobody waits for that: whoever sends next waits for its intent, which becomes durable after this or with it. So no more
-        entries are ever in doubt than there are workers.
+        Nothing waits for that: the worker that sends next waits for its attempt to be durable, which is so after this or with
+        it. So no more entries are ever in doubt than there are workers.
         """
-        follow: Follow[Any, set[str] | int] | None = None
-        if item.heirs and made.status == "done":
-            follow = Follow(plan.release_heirs, item.seq)
-        elif item.heirs:
+        then: Release | Block | None = None
+        if item.dependents and made.status == "done":
+            then = Release(item.seq)
+        elif item.dependents:
             why = {"failed": "failed", "unknown": "may or may not have been done"}.get(made.status, "was not tried")
-            follow = Follow(plan.block_heirs, (item.seq, f"it waits for {item.key!r}, which {why}"))
-        status = "made" if made.status == "pending" and made.made_id is not None else made.status
+            then = Block(item.seq, f"it waits for {item.key!r}, which {why}")
         outcome = Outcome(
-            key=item.key, action=item.action, status=made.status, result=made.result, error=made.error,
-            origin=made.origin, request_id=made.request_id, attempts=made.attempts,
+            key=item.key,
+            action=item.action,
+            status=made.status,
+            result=made.result,
+            error=made.error,
+            origin=made.origin,
+            request_id=made.request_id,
+            attempts=made.attempts,
             where=_where(item.action) if made.status == "unknown" else None,
-        )  # fmt: skip
-        self._journal.settle(
-            item.key, status, origin=made.origin, made_id=made.made_id, result=made.wire,
-            error=None if made.error is None else error_facts(made.error), now=time.time(),
-            follow=follow, then=partial(self._settled, outcome),
-        )  # fmt: skip
-        await self._heard()
+        )
+        self._journal.record_outcome(
+            JournalUpdate(
+                item.key,
+                "made" if made.status == "pending" and made.made_id is not None else made.status,
+                time.time(),
+                origin=made.origin,
+                made_id=made.made_id,
+                result=made.wire,
+                error=None if made.error is None else error_facts(made.error),
+                then=then,
+                done=partial(self._recorded, outcome),
+            )
+        )
+        await self._apply_backpressure()
 
-    def _settled(self, outcome: Outcome, woken: set[str] | int | None, error: Exception | None) -> None:
-        """What came of an entry is durable: let go what waited for it, and tell."""
+    def _recorded(self, outcome: Outcome, effects: Effects, error: JournalError | None) -> None:
+        """What came of an entry is durable: go on with its dependents, and report it."""
         if error is not None:
-            self._crew.fail(error)
+            self._workers.fail(error)
             return
-        if isinstance(woken, set):
-            for action in woken:
-                self._crew.lanes[action].wake()
-        elif woken:
-            self._crew.lanes["settled"].wake()
-        self._outcome(outcome)
+        for action in effects.ready:
+            self._lanes.actions[action].wake()
+        if effects.blocked:
+            self._lanes.known.wake()
+        self._report(outcome)
 
-    def _outcome(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Outcome) -> None:
+        """Report an outcome, and stop if it spoils a run that is to be all or nothing."""
         if self._options.rollback and outcome.status == "failed":
             self.stop(f"{outcome.key} failed, and nothing half done was to be left")
-        super()._outcome(outcome)
+        self._emit_outcome(outcome)
+        self._workers.entry_finished()
 
     async def _close_kind(self, item: Item, closed: QuotaClosed) -> None:
         """The account stays full: leave the rest of a kind pending."""
         actions = [action for action, _ in makers_of(closed.kind)]
-        if await self._journal.ask(partial(plan.block_actions, actions=actions, why=str(closed))):
-            self._crew.lanes["settled"].wake()
-        self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(str(closed))))
-        await self._heard()
+        block = partial(plan.block_actions, actions=actions, why=str(closed))
+        if await self._journal.run_in_transaction(block):
+            self._lanes.known.wake()
+        self._report(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(str(closed))))
+        await self._apply_backpressure()
 
-    async def _tell_settled(self, item: Item, _: Sending) -> None:
-        """Tell an entry that an earlier run did, or that is blocked."""
+    async def _report_known(self, item: Item, _: InFlight) -> None:
+        """Report an entry that an earlier run did, or that is blocked."""
         if item.why is not None:
-            self._outcome(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
-            await self._heard()
+            self._report(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
+            await self._apply_backpressure()
             return
         if item.made_id is not None and (life := LIFECYCLES.get(item.sent_as)) is not None:
-            self._placing.adopt(life, item.made_id)
-        self._outcome(
+            self._gate.adopt(life, item.made_id)
+        self._report(
             Outcome(
-                key=item.key, action=item.action, status="done", result=_result(item),
-                origin=item.origin, earlier=True, attempts=item.attempts,  # type: ignore[arg-type] # our own words
+                key=item.key,
+                action=item.action,
+                status="done",
+                result=_result(item),
+                origin=item.origin,  # type: ignore[arg-type] # our own words
+                earlier=True,
+                attempts=item.attempts,
             )
-        )  # fmt: skip
-        await self._heard()
+        )
+        await self._apply_backpressure()
 
     # --- what may have been done
 
-    def _remedy(self, item: Item, sent: Action[Any] | None = None, *, probed: bool) -> Remedy:
+    def _recovery_action(self, item: Item, sent: Action[Any] | None = None, *, probed: bool) -> RecoveryAction:
         sent_as = item.sent_as if sent is None else type(sent).__name__
         if sent_as != type(item.action).__name__:  # a substitute: there is nothing to look it up by
-            return Remedy.LEAVE
-        return remedy(item.action, self._options.on_unknown, idle=item.idle, probed=probed)
+            return RecoveryAction.GIVE_UP
+        return recovery_action(item.action, self._options.on_unknown, idle=item.idle, probed=probed)
 
     async def _put_off(self, item: Item, made: Made, *, probed: bool) -> None:
-        """Note that an entry is unknown, and look into it later in this run."""
+        """Record that an entry is unknown, and recover it later in this run."""
         assert made.error is not None
-        later = Follow(plan.put_off, Delay(State.TO_RECONCILE, time.time(), probed, item.seq))
-        self._journal.settle(item.key, "unknown", error=error_facts(made.error), now=time.time(), follow=later)
+        now = time.time()
+        later = Delay(State.TO_RECOVER, now, probed, item.seq)
+        self._journal.record_outcome(JournalUpdate(item.key, "unknown", now, error=error_facts(made.error), then=later))
         await self._journal.flush()
-        self._crew.lanes["lost"].wake()
+        self._lanes.unclear.wake()
 
-    async def _reconcile(self, item: Item, sending: Sending) -> None:
+    async def _recover(self, item: Item, in_flight: InFlight) -> None:
+        """Find out whether an earlier attempt did an entry, or make it not matter."""
         if item.status == "made":  # it is there; whether it streams was still open
             made = made_of(item.action, _result(item), attempts=item.attempts)
-            await self._conclude_item(item, made, sending)
+            await self._finish(item, made, in_flight)
             return
-        how = self._remedy(item, probed=item.probed)
-        when = due(how, last_sent=item.last_sent or time.time(), settle=self._options.settle, idle=item.idle)
-        if how is not Remedy.OUTWAIT:
+        how = self._recovery_action(item, probed=item.probed)
+        when = due(how, last_sent=item.last_sent or time.time(), lookup_delay=self._options.lookup_delay, idle=item.idle)
+        if how is not RecoveryAction.WAIT_FOR_EXPIRY:
             await _sleep_until(when)
         match how:
-            case Remedy.AGAIN:
-                await self._make(item, sending)
-            case Remedy.LOOK_UP:
+            case RecoveryAction.REPEAT:
+                await self._create(item, in_flight)
+            case RecoveryAction.LOOK_UP:
                 found = await self._look_up(item)
                 if found is None:
-                    await self._make_absent(item, sending)
+                    await self._create_absent(item, in_flight)
                 else:
-                    await self._conclude_item(item, found, sending)
-            case Remedy.PROBE:
-                await self._make(item, sending, probing=True)
-            case Remedy.OUTWAIT:  # a lane of its own, so that nothing waits behind it
-                delay = Delay(State.TO_OUTWAIT, when, item.probed, item.seq)
-                await self._journal.ask(partial(plan.put_off, delays=[delay]))
-                self._crew.lanes["idle"].wake()
-            case Remedy.LEAVE:
-                await self._settle_item(item, self._left_unknown(item))
+                    await self._finish(item, found, in_flight)
+            case RecoveryAction.PROBE:
+                await self._create(item, in_flight, probing=True)
+            case RecoveryAction.WAIT_FOR_EXPIRY:  # a lane of its own, so that nothing waits behind it
+                delay = Delay(State.AWAITING_EXPIRY, when, item.probed, item.seq)
+                await self._journal.run_in_transaction(partial(plan.put_off, delays=[delay]))
+                self._lanes.expiring.wake()
+            case RecoveryAction.GIVE_UP:
+                await self._record(item, self._left_unknown(item))
 
-    async def _outwait(self, item: Item, sending: Sending) -> None:
-        """Wait until what an earlier attempt may have made has surely ended, and make it afresh."""
-        when = due(Remedy.OUTWAIT, last_sent=item.last_sent or time.time(), settle=self._options.settle, idle=item.idle)
-        await _sleep_until(when)
-        await self._make(item, sending, probing=True, final=True)
+    async def _expire(self, item: Item, in_flight: InFlight) -> None:
+        """Wait until what an earlier attempt may have made has surely ended, and make it anew."""
+        last_sent = item.last_sent or time.time()
+        await _sleep_until(
+            due(
+                RecoveryAction.WAIT_FOR_EXPIRY,
+                last_sent=last_sent,
+                lookup_delay=self._options.lookup_delay,
+                idle=item.idle,
+            )
+        )
+        await self._create(item, in_flight, probing=True, final=True)
 
     def _left_unknown(self, item: Item) -> Made:
         if item.error is not None:
@@ -353,11 +414,11 @@ class Provisioning(Operation):
 
     async def _look_up(self, item: Item) -> Made | None:
         """What an earlier attempt made; None if it made nothing."""
-        for attempt in range(1, LOOK_UPS + 1):
+        for attempt in range(1, MAX_LOOK_UPS + 1):
             try:
                 return await self._looked_up(item)
             except (TransportError, ApiError) as error:
-                if attempt == LOOK_UPS:
+                if attempt == MAX_LOOK_UPS:
                     unknown = OutcomeUnknown(f"it could not be looked up: {error}", action=item.action, attempts=item.attempts)
                     unknown.__cause__ = error
                     return Made(item.action, "unknown", error=unknown, attempts=item.attempts)
@@ -372,14 +433,14 @@ class Provisioning(Operation):
                 return None
             if ours:
                 return made_of(item.action, None, attempts=item.attempts)
-            return await self._maker.taken_agent(item.action, _another(item))
+            return await self._executor.registered_agent(item.action, _another(item))
         found = await self._client.look_up(item.action, not_before=item.first_sent)
         return None if found is None else made_of(item.action, found, attempts=item.attempts)
 
-    async def _make_absent(self, item: Item, sending: Sending) -> None:
+    async def _create_absent(self, item: Item, in_flight: InFlight) -> None:
         """Send again what was not there. If it is there now, the earlier attempt was late."""
         try:
-            made = await self._maker.carry_out(item, sending)
+            made = await self._executor.execute(item, in_flight)
         except QuotaClosed as closed:
             await self._close_kind(item, closed)
             return
@@ -389,40 +450,41 @@ class Provisioning(Operation):
         if made.status == "failed" and isinstance(made.error, AlreadyExists):
             found = await self._look_up(item)
             made = made if found is None else found
-        await self._conclude_item(item, made, sending)
+        await self._finish(item, made, in_flight)
 
     # --- the end
 
-    async def _conclude(self) -> None:
+    async def _finalize(self) -> None:
         """Take the final counts from the journal, which alone knows what was in flight when the run was stopped."""
         report = self.report
-        if self._crew.open:
+        if self._workers.open:
             for counter in report.counts.values():
                 counter.clear()
-            for action, status, count in await self._journal.ask(plan.tally):
-                report.counts[action][_AS_TOLD.get(status, status)] += count
+            for action, status, count in await self._journal.run_in_transaction(plan.tally):
+                report.counts[action][_REPORTED_AS.get(status, status)] += count
         if report.exit_status != 0:
-            await self._undo()
+            await self._rollback()
 
-    async def _undo(self) -> None:
-        if not self._options.rollback or self._undone or self._crew.error is not None:
+    async def _rollback(self) -> None:
+        if not self._options.rollback or self._rolled_back or self._error is not None:
             return
-        self._undone = True
-        self._take_note("removing again what this run made")
-        removal = Removal(self._client, self._journal, made_in=self._journal.run)
-        await removal.run(self._tell_left)
+        self._rolled_back = True
+        self._set_note("removing again what this run made")
+        self._workers = workers = removal_pool(self._client)
+        removal = Removal(self._client, self._journal, workers, self._emit_left, made_in=self._journal.run)
+        await removal.run()
         self.report.rolled_back = removal.removed
-        self._take_note(None)
+        self._set_note(None)
 
-    async def _tell_left(self, outcome: Outcome) -> None:
-        """Tell what a rollback could not remove."""
+    async def _emit_left(self, outcome: Outcome) -> None:
+        """Warn of what a rollback could not remove."""
         if outcome.status != "done":
             warning = f"{outcome.key} was not removed again: {outcome.error}"
             self.report.warnings.append(warning)
-            await self._tell(Warned(warning))
+            await self._emit(Warned(warning))
 
 
-_AS_TOLD = {"sent": "unknown", "made": "pending", "removed": "pending"}
+_REPORTED_AS = {"sent": "unknown", "made": "pending", "removed": "pending"}
 
 
 def _where(action: Action[Any]) -> str | None:

@@ -1,22 +1,21 @@
 """Keeping every Action's queue at the limiter busy, with few entries in memory.
 
-Each Action has a lane: fed from disk, with as many workers as it has calls under way.
+Each Action has a lane: fed from disk, with as many workers as it has calls under way. A :class:`WorkerPool` runs lanes side by
+side, stops them, and ends once every entry has its outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 from zego_aigc.provisioning.events import Meter
 
-__all__ = ["Crew", "Handoff", "Lane", "Sending"]
+__all__ = ["Handoff", "InFlight", "Lane", "WorkerPool"]
 
 T = TypeVar("T")
 
@@ -26,12 +25,14 @@ CHUNK = 64
 WAITING = 32
 """Workers of a lane that wait for the limiter: three windows' worth, so that no token ever waits for a worker."""
 
-MOST = 512
-"""Workers of a lane at most: enough for ten calls a second that each take 45 s to be answered."""
+MAX_WORKERS = 512
+"""Workers of a lane: enough for ten calls a second that each take 45 s to be answered."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
-class Sending:
-    """What a worker is about: free to be stopped until its request leaves, protected from then until the answer is noted."""
+class InFlight:
+    """A worker's request: it may be cancelled until it leaves, and not from then until its outcome is recorded."""
 
     __slots__ = ("_busy", "_lane", "scope", "sent")
 
@@ -42,28 +43,26 @@ class Sending:
         self.sent: bool = False
 
     def leaves(self) -> None:
-        """A request is about to leave."""
+        """The request is about to leave."""
         lane = self._lane
         lane.meter.tick()
         if not self.sent:
             self.sent = True
-            self.scope.shield = True
             lane.in_flight += 1
         if not self._busy:
             self._busy = True
             lane.busy += 1
             lane.replace()
 
-    def settled(self) -> None:
-        """What came of the request is noted. The worker may still have something to wait for."""
+    def answered(self) -> None:
+        """What came of the request is recorded. The worker may still have something to wait for."""
         if self.sent:
             self.sent = False
             self._lane.in_flight -= 1
-            self.scope.shield = False
 
     def free(self) -> None:
         """The worker is ready to send again."""
-        self.settled()
+        self.answered()
         if self._busy:
             self._busy = False
             self._lane.busy -= 1
@@ -132,34 +131,34 @@ class Handoff(Generic[T]):
 
 
 class Lane:
-    """The entries of one Action on their way.
+    """Entries on their way: those that share a limit at the service, or that are dealt with in the same way.
 
     Args:
-        name: the Action's.
         fetch: the next entries, at most so many; none when there are none at present.
         work: deals with one.
+        actions: the Actions of the entries, where the lane sends their requests.
     """
 
     def __init__(
         self,
-        crew: Crew,
-        name: str,
+        pool: WorkerPool,
         fetch: Callable[[int], Awaitable[Sequence[Any]]],
-        work: Callable[[Any, Sending], Awaitable[None]],
+        work: Callable[[Any, InFlight], Awaitable[None]],
+        *,
+        actions: Sequence[str] = (),
     ) -> None:
-        self.name = name
+        self.actions: Sequence[str] = actions
         self.meter: Meter = Meter()
         self.in_flight = 0
         """Requests that have left and are not answered."""
         self.busy = 0
-        """Workers that do not wait in the limiter's queue, nor for something to do."""
-        self._crew = crew
+        """Workers that neither wait in the limiter's queue nor for something to do."""
+        self._pool = pool
         self._fetch = fetch
         self._work = work
         self._workers = 0
         self._wake = anyio.Event()
         self._handoff: Handoff[Any] = Handoff()
-        self._group: TaskGroup | None = None
 
     def wake(self) -> None:
         """There may be more to fetch."""
@@ -167,92 +166,113 @@ class Lane:
 
     def replace(self) -> None:
         """One worker more is busy: another may have to take its place in the queue."""
-        if self._workers - self.busy < WAITING and self._workers < MOST:
-            self._hire()
+        if self._workers - self.busy < WAITING and self._workers < MAX_WORKERS:
+            self._spawn_worker()
 
-    async def run(self, group: TaskGroup) -> None:
-        """Feed the workers until the crew has nothing left to do."""
-        self._group = group
-        crew = self._crew
+    async def run(self) -> None:
+        """Feed the workers until the pool has nothing left to do."""
         for _ in range(WAITING):
-            self._hire()
-        with crew.stoppable():
+            self._spawn_worker()
+        with self._pool.stoppable():
             try:
                 await self._feed()
-            except Exception as error:  # noqa: BLE001 - the crew tells it
-                crew.fail(error)
+            except Exception as error:  # noqa: BLE001 - the pool reports it
+                self._pool.fail(error)
         self._handoff.close(drop=True)
 
     async def _feed(self) -> None:
-        crew = self._crew
-        while crew.open and not crew.stopping:
+        pool = self._pool
+        while pool.open and not pool.stopping:
             self._wake = anyio.Event()
             found = await self._fetch(CHUNK)
             for item in found:
                 self._handoff.put(item)
             if found:
                 await self._handoff.emptied()
-            elif crew.open:
+            elif pool.open:
                 await self._wake.wait()
 
-    def _hire(self) -> None:
-        if self._group is not None and not self._crew.stopping:
+    def _spawn_worker(self) -> None:
+        if not self._pool.stopping:
             self._workers += 1
-            self._group.start_soon(self._labour)
+            self._pool.spawn(self._run_worker())
 
-    async def _labour(self) -> None:
-        crew = self._crew
+    async def _run_worker(self) -> None:
+        pool = self._pool
         try:
             with anyio.CancelScope() as scope:
-                sending = Sending(self, scope)
-                crew.sendings.add(sending)
+                in_flight = InFlight(self, scope)
+                pool.in_flight.add(in_flight)
                 try:
-                    while (item := await self._handoff.get()) is not None and not crew.stopping:
+                    while (item := await self._handoff.get()) is not None and not pool.stopping:
                         try:
-                            await self._work(item, sending)
+                            await self._work(item, in_flight)
                         finally:
-                            sending.free()
+                            in_flight.free()
                 finally:
-                    crew.sendings.discard(sending)
-        except Exception as error:  # noqa: BLE001 - the crew tells it
-            crew.fail(error)
+                    pool.in_flight.discard(in_flight)
+        except Exception as error:  # noqa: BLE001 - the pool reports it
+            pool.fail(error)
         finally:
             self._workers -= 1
 
 
-class Crew:
-    """The lanes of a run.
+class WorkerPool:
+    """The lanes of a run, phase by phase.
 
     Args:
-        todo: how many entries there are; :meth:`told` counts them down, and at 0 the lanes end.
+        spawn: runs a coroutine in a task, in a scope that outlives the pool: what :meth:`abandon` leaves ends there.
+        phases: the Actions whose entries are dealt with side by side, lane by lane, phase after phase; for forecasts.
     """
 
-    def __init__(self, todo: int) -> None:
-        self.open: int = todo
+    def __init__(self, spawn: Spawn, phases: Sequence[Sequence[Sequence[str]]]) -> None:
+        self.open: int = 0
+        """Entries of this phase that have no outcome yet; at 0 its lanes end."""
         self.stopping: bool = False
         self.error: Exception | None = None
         """What no entry can be blamed for: the disk is full, or a mistake of ours."""
-        self.lanes: dict[str, Lane] = {}
-        self.sendings: set[Sending] = set()
-        self.began: float = time.monotonic()
+        self.in_flight: set[InFlight] = set()
+        self._spawn = spawn
+        self._phases = phases
+        self._lanes: list[Lane] = []
         self._scopes: set[anyio.CancelScope] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = anyio.Event()
 
-    async def run(self) -> None:
-        """Run the lanes until there is nothing left to do, or the crew was stopped and what had left is settled."""
-        async with anyio.create_task_group() as group:
-            for lane in self.lanes.values():
-                group.start_soon(lane.run, group)
+    async def run(self, lanes: Sequence[Lane], todo: int) -> None:
+        """Run a phase until there is nothing left to do; or until the pool was stopped and what had left has its outcome.
 
-    def told(self) -> None:
+        Args:
+            lanes: of the phase.
+            todo: how many entries there are; :meth:`entry_finished` counts them down.
+        """
+        self.open = todo
+        self._lanes.extend(lanes)
+        self._ended = anyio.Event()
+        for lane in lanes:
+            self.spawn(lane.run())
+        if self._tasks:
+            await self._ended.wait()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a part of the phase under way."""
+        task = self._spawn(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and isinstance(error, Exception):
+            self.fail(error)
+        if not self._tasks:
+            self._ended.set()
+
+    def entry_finished(self) -> None:
         """One entry has its outcome."""
         self.open -= 1
         if not self.open:
-            self.wake()
-
-    def wake(self) -> None:
-        """There may be more to do in any lane."""
-        for lane in self.lanes.values():
-            lane.wake()
+            for lane in self._lanes:
+                lane.wake()
 
     def stop(self) -> None:
         """Send nothing more. What has left is waited for."""
@@ -260,15 +280,16 @@ class Crew:
             self.stopping = True
             for scope in list(self._scopes):
                 scope.cancel()
-            for sending in list(self.sendings):
-                if not sending.sent:
-                    sending.scope.cancel()
+            for in_flight in list(self.in_flight):
+                if not in_flight.sent:
+                    in_flight.scope.cancel()
 
     def abandon(self) -> None:
-        """Do not even wait for what has left."""
+        """Do not wait for what has left either: it is cancelled, and ends behind our back."""
         self.stop()
-        for sending in list(self.sendings):
-            sending.scope.cancel()
+        for in_flight in list(self.in_flight):
+            in_flight.scope.cancel()
+        self._ended.set()
 
     def fail(self, error: Exception) -> None:
         """Stop because of an error that no entry can be blamed for."""
@@ -283,3 +304,14 @@ class Crew:
         if self.stopping:
             scope.cancel()
         return scope
+
+    # --- for the progress
+
+    def lane_of(self, action: str) -> Lane | None:
+        """The lane that sends an Action's entries."""
+        return next((lane for lane in self._lanes if action in lane.actions), None)
+
+    def seconds_left(self, seconds: Mapping[str, float]) -> float:
+        """How long everything takes, given how long each Action's entries take."""
+        lanes = [[sum(seconds.get(action, 0.0) for action in actions) for actions in phase] for phase in self._phases]
+        return sum(max(phase, default=0.0) for phase in lanes)

@@ -1,0 +1,265 @@
+"""The journal as a file: its tables, whom it belongs to, and what can be said about it without changing it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from zego_aigc.provisioning.cooldown import Ended
+from zego_aigc.provisioning.errors import JournalError
+
+if TYPE_CHECKING:
+    from zego_aigc.client import Client
+
+__all__ = ["Facts", "Row", "Target"]
+
+APPLICATION_ID = 0x5A474A4C  # "ZGJL" in the file's header
+SCHEMA: tuple[str, ...] = (
+    """
+    CREATE TABLE {db}.meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE {db}.entries (
+        seq INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        digest TEXT NOT NULL,                    -- of the spec, secrets left out
+        action TEXT NOT NULL,                    -- the Action that was or will be sent
+        status TEXT NOT NULL DEFAULT 'pending',  -- pending, sent, made, done, failed, unknown, removed
+        agent_id TEXT, stream_id TEXT, agent_user_id TEXT, room_id TEXT,
+        idle INTEGER,                            -- seconds after which it ends by itself
+        run INTEGER NOT NULL DEFAULT 0,          -- the run that sent it last
+        attempts INTEGER NOT NULL DEFAULT 0,
+        first_sent REAL, last_sent REAL,         -- Unix times, of the attempts without an outcome or with the latest one
+        recorded REAL,                           -- Unix time of the outcome
+        origin TEXT,                             -- made, kept, updated: only what was made is ours to remove
+        made_id TEXT,                            -- AgentInstanceId, TaskId or AgentId
+        result TEXT,                             -- JSON, in wire form
+        error TEXT                               -- JSON
+    );
+    """,
+)
+"""Each script leads from one version to the next; the journal's version is the number of scripts that it has seen."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The account and the hosts that a journal belongs to. Entries of one account mean nothing at another."""
+
+    app_id: int
+    hosts: Mapping[str, str]
+    """Base URL by service."""
+    sandbox: str | None = None
+    """The id of a sandbox that lived inside one run, and ended with it."""
+
+    @classmethod
+    def of(cls, client: Client, sandbox: str | None = None) -> Target:
+        """The target of a client."""
+        return cls(client.app_id, {service: url.rstrip("/") for service, url in client.hosts.items()}, sandbox)
+
+    def __str__(self) -> str:
+        hosts = " and ".join(sorted({*self.hosts.values()}))
+        where = f"a sandbox inside the command that ran it ({hosts})" if self.sandbox else hosts
+        return f"AppId {self.app_id} at {where}"
+
+
+class Row(NamedTuple):
+    """A journal's row, by the names of its columns."""
+
+    seq: int
+    key: str
+    digest: str
+    action: str
+    status: str
+    agent_id: str | None
+    stream_id: str | None
+    agent_user_id: str | None
+    room_id: str | None
+    idle: int | None
+    run: int
+    attempts: int
+    first_sent: float | None
+    last_sent: float | None
+    recorded: float | None
+    origin: str | None
+    made_id: str | None
+    result: str | None
+    error: str | None
+
+
+COLUMNS = ", ".join(Row._fields)
+
+
+class Facts(NamedTuple):
+    """What a look at a journal file says."""
+
+    version: int
+    """0 for a journal that is still to be begun."""
+    target: Target | None
+    runs: int
+    created: float | None
+    ended: Ended | None = None
+    """How the last run ended; None if it was killed, or is going on."""
+
+
+def require_place(path: Path, *, must_exist: bool) -> None:
+    """See that a journal is there, or can be made there.
+
+    Raises:
+        JournalError: it is not, or cannot.
+    """
+    if must_exist and not path.exists():
+        raise missing(path)
+    if not path.parent.is_dir():
+        raise JournalError(f"the journal {path} cannot be made: there is no directory {path.parent}")
+
+
+def missing(path: Path) -> JournalError:
+    """The error for a journal that is not there."""
+    return JournalError(f"there is no journal {path}: 'zego-aigc provision FLEET --journal {path}' makes it, or check the path")
+
+
+def require_target(path: Path, bound: Target | None, target: Target | None) -> None:
+    """See that a journal that is bound to one target may be used for another: it may if they are the same.
+
+    Args:
+        path: the journal's.
+        bound: the target that the journal belongs to; None while it belongs to none.
+        target: the one to be called; None where any may be, if it still exists.
+
+    Raises:
+        JournalError: it may not, or its target was a sandbox that has ended.
+    """
+    if bound is None or bound == target:
+        return
+    if bound.sandbox is not None:
+        raise JournalError(
+            f"the journal {path} was written against {bound}. That sandbox has ended, and nothing of what the journal "
+            "lists exists any more. Nothing was sent. Use another journal, or remove this one"
+        )
+    if target is not None:
+        raise JournalError(
+            f"the journal {path} belongs to {bound}, not to {target}. Nothing was sent. Use the journal of this target, "
+            "or another file"
+        )
+
+
+def inspect(path: Path) -> Facts:
+    """Look at a journal without changing it.
+
+    Raises:
+        JournalError: it cannot be used; the message says why, and what to do.
+    """
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return Facts(0, None, 0, None)
+    if not path.is_file():
+        raise JournalError(f"the journal {path} is not a file: name a file")
+    try:
+        with closing(sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)) as connection:
+            return _facts(connection, path)
+    except sqlite3.DatabaseError as error:
+        trouble = one_line(error)
+    if "not a database" in trouble:
+        raise JournalError(f"{path} is not a journal of zego-aigc: it was left as it is. Name another file")
+    raise damaged(path, trouble)
+
+
+def _facts(connection: sqlite3.Connection, path: Path) -> Facts:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == 0 and version == 0 and tables == 0:
+        return Facts(0, None, 0, None)  # killed before anything was written
+    if application != APPLICATION_ID:
+        raise JournalError(f"{path} is a database, but not a journal of zego-aigc: it was left as it is. Name another file")
+    if version > len(SCHEMA):
+        raise JournalError(
+            f"the journal {path} has version {version}, and this zego_aigc knows up to {len(SCHEMA)}: update zego_aigc. "
+            "The journal was left as it is"
+        )
+    ((verdict,), *_) = connection.execute("PRAGMA integrity_check(1)").fetchall()
+    if verdict != "ok":
+        raise damaged(path, one_line(verdict))
+    meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    try:
+        target = msgspec.json.decode(meta["target"], type=Target)
+        ended = msgspec.json.decode(meta["ended"], type=Ended) if "ended" in meta else None
+        return Facts(version, target, int(meta["runs"]), float(meta["created"]), ended)
+    except (KeyError, ValueError, msgspec.DecodeError) as error:
+        raise damaged(path, "its target cannot be read") from error
+
+
+def damaged(path: Path, trouble: str) -> JournalError:
+    """The error for a journal that cannot be read, or not wholly."""
+    return JournalError(
+        f"the journal {path} is damaged or cannot be read ({trouble}): it was left as it is. Keep a copy of it; what it still "
+        f"lists shows 'sqlite3 {path} .recover'. To go on, use a backup, or a fresh journal with --if-exists keep, and end by "
+        "hand what else is live at the service"
+    )
+
+
+def unusable(path: Path, error: Exception) -> JournalError:
+    """The error for a journal that the system refuses to open or to write."""
+    return JournalError(
+        f"the journal {path} cannot be used: {one_line(error)}. See that there is room on its disk and that this account may "
+        "write the file and its directory; the same command then goes on"
+    )
+
+
+def one_line(text: object) -> str:
+    """A text without line breaks."""
+    return " ".join(str(text).split())
+
+
+def uri(path: Path, mode: str) -> str:
+    """A file as SQLite is asked for it; `mode` is ``ro``, ``rw`` or ``rwc``."""
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
+def attach(connection: sqlite3.Connection, path: Path, facts: Facts) -> None:
+    """Attach the journal as ``journal`` for reading; an empty one in memory stands in for one that is still to be begun.
+
+    Raises:
+        JournalError: it cannot be read, or not be brought to this version.
+    """
+    try:
+        if facts.version == 0:
+            connection.execute("ATTACH ':memory:' AS journal")
+            migrate(connection, 0)
+            return
+        if facts.version < len(SCHEMA):
+            connection.execute("ATTACH ? AS journal", (uri(path, "rw"),))
+            with transaction(connection):
+                migrate(connection, facts.version)
+            connection.execute("DETACH journal")
+        connection.execute("ATTACH ? AS journal", (uri(path, "ro"),))
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
+
+
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the attached journal from a version to the newest."""
+    for script in SCHEMA[version:]:
+        for statement in script.format(db="journal").split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+    connection.execute(f"PRAGMA journal.application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA journal.user_version = {len(SCHEMA)}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """BEGIN, and COMMIT or ROLLBACK."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def put(connection: sqlite3.Connection, name: str, value: str) -> None:
+    """Set a value of the attached journal's table ``meta``."""
+    connection.execute("INSERT OR REPLACE INTO journal.meta VALUES (?, ?)", (name, value))

@@ -1,4 +1,4 @@
-"""The two pure parts of the callback router: order within a subject, and memory of what was taken."""
+"""Order within a subject: the pure part of handing events out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zego_aigc.callbacks._order import Reorder
-from zego_aigc.callbacks._replay import ReplayMemory, Seen
 
 
 def drained(order: Reorder[Any], now: float) -> list[Any]:
@@ -120,33 +119,3 @@ def test_only_the_latest_numbers_are_remembered() -> None:
         order.pop(0.0)
     assert len(order._keys) == len(order._recent) <= 65
     assert not order._arrivals
-
-
-# --- memory ------------------------------------------------------------------------------------------------------
-
-
-def test_the_same_body_is_a_copy_and_another_body_a_replay() -> None:
-    memory = ReplayMemory(10, keep=600)
-    assert memory.look("ab", b"body", 0) is Seen.NEW
-    memory.take("ab", b"body", 0)
-    assert memory.look("ab", b"body", 0) is Seen.COPY
-    assert memory.look("AB", b"body", 0) is Seen.COPY
-    assert memory.look("ab", b"other", 0) is Seen.REPLAY
-    assert memory.look("cd", b"body", 0) is Seen.NEW
-
-
-def test_what_is_stale_anyway_is_forgotten() -> None:
-    memory = ReplayMemory(10, keep=600)
-    memory.take("ab", b"body", 0)
-    assert memory.look("ab", b"body", 600) is Seen.COPY
-    assert memory.look("ab", b"body", 600.1) is Seen.NEW
-    assert len(memory) == 0
-
-
-def test_the_memory_is_bounded_and_forgets_the_oldest_first() -> None:
-    memory = ReplayMemory(3, keep=600)
-    for name in ("a", "b", "c", "d"):
-        memory.take(name, b"", 0)
-    assert len(memory) == 3
-    assert memory.look("a", b"", 0) is Seen.NEW
-    assert memory.look("b", b"", 0) is Seen.COPY

@@ -7,15 +7,12 @@ import contextlib
 import contextvars
 import json
 import logging
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
+from callback_requests import SECRET, Post, Recorder, body_of, over_aiohttp, over_asgi
 
 from zego_aigc.callbacks import (
     AgentEvent,
@@ -32,125 +29,6 @@ from zego_aigc.callbacks import (
 from zego_aigc.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio
-
-SECRET = "a1b2c3-callback-secret"
-_nonces = iter(range(10**9))
-
-
-def body_of(
-    text: str = "hi",
-    *,
-    instance: str = "i1",
-    sequence: int | None = None,
-    nonce: str | None = None,
-    secret: str = SECRET,
-    **more: Any,
-) -> bytes:
-    nonce = nonce or f"n{next(_nonces)}"
-    timestamp = int(time.time() * 1000)
-    envelope: dict[str, Any] = {
-        "AppId": 1,
-        "Event": "LLMResult",
-        "Nonce": nonce,
-        "Timestamp": timestamp,
-        "Signature": sign(secret, timestamp, nonce),
-        "AgentInstanceId": instance,
-        "Sequence": sequence,
-        "Data": {"Round": 1, "Text": text},
-    }
-    return json.dumps(envelope | more).encode()
-
-
-class Recorder:
-    """A handler that says when it has seen so many events."""
-
-    def __init__(self, router: CallbackRouter, *kinds: type[Event]) -> None:
-        self.events: list[Any] = []
-        self._more = asyncio.Event()
-        router.on(*kinds or (Event,))(self.handle)
-
-    async def handle(self, event: Event) -> None:
-        self.events.append(event)
-        self._more.set()
-
-    async def texts(self, count: int) -> list[str]:
-        async with asyncio.timeout(5):
-            while len(self.events) < count:
-                self._more.clear()
-                await self._more.wait()
-        return [event.data.text for event in self.events]
-
-
-# --- over the wire -----------------------------------------------------------------------------------------------
-
-Post = Callable[..., Awaitable[tuple[int, str]]]
-
-
-@contextlib.asynccontextmanager
-async def over_aiohttp(router: CallbackRouter) -> AsyncIterator[Post]:
-    app = web.Application()
-    app.router.add_route("*", "/callbacks", router.aiohttp_handler)
-    app.cleanup_ctx.append(router.aiohttp_context)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    async with aiohttp.ClientSession() as session:
-
-        async def post(body: Any, method: str = "POST") -> tuple[int, str]:
-            async with session.request(method, f"http://{host}:{port}/callbacks", data=body) as answer:
-                return answer.status, await answer.text()
-
-        try:
-            yield post
-        finally:
-            await runner.cleanup()
-
-
-@contextlib.asynccontextmanager
-async def over_asgi(router: CallbackRouter) -> AsyncIterator[Post]:
-    """The router's ASGI app under a server of a few lines, which runs its lifespan and splits bodies into pieces."""
-    to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    from_app: asyncio.Queue[Any] = asyncio.Queue()
-    lifespan = asyncio.ensure_future(router.asgi({"type": "lifespan"}, to_app.get, from_app.put))
-    await to_app.put({"type": "lifespan.startup"})
-    assert await from_app.get() == {"type": "lifespan.startup.complete"}
-    yield lambda body, method="POST": asgi_request(router.asgi, body, method)
-    await to_app.put({"type": "lifespan.shutdown"})
-    assert await from_app.get() == {"type": "lifespan.shutdown.complete"}
-    await lifespan
-
-
-async def asgi_request(app: Any, body: Any, method: str = "POST", path: str = "/") -> tuple[int, str]:
-    if hasattr(body, "__aiter__"):
-        body = b"".join([piece async for piece in body])
-    pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)] or [b""]
-    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
-    messages[-1]["more_body"] = False
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return messages.pop(0) if messages else {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope: dict[str, Any] = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [],
-    }
-    scope |= {"root_path": "", "scheme": "http", "server": ("127.0.0.1", 80), "asgi": {"version": "3.0"}, "http_version": "1.1"}
-    await app(scope, receive, send)
-    start, *rest = sent
-    headers = dict(start["headers"])
-    content = b"".join(message.get("body", b"") for message in rest)
-    assert int(headers[b"content-length"]) == len(content)
-    return start["status"], content.decode()
 
 
 @pytest.fixture(params=[over_aiohttp, over_asgi], ids=["aiohttp", "asgi"])
@@ -213,7 +91,13 @@ async def test_a_stale_callback_is_refused(served: Any) -> None:
         assert (await post(body_of()))[0] == 403
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_get_and_head_say_that_the_address_lives(served: Any, method: str) -> None:
+    async with served(CallbackRouter(secret=SECRET)) as post:
+        assert await post(b"", method) == (200, "callbacks are posted here" if method == "GET" else "")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 async def test_other_methods_are_refused(served: Any, method: str) -> None:
     async with served(CallbackRouter(secret=SECRET)) as post:
         assert (await post(b"", method))[0] == 405
@@ -598,59 +482,6 @@ def test_what_cannot_work_is_refused_when_it_is_built() -> None:
         router.on()
     with pytest.raises(TypeError, match="async def"):
         router.on(Event)(lambda event: None)
-
-
-# --- the page ----------------------------------------------------------------------------------------------------
-
-PAGE = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text()
-
-
-def example(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run an example of the docs page and return its names."""
-    monkeypatch.setenv("ZEGO_CALLBACK_SECRET", SECRET)
-    found = re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", PAGE, re.DOTALL)
-    assert found
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(found[1], f"callbacks.md:{name}", "exec", dont_inherit=True), names)
-    return names
-
-
-async def test_the_pages_aiohttp_example_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    app = example("aiohttp", monkeypatch)["app"]
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    body = body_of(Event=None, EventType=3, TaskId="t1", Detail={"Status": 2, "FailReason": "no such stream"})
-    async with aiohttp.ClientSession() as session, session.post(f"http://{host}:{port}/callbacks", data=body) as answer:
-        assert answer.status == 200
-    await runner.cleanup()
-    assert capsys.readouterr().out == "stream task t1 failed: no such stream\n"
-
-
-async def test_the_pages_fastapi_example_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    app = example("asgi", monkeypatch)["app"]
-    async with app.router.lifespan_context(app):
-        body = body_of(Event="ASRResult", Data={"UserId": "u1", "Round": 1, "Text": "good morning"})
-        assert await asgi_request(app, body, path="/callbacks/") == (200, "ok")
-    assert capsys.readouterr().out == "u1 said: good morning\n"
-
-
-def test_the_pages_plain_example_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    handle = example("parse", monkeypatch)["handle"]
-    assert handle(body_of(Event="Interrupted", Data={"Round": 1, "Reason": 1, "PlayedText": "once upon"})) == 200
-    assert handle(body_of(Event="Newer", Data={"A": 1})) == 200
-    assert handle(body_of(secret="another")) == 403
-    assert capsys.readouterr().out.startswith("cut after: once upon\nsomething new: Newer {'A': 1}\nrefused: ")
-
-
-def test_the_page_names_every_event_and_every_error() -> None:
-    from zego_aigc import callbacks
-
-    for kind in callbacks.EVENTS.values():
-        assert f"| `{kind.__name__}` |" in PAGE
-    for name in ("MalformedCallback", "BadSignature", "StaleCallback", "ReplayedCallback"):
-        assert f"| `{name}` |" in PAGE
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ The vendor's signature does **not** cover the body: see :mod:`zego_aigc.callback
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc.callbacks.errors import BadSignature, CallbackError, MalformedCallback, ReplayedCallback, StaleCallback
@@ -37,7 +38,11 @@ from zego_aigc.callbacks.parsing import EVENTS, parse_callback, sign
 
 if TYPE_CHECKING:
     from zego_aigc.callbacks._answer import Answer
+    from zego_aigc.callbacks._counters import RouterStats
+    from zego_aigc.callbacks._replays import LocalSeen, Seen
     from zego_aigc.callbacks.router import CallbackRouter
+    from zego_aigc.callbacks.sse import ServerSentEvents
+    from zego_aigc.callbacks.subscriptions import Subscription
 
 __all__ = [
     "EVENTS",
@@ -60,11 +65,16 @@ __all__ = [
     "InterruptReason",
     "Interrupted",
     "LLMResult",
+    "LocalSeen",
     "MalformedCallback",
     "ReplayedCallback",
+    "RouterStats",
+    "Seen",
+    "ServerSentEvents",
     "StaleCallback",
     "StreamTaskEvent",
     "StreamTaskStatus",
+    "Subscription",
     "UnknownEvent",
     "UserAudioData",
     "UserSpeakAction",
@@ -73,10 +83,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # The router needs asyncio; who only parses does not.
-    if name in {"Answer", "CallbackRouter"}:
-        from zego_aigc.callbacks import router
+_LATE = {
+    "Answer": "_answer",
+    "CallbackRouter": "router",
+    "LocalSeen": "_replays",
+    "RouterStats": "_counters",
+    "Seen": "_replays",
+    "ServerSentEvents": "sse",
+    "Subscription": "subscriptions",
+}
+"""The modules of what needs asyncio; those who only parse do not."""
 
-        return getattr(router, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module(f"zego_aigc.callbacks.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

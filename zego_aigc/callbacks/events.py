@@ -5,6 +5,9 @@ An event is the vendor's envelope with its ``Data`` (AI Agent) or ``Detail`` (Di
     event.agent_instance_id     # AgentInstanceId, in the envelope
     event.data.text             # Data.Text
 
+Every field of ``Data`` and ``Detail`` may be absent: the vendor's own examples leave some out. A number or an id that is absent
+is None, and a text is empty; the same holds for one of another type, and ``event.problem`` then says so.
+
 Vendor's pages:
 https://www.zegocloud.com/docs/aiagent-server/callbacks/receiving-callback
 https://www.zegocloud.com/docs/aigc-digital-human-server/streaming-apis/receiving-callback
@@ -15,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
 
 from zego_aigc.schema.actions import Result
 from zego_aigc.schema.constraints import Secret
@@ -76,6 +81,8 @@ class Event(Result, frozen=True, kw_only=True):
     """When the callback was sent, as received: Unix time in milliseconds, or in seconds in some of the vendor's examples."""
     signature: Annotated[str, Secret()]
     """What the sender is known by. It covers secret, timestamp and nonce, and not the rest of the event."""
+    problem: str = ""
+    """What of the event could not be read, and so stands as if it were absent; empty where all was read."""
 
     @property
     def sent_at(self) -> datetime | None:
@@ -144,7 +151,7 @@ class DigitalHumanEvent(Event, frozen=True, kw_only=True):
 
 
 class UnknownEvent(Event, frozen=True, kw_only=True):
-    """An event that this library does not know, or one whose shape has changed: nothing that the vendor says is lost."""
+    """An event that this library does not know, or one that does not say what it is about: nothing is lost."""
 
     event: str
     """The vendor's name of the event, or its number as text."""
@@ -158,8 +165,6 @@ class UnknownEvent(Event, frozen=True, kw_only=True):
     """What stands under ``Data`` or ``Detail``."""
     body: Mapping[str, Any]
     """The whole envelope as received, apart from its signature."""
-    problem: str = ""
-    """Why an event whose name is known could not be read as such."""
 
     @property
     def subject(self) -> str:
@@ -178,11 +183,11 @@ class UnknownEvent(Event, frozen=True, kw_only=True):
 class ASRResultData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`ASRResult`."""
 
-    user_id: str
+    user_id: str | None = None
     """Who spoke."""
-    round: int
+    round: int | None = None
     """The exchange that the words belong to; everything that follows from them carries the same number."""
-    text: str
+    text: str = ""
     """What the recogniser heard."""
 
 
@@ -196,9 +201,9 @@ class ASRResult(AgentEvent, frozen=True, kw_only=True):
 class LLMResultData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`LLMResult`."""
 
-    round: int
+    round: int | None = None
     """The exchange that the answer belongs to."""
-    text: str
+    text: str = ""
     """One sentence of the answer."""
 
 
@@ -212,7 +217,7 @@ class LLMResult(AgentEvent, frozen=True, kw_only=True):
 class ExceptionData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`ExceptionEvent`."""
 
-    code: int
+    code: int | None = None
     """The vendor's exception code, such as 2203."""
     message: str = ""
     """What went wrong, in the vendor's or its provider's words."""
@@ -224,7 +229,7 @@ class ExceptionData(Result, frozen=True, kw_only=True):
         """What the library knows of the code: ``name``, ``domain`` and ``advice``."""
         from zego_aigc.schema.codes import EXCEPTION_CODES
 
-        return EXCEPTION_CODES.get(self.code)
+        return None if self.code is None else EXCEPTION_CODES.get(self.code)
 
 
 class ExceptionEvent(AgentEvent, frozen=True, kw_only=True):
@@ -249,9 +254,9 @@ class InterruptReason(OpenNumber):
 class InterruptedData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`Interrupted`."""
 
-    round: int
+    round: int | None = None
     """The exchange that was cut, not the one that cut it."""
-    reason: InterruptReason
+    reason: InterruptReason | None = None
     """What cut it."""
     played_text: str | None = None
     """What had been spoken by then."""
@@ -267,9 +272,9 @@ class Interrupted(AgentEvent, frozen=True, kw_only=True):
 class UserSpeakActionData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`UserSpeakAction`."""
 
-    user_id: str
+    user_id: str | None = None
     """Who speaks."""
-    action: Literal["SPEAK_BEGIN", "SPEAK_END"] | str
+    action: Literal["SPEAK_BEGIN", "SPEAK_END"] | str = ""
     """Whether speech begins or ends."""
     round: int | None = None
     """The exchange that the speech belongs to."""
@@ -285,7 +290,7 @@ class UserSpeakAction(AgentEvent, frozen=True, kw_only=True):
 class AgentInstanceStatusData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`AgentInstanceStatus`."""
 
-    status: Literal["IDLE", "LISTENING", "THINKING", "SPEAKING"] | str
+    status: Literal["IDLE", "LISTENING", "THINKING", "SPEAKING"] | str = ""
     """What the agent does now."""
     round: int | None = None
     """The exchange in which it does so."""
@@ -301,7 +306,7 @@ class AgentInstanceStatus(AgentEvent, frozen=True, kw_only=True):
 class AgentSpeakActionData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`AgentSpeakAction`."""
 
-    action: Literal["SPEAK_BEGIN", "SPEAK_END"] | str
+    action: Literal["SPEAK_BEGIN", "SPEAK_END"] | str = ""
     """Whether speech begins or ends."""
 
 
@@ -315,15 +320,15 @@ class AgentSpeakAction(AgentEvent, frozen=True, kw_only=True):
 class UserAudioDataData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`UserAudioData`."""
 
-    user_id: str
+    user_id: str | None = None
     """Who spoke."""
-    round: int
+    round: int | None = None
     """The exchange that the speech belongs to."""
     sample_rate: int = 16000
     """Samples a second."""
     format: str = "pcm"
     """How the samples are coded."""
-    audio: bytes
+    audio: bytes = b""
     """The samples, decoded from base64: the first 1 to 1.5 s of what was said."""
 
     def __repr__(self) -> str:
@@ -378,7 +383,7 @@ class LatencyData(Result, frozen=True, kw_only=True):
 class AgentInstanceDeletedData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`AgentInstanceDeleted`."""
 
-    code: int
+    code: int | None = None
     """Why: 0 for a DeleteAgentInstance call, otherwise an exception code such as 1202 (the user was absent)."""
     deleted_timestamp: int | None = None
     """When the instance ended: Unix time in milliseconds."""
@@ -395,7 +400,7 @@ class AgentInstanceDeletedData(Result, frozen=True, kw_only=True):
         """What the library knows of the code: ``name``, ``domain`` and ``advice``; ``None`` for 0."""
         from zego_aigc.schema.codes import EXCEPTION_CODES
 
-        return EXCEPTION_CODES.get(self.code)
+        return None if self.code is None else EXCEPTION_CODES.get(self.code)
 
 
 class AgentInstanceDeleted(AgentEvent, frozen=True, kw_only=True):
@@ -408,9 +413,9 @@ class AgentInstanceDeleted(AgentEvent, frozen=True, kw_only=True):
 class AgentInstanceMetaInfoData(Result, frozen=True, kw_only=True):
     """``Data`` of :class:`AgentInstanceMetaInfo`."""
 
-    round: int
+    round: int | None = None
     """The exchange that the metadata belongs to."""
-    meta_info: Mapping[str, Any]
+    meta_info: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     """What the model wrote between the marks, for the keys asked for."""
 
 
@@ -438,7 +443,7 @@ class StreamTaskStatus(OpenNumber):
 class StreamTaskDetail(Result, frozen=True, kw_only=True):
     """``Detail`` of :class:`StreamTaskEvent`."""
 
-    status: StreamTaskStatus
+    status: StreamTaskStatus | None = None
     """Where the task stands."""
     room_id: str | None = None
     """The room that it streams into."""
@@ -469,9 +474,9 @@ class DriveStatus(OpenNumber):
 class DriveDetail(Result, frozen=True, kw_only=True):
     """``Detail`` of :class:`DriveEvent`."""
 
-    drive_id: str
+    drive_id: str | None = None
     """The drive, as the Drive call returned it."""
-    status: DriveStatus
+    status: DriveStatus | None = None
     """Where it stands."""
 
 

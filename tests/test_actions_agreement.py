@@ -59,7 +59,7 @@ def services() -> Iterator[Services]:
 
 def our_reasons(name: str, body: dict[str, Any]) -> str | None:
     """Why the client would not send the body."""
-    problems, _ = validation.examine(ACTIONS[name], body, extra_is_known=True)
+    problems, _ = validation.validate(ACTIONS[name], body, extra_is_known=True)
     return "; ".join(map(str, problems)) or None
 
 

@@ -26,13 +26,14 @@ from hypothesis import strategies as st
 from zego_aigc.errors import InvalidRequest, VendorAdvice
 from zego_aigc.schema import validation
 from zego_aigc.schema.actions import ACTIONS, Wire
+from zego_aigc.schema.codegen import compiled_check
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def problems_of(name: str, body: Any) -> list[tuple[str, str]]:
-    problems, _ = validation.examine(ACTIONS[name], body, extra_is_known=False)
+    problems, _ = validation.validate(ACTIONS[name], body, extra_is_known=False)
     return [(problem.path, problem.rule) for problem in problems]
 
 
@@ -137,8 +138,8 @@ def test_the_quick_look_never_passes_what_the_thorough_one_refuses(name: str, da
     action = buildable(cls, body)
     if action is None:
         return
-    problems, advice = validation.examine(cls, validation.to_wire(action), extra_is_known=True)
-    quick = validation.quick_check(cls)(action)
+    problems, advice = validation.validate(cls, validation.to_wire(action), extra_is_known=True)
+    quick = compiled_check(cls)(action)
     if quick:
         assert not problems
         assert not advice

@@ -254,7 +254,7 @@ def test_a_time_to_shut_down_wants_a_graceful_shutdown() -> None:
 
 
 def test_a_refused_request_draws_no_advice() -> None:
-    problems, advice = validation.examine(
+    problems, advice = validation.validate(
         ACTIONS["RegisterAgent"], {"AgentId": "a", "LLM": {"Url": "u", "Model": 1}}, extra_is_known=True
     )
     assert [problem.path for problem in problems] == ["LLM.Model"]
@@ -284,7 +284,7 @@ def test_broken_rules_are_named_beside_broken_fields() -> None:
 @pytest.mark.parametrize("wrong", [None, 5, "x", [], {}])
 def test_a_rule_does_not_repeat_what_a_field_says_by_itself(wrong: Any) -> None:
     def once(name: str, body: dict[str, Any]) -> None:
-        problems, _ = validation.examine(ACTIONS[name], body, extra_is_known=True)
+        problems, _ = validation.validate(ACTIONS[name], body, extra_is_known=True)
         paths = [problem.path for problem in problems]
         assert len(paths) == len(set(paths)), paths
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from zego_aigc.errors import Problem
-from zego_aigc.schema.actions import Advice, Wire, about
-from zego_aigc.schema.constraints import Deprecated, Number, OneOf, Text
+from zego_aigc.schema.actions import Wire
+from zego_aigc.schema.constraints import Advice, Deprecated, Number, OneOf, Text, only_if_set
 
 __all__ = [
     "AdvancedConfig",
@@ -116,7 +116,7 @@ class AdvancedConfig(Wire, frozen=True, kw_only=True):
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request. A bad value may
     silence the agent."""
 
-    @about("tts_param_paths")
+    @only_if_set("tts_param_paths")
     def rules(self) -> Iterable[Problem]:
         """Rules between the fields.
 
@@ -136,7 +136,7 @@ class LiveAdvancedConfig(Wire, frozen=True, kw_only=True):
     tts_param_paths: Mapping[str, str] | None = None
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request."""
 
-    @about("tts_param_paths")
+    @only_if_set("tts_param_paths")
     def rules(self) -> Iterable[Problem]:
         """Rules between the fields.
 

@@ -16,8 +16,8 @@ from zego_aigc.aiagent._rtc import CDN, RTC, LiveRTC, UpdateRTC
 from zego_aigc.aiagent._tts import TTS
 from zego_aigc.aiagent._vad import VAD
 from zego_aigc.errors import Problem
-from zego_aigc.schema.actions import Action, Advice, Repeat, Service, about
-from zego_aigc.schema.constraints import ID_CHARS, Number, Text
+from zego_aigc.schema.actions import Action, Repeat, Service
+from zego_aigc.schema.constraints import ID_CHARS, Advice, Number, Text, only_if_set
 from zego_aigc.schema.lifecycle import Lifecycle, Names, Recovery, StatusQuery
 
 __all__ = [
@@ -50,7 +50,7 @@ class DeleteAgentInstance(Action[None], frozen=True, kw_only=True):
     graceful_shutdown_timeout: Annotated[int, Number(1, 120)] | None = None
     """How long it may take to finish, in seconds: 1 to 120, default 30. With GracefulShutdown only."""
 
-    @about("graceful_shutdown_timeout")
+    @only_if_set("graceful_shutdown_timeout")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from zego_aigc.schema.actions import Advice, Wire
-from zego_aigc.schema.constraints import Number, Secret, Text
+from zego_aigc.schema.actions import Wire
+from zego_aigc.schema.constraints import Advice, Number, Secret, Text
 
 __all__ = ["LLM", "RegisteredLLM"]
 

@@ -18,9 +18,9 @@ from zego_aigc.cli._environment import client_from_environment
 from zego_aigc.cli._output import print_error, print_line
 from zego_aigc.errors import ConfigurationError, VendorAdvice
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
-from zego_aigc.schema.describe import did_you_mean
+from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.redaction import masked_wire
-from zego_aigc.schema.validation import examine
+from zego_aigc.schema.validation import validate
 
 __all__ = ["run"]
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         _advise(cls, body)
     elif options.service is None:
         raise ConfigurationError(
-            f"{options.action} is not an Action that this version knows{did_you_mean(options.action)}; "
+            f"{options.action} is not an Action that this version knows{did_you_mean(options.action, ACTIONS)}; "
             "for a newer one, say with --service who answers it"
         )
     logging.getLogger("zego_aigc").addHandler(logging.NullHandler())  # what fails is told once, by the command
@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _advise(cls: type[Action[Any]], body: dict[str, Any]) -> None:
     """Say what the vendor advises, and which fields may be misspelt; they are sent all the same."""
-    problems, _ = examine(cls, body, extra_is_known=False)
-    _, advice = examine(cls, body, extra_is_known=True)
+    problems, _ = validate(cls, body, extra_is_known=False)
+    _, advice = validate(cls, body, extra_is_known=True)
     for text in [*advice, *(str(problem) for problem in problems if problem.rule == "unknown")]:
         print_error(f"advice: {text}")
 

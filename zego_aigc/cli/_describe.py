@@ -13,13 +13,14 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Print what an Action takes and gives, or which Actions there are."""
-    from zego_aigc.schema.describe import describe, did_you_mean, plain
+    from zego_aigc.schema.describe import describe, plain
+    from zego_aigc.schema.naming import did_you_mean
 
     if options.action is None:
         for name, cls in ACTIONS.items():
             print_line(f"{name:<36} {plain((cls.__doc__ or '').strip().splitlines()[0])}")
         return 0
     if options.action not in ACTIONS:
-        raise ConfigurationError(f"{options.action} is not an Action{did_you_mean(options.action)}")
+        raise ConfigurationError(f"{options.action} is not an Action{did_you_mean(options.action, ACTIONS)}")
     print_line(describe(options.action))
     return 0

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from zego_aigc.errors import Problem
 from zego_aigc.provisioning.errors import MAX_PROBLEMS
-from zego_aigc.provisioning.fleet import did_you_mean
 from zego_aigc.provisioning.plan import owners_of
 from zego_aigc.schema.lifecycle import LIFECYCLES
+from zego_aigc.schema.naming import did_you_mean
 
 __all__ = ["cross_checks", "is_another_fleet", "path_at", "place_of", "warnings_of"]
 

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_
 
 import msgspec
 
+from zego_aigc.schema import redaction, validation
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle
 from zego_aigc.schema.naming import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from typing import Self
 
-    from zego_aigc.errors import Problem
-
-__all__ = ["ACTIONS", "Action", "Advice", "Repeat", "Result", "Service", "Wire", "about"]
+__all__ = ["ACTIONS", "Action", "Repeat", "Result", "Service", "Wire"]
 
 
 class Service(enum.Enum):
@@ -46,41 +44,16 @@ class Repeat(enum.Enum):
     """Never: a repeat would speak twice, cut newer speech or erase newer messages."""
 
 
-class Advice(str):
-    """A finding of :meth:`Wire.rules` that is worth a :class:`~zego_aigc.errors.VendorAdvice` warning, not an error."""
-
-    __slots__ = ()
-
-
-RulesT = TypeVar("RulesT", bound="Callable[..., Iterable[object]]")
-
-
-def about(*fields: str) -> Callable[[RulesT], RulesT]:
-    """Decorate a struct's :meth:`Wire.rules`: they have nothing to say unless one of these fields is set.
-
-    A request is checked so quickly that calls of rules which have nothing to say would be a good part of it.
-    """
-
-    def mark(rules: RulesT) -> RulesT:
-        rules.__dict__["about"] = fields
-        return rules
-
-    return mark
-
-
 class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire):
-    """Base of every struct that goes to the service. ``None`` means "not sent"."""
+    """Base of every struct that goes to the service. ``None`` means "not sent".
+
+    Rules between a struct's own fields are its method ``rules()``, which returns :class:`~zego_aigc.errors.Problem` and
+    :class:`~zego_aigc.schema.constraints.Advice` objects, with paths relative to the struct. It is asked of valid values only:
+    a field that is not valid by itself is ``None`` there, or empty if it is required, and what is found about it is dropped.
+    """
 
     extra: Mapping[str, Any] | None = None
     """Fields newer than this library, by wire name: ``extra={"NewField": 1}``. They are sent beside the declared ones."""
-
-    def rules(self) -> Iterable[Problem | Advice]:
-        """Rules between the struct's own fields. Paths in the problems are relative to the struct.
-
-        They are asked of sound values only: a field that is not sound by itself is ``None`` here, or empty if it is
-        required, and what the rules say about it is passed over.
-        """
-        return ()
 
     @classmethod
     def from_wire(cls, body: Mapping[str, Any], *, unknown: Literal["extra", "error"] = "extra") -> Self:
@@ -93,25 +66,17 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
             InvalidRequest: with every problem of the body.
             ConfigurationError: `unknown` is neither.
         """
-        from zego_aigc.schema import validation
-
         return validation.from_wire(cls, body, unknown=unknown)
 
     def to_wire(self) -> dict[str, Any]:
         """The body in the vendor's form, as builtins. Unset fields are absent. Secrets are in it."""
-        from zego_aigc.schema import validation
-
         body: dict[str, Any] = validation.to_wire(self)
         return body
 
     def __repr__(self) -> str:
-        from zego_aigc.schema import redaction
-
         return redaction.masked_repr(self)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        from zego_aigc.schema import redaction
-
         return list(redaction.masked_fields(self))
 
 
@@ -119,13 +84,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename=wire):
     """Base of every struct that comes back. Fields that this library does not know are passed over."""
 
     def __repr__(self) -> str:
-        from zego_aigc.schema import redaction
-
         return redaction.masked_repr(self)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        from zego_aigc.schema import redaction
-
         return list(redaction.masked_fields(self))
 
 

@@ -12,11 +12,12 @@ import msgspec
 
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service, Wire
 from zego_aigc.schema.fields import FieldSpec, Kind, field_docs, fields_of
+from zego_aigc.schema.naming import did_you_mean
 
 if TYPE_CHECKING:
     from zego_aigc.schema.constraints import Text
 
-__all__ = ["describe", "did_you_mean", "lost_answer", "plain", "rules_of", "service_name", "type_text", "value_text"]
+__all__ = ["describe", "lost_answer", "plain", "rules_of", "service_name", "type_text", "value_text"]
 
 _SERVICES = {Service.AI_AGENT: "AI Agent", Service.DIGITAL_HUMAN: "Digital Human"}
 
@@ -50,17 +51,8 @@ def describe(name: str, *, width: int = 100) -> str:
     """
     cls = ACTIONS.get(name)
     if cls is None:
-        raise LookupError(f"there is no Action {name!r}{did_you_mean(name)}")
+        raise LookupError(f"there is no Action {name!r}{did_you_mean(name, ACTIONS)}")
     return "\n".join(_lines(cls, width))
-
-
-def did_you_mean(name: str) -> str:
-    """``"; did you mean QueryAgents?"`` with the Actions that are spelt much the same, or nothing."""
-    import difflib
-
-    folded = {known.lower(): known for known in ACTIONS}
-    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.8)
-    return f"; did you mean {' or '.join(folded[match] for match in close)}?" if close else ""
 
 
 def _lines(cls: type[Action[Any]], width: int) -> Iterator[str]:
@@ -124,8 +116,7 @@ def value_text(spec: FieldSpec, *, request: bool) -> list[str]:
     """What a value must be, a phrase a rule. In results nothing is required of anybody."""
     facts = ["required"] if spec.required and request else []
     if spec.choices is not None:
-        *most, last = map(str, spec.choices)
-        facts.append(f"{', '.join(most)} or {last}" if most else last)
+        facts.append(str(spec.choices))
     elif spec.known:
         facts.append(f"such as {', '.join(spec.known)}")
     if spec.number is not None:
@@ -159,9 +150,7 @@ def _text_facts(text: Text | None) -> Iterator[str]:
 
 def rules_of(cls: type[msgspec.Struct]) -> list[str]:
     """The rules between a struct's fields, as its ``rules()`` lists them."""
-    if not issubclass(cls, Wire) or cls.rules is Wire.rules:
-        return []
-    text = inspect.getdoc(cls.rules) or ""
+    text = inspect.getdoc(getattr(cls, "rules", None)) or ""
     return [" ".join(item.split()) for item in re.split(r"(?m)^- ", text)[1:]]
 
 

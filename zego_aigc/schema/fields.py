@@ -1,4 +1,7 @@
-"""What a struct's annotations say, as data: one :class:`FieldSpec` a field, collected on first use and kept."""
+"""What a struct's annotations say, as data: one :class:`FieldSpec` a field, collected on first use and kept.
+
+A field says what values it takes in the same two forms as its bounds do: see :mod:`zego_aigc.schema.constraints`.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import ast
 import enum
 import functools
 import inspect
+import math
 import textwrap
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from zego_aigc.schema.constraints import Deprecated, Items, Number, OneOf, Secret, Text
+from zego_aigc.schema.constraints import Bind, Deprecated, Items, Number, OneOf, Secret, Text
 
-__all__ = ["FieldSpec", "Kind", "field_docs", "fields_of"]
+__all__ = ["FieldSpec", "Kind", "field_docs", "fields_of", "is_list"]
 
 
 class Kind(enum.Enum):
@@ -47,12 +51,96 @@ class FieldSpec(msgspec.Struct, frozen=True):
     text: Text | None = None
     number: Number | None = None
     items: Items | None = None
-    choices: tuple[int | str, ...] | None = None
+    choices: OneOf | None = None
     """The closed set of values."""
     known: tuple[str, ...] = ()
     """The known values of an open set."""
     secret: Secret | None = None
     deprecated: Deprecated | None = None
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value has the field's JSON shape."""
+        match self.kind:
+            case Kind.TEXT:
+                return isinstance(value, str)
+            case Kind.INTEGER:
+                return isinstance(value, int) and not isinstance(value, bool)
+            case Kind.NUMBER:
+                return isinstance(value, int | float) and not isinstance(value, bool)
+            case Kind.BOOLEAN:
+                return isinstance(value, bool)
+            case Kind.LIST:
+                return is_list(value)
+            case Kind.OBJECT | Kind.MAP:
+                return isinstance(value, Mapping)
+            case Kind.ANY:
+                return True
+
+    def problems(self, value: Any) -> Iterator[tuple[str, str]]:
+        """What is wrong with a value of the right shape, as rule and message; lists and objects are not looked into."""
+        if self.choices is not None:
+            yield from self.choices.problems(value)
+        if self.items is not None:
+            yield from self.items.problems(len(value))
+        if self.number is not None and (found := list(self.number.problems(value))):
+            yield from found
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield "range", "must be a finite number"
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            yield "range", "does not fit 64 bits"
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                yield "encoding", "holds half a surrogate pair, which UTF-8 cannot carry"
+            else:
+                yield from () if self.text is None else self.text.problems(value)
+
+    def failures(self, var: str, bind: Bind) -> Iterator[str]:
+        """Expressions of which one is true of a value in `var` that is of another shape or has problems.
+
+        They may be true of a value that is right after all, such as a subclass of ``str``: the walk has the last word. Half a
+        surrogate pair is left to the encoder.
+        """
+
+        def bind_here(hint: str, constant: Any) -> str:
+            return bind(f"{self.attribute or 'item'}_{hint}", constant)
+
+        match self.kind:
+            case Kind.TEXT:
+                yield f"{var}.__class__ is not str"
+            case Kind.INTEGER:
+                # An IntEnum's member is as good as its number.
+                yield f"{var}.__class__ is not int and {var}.__class__.__base__ is not {bind('IntEnum', enum.IntEnum)}"
+            case Kind.NUMBER:
+                yield f"{var}.__class__ is not float and {var}.__class__ is not int"
+            case Kind.BOOLEAN:
+                yield f"{var} is not True and {var} is not False"
+            case Kind.OBJECT:
+                yield f"{var}.__class__ is not {bind(self.struct.__name__, self.struct)}"
+            case Kind.LIST:
+                yield f"{var}.__class__ is not list and {var}.__class__ is not tuple"
+            case Kind.MAP:
+                yield f"{var}.__class__ is not dict"
+            case Kind.ANY:
+                pass
+        if self.choices is not None:
+            yield from self.choices.failures(var, bind_here)
+        if self.items is not None:
+            yield from self.items.failures(var)
+        if self.number is not None:
+            yield from self.number.failures(var)
+        elif self.kind is Kind.INTEGER and self.choices is None:
+            yield f"not -{2**63} <= {var} < {2**63}"
+        elif self.kind is Kind.NUMBER:
+            yield f"not -1.7e308 < {var} < 1.7e308"
+        if self.text is not None:
+            yield from self.text.failures(var, bind_here)
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value is written as a JSON list."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 _KINDS: tuple[tuple[type, Kind], ...] = (
@@ -105,7 +193,7 @@ def _members(hint: Any, facts: dict[str, Any], known: list[str]) -> Any:
                 case Items():
                     facts["items"] = note
                 case OneOf():
-                    facts["choices"] = note.values
+                    facts["choices"] = note
                 case Secret():
                     facts["secret"] = note
                 case Deprecated():

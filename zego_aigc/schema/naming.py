@@ -7,7 +7,9 @@ writing the vendor's acronyms in capitals.
 
 from __future__ import annotations
 
-__all__ = ["ACRONYMS", "IRREGULAR", "snake", "wire"]
+from collections.abc import Iterable
+
+__all__ = ["ACRONYMS", "IRREGULAR", "did_you_mean", "snake", "wire"]
 
 ACRONYMS = frozenset({"asr", "cdn", "llm", "rtc", "tts", "ttl", "vad", "zim"})
 """Words that the vendor writes in capitals wherever they stand in a name."""
@@ -42,3 +44,15 @@ def wire(name: str) -> str:
     if name in IRREGULAR:
         return IRREGULAR[name]
     return "".join(word.upper() if word in ACRONYMS else word.capitalize() for word in name.split("_"))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean QueryAgents?"`` with the known name that is spelt most like a wrong one, or nothing.
+
+    Capitals and underscores do not count: ``system_prompt`` is close to ``SystemPrompt``.
+    """
+    import difflib  # only a mistake pays for it
+
+    plain = {each.lower().replace("_", ""): each for each in known}
+    close = difflib.get_close_matches(name.lower().replace("_", ""), plain, n=1, cutoff=0.7)
+    return f"; did you mean {plain[close[0]]}?" if close else ""

@@ -6,8 +6,8 @@ A file is read as a stream and never stops at its first mistake: every entry com
 
 from __future__ import annotations
 
-from zego_aigc.provisioning.fleet.entries import Located, did_you_mean, problems_of_action
+from zego_aigc.provisioning.fleet.entries import Located, problems_of_action
 from zego_aigc.provisioning.fleet.file import Fleet
 from zego_aigc.provisioning.fleet.formats import FleetUnreadable, Format, format_of
 
-__all__ = ["Fleet", "FleetUnreadable", "Format", "Located", "did_you_mean", "format_of", "problems_of_action"]
+__all__ = ["Fleet", "FleetUnreadable", "Format", "Located", "format_of", "problems_of_action"]

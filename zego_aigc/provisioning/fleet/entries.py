@@ -12,10 +12,12 @@ import msgspec
 from zego_aigc.errors import Problem
 from zego_aigc.provisioning.entry import Entry
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat
+from zego_aigc.schema.codegen import compiled_check
 from zego_aigc.schema.lifecycle import LIFECYCLES
-from zego_aigc.schema.validation import examine, quick_check
+from zego_aigc.schema.naming import did_you_mean
+from zego_aigc.schema.validation import validate
 
-__all__ = ["Located", "did_you_mean", "locate", "located_problem", "problems_of_action"]
+__all__ = ["Located", "locate", "located_problem", "problems_of_action"]
 
 FIELDS = ("Action", "Key", "After", "Body")
 
@@ -67,7 +69,7 @@ def locate(place: str, raw: Mapping[str, Any], problems: Iterable[Problem] = ())
     elif cls is not None and not found and (action := _valid(cls, body)) is not None:
         return Located(place, Entry(action, key, tuple(after)))
     elif cls is not None and trouble is None:
-        wrong, advice = examine(cls, body, extra_is_known=False)
+        wrong, advice = validate(cls, body, extra_is_known=False)
         found.extend(problem.at(f"Body.{problem.path}".rstrip(".")) for problem in wrong)
     if found:
         return Located(place, None, tuple(found), key=_likely_key(raw))
@@ -104,7 +106,7 @@ def _valid(cls: type[Action[Any]], body: Mapping[str, Any]) -> Action[Any] | Non
         known = msgspec.to_builtins(action) == body  # else something was not known, or was null
     except (msgspec.ValidationError, TypeError, RecursionError):
         return None
-    return action if known and quick_check(cls)(action) else None
+    return action if known and compiled_check(cls)(action) else None
 
 
 def problems_of_action(cls: type[Action[Any]]) -> Problem | None:
@@ -113,12 +115,3 @@ def problems_of_action(cls: type[Action[Any]]) -> Problem | None:
         what = "only reads" if cls.repeat is Repeat.READS else "ends something"
         return Problem("Action", "choice", f"{cls.__name__} {what}: a fleet is made of what should exist or be done")
     return None
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean X?"`` with the one that is spelt much the same, or nothing."""
-    import difflib
-
-    folded = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.7)
-    return f"; did you mean {folded[close[0]]}?" if close else ""

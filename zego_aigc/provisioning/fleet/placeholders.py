@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from zego_aigc.errors import Problem
-from zego_aigc.provisioning.fleet.entries import did_you_mean
 from zego_aigc.schema.actions import ACTIONS
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
+from zego_aigc.schema.naming import did_you_mean
 
 __all__ = ["Placeholders", "typed"]
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zego_aigc.errors import Problem
-from zego_aigc.provisioning.fleet.entries import Located, did_you_mean, locate, located_problem
+from zego_aigc.provisioning.fleet.entries import Located, locate, located_problem
 from zego_aigc.provisioning.fleet.formats import Format, format_of, refusal
 from zego_aigc.provisioning.fleet.placeholders import Placeholders
 from zego_aigc.provisioning.fleet.rows import RowsInvalid, read_rows
 from zego_aigc.provisioning.fleet.shape import NestedTooDeeply, value_problems
 from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.schema.naming import did_you_mean
 
 __all__ = ["read_toml"]
 

@@ -11,9 +11,22 @@ from typing import Any, NamedTuple
 import msgspec
 
 PACKAGES = (
-    "zego_aigc", "aiohttp", "msgspec", "anyio", "httpx", "pydantic", "openai", "livekit-api", "agora-agents", "aiolimiter",
-    "pyrate-limiter", "throttled-py", "limits", "orjson", "uvloop",
-)  # fmt: skip
+    "zego_aigc",
+    "aiohttp",
+    "msgspec",
+    "anyio",
+    "httpx",
+    "pydantic",
+    "openai",
+    "livekit-api",
+    "agora-agents",
+    "aiolimiter",
+    "pyrate-limiter",
+    "throttled-py",
+    "limits",
+    "orjson",
+    "uvloop",
+)
 
 
 class Target(NamedTuple):

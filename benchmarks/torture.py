@@ -109,8 +109,11 @@ def sandbox(seed: int) -> Iterator[dict[str, str]]:
         assert process.stdout is not None
         _, url, app_id, secret = process.stdout.readline().split()
         yield os.environ | {
-            "ZEGO_APP_ID": app_id, "ZEGO_SERVER_SECRET": secret, "ZEGO_AIAGENT_URL": url, "ZEGO_DIGITALHUMAN_URL": url,
-        }  # fmt: skip
+            "ZEGO_APP_ID": app_id,
+            "ZEGO_SERVER_SECRET": secret,
+            "ZEGO_AIAGENT_URL": url,
+            "ZEGO_DIGITALHUMAN_URL": url,
+        }
     finally:
         process.kill()
         process.wait()
@@ -186,9 +189,12 @@ def torture(size: int, kills: int, seed: int, *, quiet: bool = False) -> Verdict
         left = state(environment)
         live = len(left["agents"]) + len(left["tasks"]) + len(left["instances"])
         return verdict._replace(
-            entries=len(entries), kills=killed, left=max(0, live - verdict.unknown), too_fast=too_fast(environment),
+            entries=len(entries),
+            kills=killed,
+            left=max(0, live - verdict.unknown),
+            too_fast=too_fast(environment),
             seconds=time.monotonic() - began,
-        )  # fmt: skip
+        )
 
 
 def _moment(dice: random.Random) -> float:

@@ -97,8 +97,12 @@ def create(app: App, action: CreateMadeUpRelay) -> dict[str, Any]:
     app.stream_ids.take(action.line, key)
     app.alive["streams"] += 1
     relays_of(app)[key] = {
-        "RelayKey": key, "RoomId": action.place, "StreamId": action.line, "Status": "UP", "CreateTime": int(app.clock.now()),
-    }  # fmt: skip
+        "RelayKey": key,
+        "RoomId": action.place,
+        "StreamId": action.line,
+        "Status": "UP",
+        "CreateTime": int(app.clock.now()),
+    }
     return {"RelayKey": key}
 
 

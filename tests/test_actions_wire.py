@@ -197,10 +197,8 @@ def test_relatives_of_plain_types_are_as_good_as_those() -> None:
     )
     assert msgspec.json.decode(validation.encode(action)) == {
         "AgentId": "a",
-        "LLM": {
-            "Url": "u", "Model": "m", "ApiKey": "k", "Temperature": 0.5, "N": 1, "Params": {"words": ["a", {}], "n": [1]}
-        },
-    }  # fmt: skip
+        "LLM": {"Url": "u", "Model": "m", "ApiKey": "k", "Temperature": 0.5, "N": 1, "Params": {"words": ["a", {}], "n": [1]}},
+    }
     queue = collections.deque([Message.user("hi")])
     said = AddAgentInstanceMsg(agent_instance_id="i", messages=queue)
     assert validation.encode(said) == b'{"AgentInstanceId":"i","Messages":[{"Role":"user","Content":"hi"}]}'
@@ -245,9 +243,25 @@ def test_secrets_are_in_no_repr() -> None:
 
 
 TELLTALE_KEYS = (
-    "key", "api_key", "apiKey", "X-Api-Key", "appkey", "subscriptionKey", "Ocp-Apim-Subscription-Key", "AccessKeyId", "ak_id",
-    "privateKey", "SecretId", "client_secret", "X-Auth-Token", "access_token", "Authorization", "password", "pwd", "Cookie",
-)  # fmt: skip
+    "key",
+    "api_key",
+    "apiKey",
+    "X-Api-Key",
+    "appkey",
+    "subscriptionKey",
+    "Ocp-Apim-Subscription-Key",
+    "AccessKeyId",
+    "ak_id",
+    "privateKey",
+    "SecretId",
+    "client_secret",
+    "X-Auth-Token",
+    "access_token",
+    "Authorization",
+    "password",
+    "pwd",
+    "Cookie",
+)
 INNOCENT_KEYS = ("monkey", "hotkey", "max_tokens", "keywords", "model", "voice_id", "group_id", "apple", "language")
 
 

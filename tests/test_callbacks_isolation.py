@@ -309,8 +309,11 @@ async def test_stats_tell_what_is_in_hand_and_what_was_done() -> None:
         assert router.ready
         body = body_of("a")
         assert [router.receive(one).status for one in (body, body, body_of("b", secret="old"), body_of(secret="none"))] == [
-            200, 200, 200, 403,
-        ]  # fmt: skip
+            200,
+            200,
+            200,
+            403,
+        ]
         forged = json.loads(body) | {"Data": {"Text": "forged"}}
         assert router.receive(json.dumps(forged).encode()).status == 403
         await begun.wait()

@@ -118,9 +118,7 @@ def refusal(code: int) -> bytes:
 
 
 def task(task_id: str = "t-1", *, age: float = 0.0) -> dict[str, Any]:
-    return {
-        "TaskId": task_id, "RoomId": "room-1", "StreamId": "stream-1", "Status": 1, "CreateTime": int(time.time() - age)
-    }  # fmt: skip
+    return {"TaskId": task_id, "RoomId": "room-1", "StreamId": "stream-1", "Status": 1, "CreateTime": int(time.time() - age)}
 
 
 def scripted_client(url: str) -> Client:

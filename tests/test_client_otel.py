@@ -75,9 +75,14 @@ async def test_each_attempt_is_a_client_span_below_the_callers(sandbox: Sandbox)
     attributes = dict(first.attributes or {})
     port = int(sandbox.url.rpartition(":")[2])
     assert attributes == {
-        "http.request.method": "POST", "url.full": f"{sandbox.url}/", "server.address": "127.0.0.1", "server.port": port,
-        "http.response.status_code": 503, "error.type": "503", "zego.action": "RegisterAgent",
-    }  # fmt: skip
+        "http.request.method": "POST",
+        "url.full": f"{sandbox.url}/",
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "http.response.status_code": 503,
+        "error.type": "503",
+        "zego.action": "RegisterAgent",
+    }
     assert first.status.status_code is StatusCode.ERROR
     again = dict(second.attributes or {})
     assert (again["http.request.resend_count"], again["zego.code"]) == (1, 0)
@@ -107,9 +112,7 @@ async def test_metrics_count_attempts_and_calls(sandbox: Sandbox) -> None:
     attempts = {
         (point["zego.action"], point.get("error.type")): n for point, n in recorded.points("http.client.request.duration")
     }
-    assert attempts == {
-        ("ListAgents", "SystemError"): 1, ("ListAgents", None): 1, ("CreateAgentInstance", "AgentNotFound"): 1
-    }  # fmt: skip
+    assert attempts == {("ListAgents", "SystemError"): 1, ("ListAgents", None): 1, ("CreateAgentInstance", "AgentNotFound"): 1}
     calls = {(point["zego.action"], point.get("error.type")): n for point, n in recorded.points("zego.client.call.duration")}
     assert calls == {("ListAgents", None): 1, ("CreateAgentInstance", "AgentNotFound"): 1}
 

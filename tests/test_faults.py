@@ -212,8 +212,14 @@ async def compare(fault: str, expected: dict[str, str], *, times: int | None) ->
 async def test_the_tables_name_every_fault_that_the_sandbox_knows() -> None:
     # What the sandbox can do that is no verb of its own: an answer of a gateway, a redirect, a refusal with any code.
     shown = {name for name in dir(FaultRule) if not name.startswith("_")} - {
-        "after", "chance", "every", "matches", "times", "used_up", "where",
-    }  # fmt: skip
+        "after",
+        "chance",
+        "every",
+        "matches",
+        "times",
+        "used_up",
+        "where",
+    }
     covered = {"latency", "wrong_clock", "answer", "redirect", "refuse", "quota_full", "too_fast"}
     assert shown - covered <= FAULTS.keys()
     assert covered <= shown

@@ -140,5 +140,12 @@ def is_pure(path: Path) -> bool:
 @pytest.mark.parametrize("path", [path for path in FILES if is_pure(path)], ids=str)
 def test_the_pure_core_knows_no_io(path: Path) -> None:
     assert {name.partition(".")[0] for name in imported(path)} & {
-        "aiohttp", "anyio", "asyncio", "random", "socket", "sqlite3", "threading", "time",
-    } == set()  # fmt: skip
+        "aiohttp",
+        "anyio",
+        "asyncio",
+        "random",
+        "socket",
+        "sqlite3",
+        "threading",
+        "time",
+    } == set()

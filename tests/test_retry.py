@@ -111,10 +111,18 @@ def test_a_retry_budget_bounds_retries_by_successes(events: list[str]) -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        ("3", 3.0), ("0.5", 0.5), ("-4", 0.0), ("Sun, 06 Nov 1994 08:49:37 GMT", 7.0), ("Sun, 06 Nov 1994 08:49:07 GMT", 0.0),
-        ("soon", None), ("", None), (None, None), ("Sun, 99 Nov 1994 08:49:37 GMT", None), ("1e999", math.inf),
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("-4", 0.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 7.0),
+        ("Sun, 06 Nov 1994 08:49:07 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ("1e999", math.inf),
     ],
-)  # fmt: skip
+)
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert retry_after(value, now=784111770.0) == seconds
 

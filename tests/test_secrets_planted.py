@@ -70,10 +70,11 @@ ECHO = b"{echo}"
 """Where a careless service repeats the secrets that it was sent or shares with us."""
 
 FOREIGN = {
-    "AgentId": "guide", "Name": 5,
+    "AgentId": "guide",
+    "Name": 5,
     "LLM": {"ApiKey": PLANTED["another agent's ApiKey"], "Url": "u", "Model": "m"},
     "TTS": {"Vendor": "ByteDanceV3", "Params": {"app": {"token": PLANTED["TTS app token"]}}},
-}  # fmt: skip
+}
 SPILLING: dict[str, Any] = {
     "Total": "1",
     "Agents": [FOREIGN],
@@ -152,11 +153,22 @@ async def test_nothing_that_goes_wrong_on_the_way_says_a_secret(answer: bytes | 
     attempts: list[Attempt] = []
     outcomes: list[Outcome] = []
     orphans: list[Orphan] = []
-    async with raw_server(handle) as url, Client(
-        1, PLANTED["ServerSecret"], callback_secret=PLANTED["CallbackSecret"], aiagent_url=url, digitalhuman_url=url,
-        limiter=LocalLimiter(limit=1000), timeout=3, on_attempt=attempts.append, on_result=outcomes.append,
-        on_orphan=orphans.append, retry=RetryPolicy(max_attempts=2, initial_backoff=0.001, lookup_delay=0.001),
-    ) as client:  # fmt: skip
+    async with (
+        raw_server(handle) as url,
+        Client(
+            1,
+            PLANTED["ServerSecret"],
+            callback_secret=PLANTED["CallbackSecret"],
+            aiagent_url=url,
+            digitalhuman_url=url,
+            limiter=LocalLimiter(limit=1000),
+            timeout=3,
+            on_attempt=attempts.append,
+            on_result=outcomes.append,
+            on_orphan=orphans.append,
+            retry=RetryPolicy(max_attempts=2, initial_backoff=0.001, lookup_delay=0.001),
+        ) as client,
+    ):
         errors: list[str] = []
         for action in ACTIONS:
             try:

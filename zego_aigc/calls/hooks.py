@@ -91,8 +91,13 @@ class Hooks(msgspec.Struct, frozen=True):
         if isinstance(error, ZegoError):
             code, request_id = getattr(error, "code", None), getattr(error, "request_id", None)
             facts = {
-                "action": action, "attempt": attempts, "host": host, "seconds": seconds, "code": code, "request_id": request_id
-            }  # fmt: skip
+                "action": action,
+                "attempt": attempts,
+                "host": host,
+                "seconds": seconds,
+                "code": code,
+                "request_id": request_id,
+            }
             often = "1 attempt" if attempts == 1 else f"{attempts} attempts"
             logger.warning("%s failed after %s in %.3f s: %s", action, often, seconds, error, extra={"zego": facts})
         notify(self.on_result, Outcome(action, attempts, host, seconds, error))

@@ -140,9 +140,7 @@ def _unreadable(
     shown = excerpt(answer.body, lambda text: scrub(text, action))
     after = _retry_after(answer, clock)
     if answer.status == 429:
-        error = api_error(
-            429, message=shown, action=request.name, attempts=attempts, status=429, retry_after=after
-        )  # fmt: skip
+        error = api_error(429, message=shown, action=request.name, attempts=attempts, status=429, retry_after=after)
         return Verdict(error, Ending.NOTHING_DONE)
     if 300 <= answer.status < 400:
         # Without what may hold credentials: user and password, query and fragment.
@@ -154,10 +152,14 @@ def _unreadable(
     return Verdict(
         BadResponse(
             f"{host} answered {request.name} with {what}: {shown!r}",
-            action=request.name, attempts=attempts, status=answer.status, excerpt=shown, retry_after=after,
+            action=request.name,
+            attempts=attempts,
+            status=answer.status,
+            excerpt=shown,
+            retry_after=after,
         ),
         Ending.LOST,
-    )  # fmt: skip
+    )
 
 
 def _harmless(data: Any) -> dict[str, Any] | None:

@@ -103,9 +103,12 @@ def _provision(commands: Commands) -> None:
 
 def _teardown(commands: Commands) -> None:
     command = _command(
-        commands, "teardown", "_teardown", "remove what a journal made, and nothing else",
+        commands,
+        "teardown",
+        "_teardown",
+        "remove what a journal made, and nothing else",
         "Remove what a journal made, and nothing else: instances and stream tasks first, then agents. " + TARGET,
-    )  # fmt: skip
+    )
     command.add_argument("journal", metavar="JOURNAL")
     _output(command)
 
@@ -183,9 +186,12 @@ def _sandbox_command(actions: Commands, name: str, summary: str) -> argparse.Arg
 
 def _call(commands: Commands) -> None:
     command = _command(
-        commands, "call", "_call", "send one Action and print its answer's Data",
+        commands,
+        "call",
+        "_call",
+        "send one Action and print its answer's Data",
         "Send one Action and print its answer's Data as JSON. " + TARGET,
-    )  # fmt: skip
+    )
     command.add_argument("action", metavar="ACTION", help="such as QueryAgents")
     command.add_argument(
         "body", metavar="BODY", nargs="?", default="{}", help="a JSON object, @FILE, or - for standard input ({})"

@@ -93,10 +93,15 @@ class _Json(_Show):
         facts = reading.facts
         print_json(
             {
-                "event": "journal", "path": str(reading.path), "target": msgspec.to_builtins(facts.target),
-                "runs": facts.runs, "created": facts.created, "in_use": reading.in_use, "ended": reading.sandbox_ended,
+                "event": "journal",
+                "path": str(reading.path),
+                "target": msgspec.to_builtins(facts.target),
+                "runs": facts.runs,
+                "created": facts.created,
+                "in_use": reading.in_use,
+                "ended": reading.sandbox_ended,
             }
-        )  # fmt: skip
+        )
 
     def counts(self, counts: dict[str, Counter[str]]) -> None:
         total = Counter[str]()
@@ -111,9 +116,13 @@ class _Json(_Show):
 
     def presence(self, row: Row, presence: Presence) -> None:
         line: dict[str, Any] = {
-            "event": "entry", "key": row.key, "action": row.action, "id": row.made_id, "live": presence.there,
+            "event": "entry",
+            "key": row.key,
+            "action": row.action,
+            "id": row.made_id,
+            "live": presence.there,
             "state": presence.state,
-        }  # fmt: skip
+        }
         if presence.error is not None:
             line["error"] = error_facts(presence.error)
         print_json(line)
@@ -157,9 +166,13 @@ class _Text(_Show):
 
 def _facts(row: Row) -> dict[str, Any]:
     facts: dict[str, Any] = {
-        "attempts": row.attempts, "sent": row.last_sent, "stream_id": row.stream_id, "room_id": row.room_id,
-        "agent_id": row.agent_id, "id": row.made_id,
-    }  # fmt: skip
+        "attempts": row.attempts,
+        "sent": row.last_sent,
+        "stream_id": row.stream_id,
+        "room_id": row.room_id,
+        "agent_id": row.agent_id,
+        "id": row.made_id,
+    }
     if row.error is not None:
         facts["error"] = msgspec.json.decode(row.error)
     return {key: value for key, value in facts.items() if value is not None}

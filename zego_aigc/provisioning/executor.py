@@ -200,8 +200,9 @@ class Executor:
             if probing:
                 lives = OutcomeUnknown(
                     "an earlier attempt may have made it: one with its stream lives, but the service does not tell its id",
-                    action=action, attempts=error.attempts,
-                )  # fmt: skip
+                    action=action,
+                    attempts=error.attempts,
+                )
                 lives.__cause__ = error
                 return Made(action, "unknown", error=lives, attempts=error.attempts)
             return _failed(action, error)
@@ -261,9 +262,15 @@ def made_of(action: Action[Any], result: Any, *, request_id: str | None = None, 
         mask(type(result), wire)
     made_id = None if action.lifecycle is None else action.lifecycle.id_of(action, result)
     return Made(
-        action, "done", result=result, origin="made" if made_id else None, made_id=made_id,
-        request_id=request_id, attempts=attempts, wire=wire,
-    )  # fmt: skip
+        action,
+        "done",
+        result=result,
+        origin="made" if made_id else None,
+        made_id=made_id,
+        request_id=request_id,
+        attempts=attempts,
+        wire=wire,
+    )
 
 
 def _quota_kind(action: Action[Any]) -> QuotaKind | None:
@@ -283,9 +290,13 @@ def _substitute(item: Item, action: Action[Any]) -> dict[str, Any] | None:
         return None
     known = names_in(action)
     return {
-        "action": name, "agent_id": known.agent_id, "stream_id": known.stream_id, "agent_user_id": known.agent_user_id,
-        "room_id": known.room_id, "idle": idle_time(action),
-    }  # fmt: skip
+        "action": name,
+        "agent_id": known.agent_id,
+        "stream_id": known.stream_id,
+        "agent_user_id": known.agent_user_id,
+        "room_id": known.room_id,
+        "idle": idle_time(action),
+    }
 
 
 def not_tried(why: str) -> NotTried:

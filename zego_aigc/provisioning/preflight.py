@@ -232,10 +232,20 @@ def _planned(
     spec = digest(action)
     known = names_in(action)
     planned = plan.Planned(
-        seq, place, entry.key or default_key(action, spec), spec, name,
-        known.agent_id, known.stream_id, known.agent_user_id, known.user_id, known.room_id,
-        idle_time(action), plan.pack(action), entry.after,
-    )  # fmt: skip
+        seq,
+        place,
+        entry.key or default_key(action, spec),
+        spec,
+        name,
+        known.agent_id,
+        known.stream_id,
+        known.agent_user_id,
+        known.user_id,
+        known.room_id,
+        idle_time(action),
+        plan.pack(action),
+        entry.after,
+    )
     return planned, ()
 
 

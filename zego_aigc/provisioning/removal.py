@@ -264,9 +264,13 @@ def _outcome(
 def _unknown(row: Row, why: str) -> Outcome:
     ending = LIFECYCLES[row.action].end(row.made_id or "unknown")
     return Outcome(
-        key=row.key, action=ending, made_by=row.action, status="unknown", error=OutcomeUnknown(why, action=ending),
+        key=row.key,
+        action=ending,
+        made_by=row.action,
+        status="unknown",
+        error=OutcomeUnknown(why, action=ending),
         where=whereabouts(row.stream_id, row.room_id),
-    )  # fmt: skip
+    )
 
 
 def _what_is_known(row: Row) -> str:

@@ -507,9 +507,12 @@ def _result(item: Item) -> Any:
 
 def _another(item: Item) -> AlreadyExists:
     return AlreadyExists(
-        code=0, name="AlreadyExists", action=type(item.action).__name__, attempts=item.attempts,
+        code=0,
+        name="AlreadyExists",
+        action=type(item.action).__name__,
+        attempts=item.attempts,
         advice="What stands under the id is not what was asked for: choose another id, or say if_exists='keep' or 'update'.",
-    )  # fmt: skip
+    )
 
 
 async def _sleep_until(when: float) -> None:

@@ -37,9 +37,7 @@ def declared(kind: type[msgspec.Struct], value: Any) -> Any:
     """
     if not isinstance(value, dict):
         return value
-    return {
-        spec.wire: _declared(spec, inner) for spec in fields_of(kind) if (inner := value.get(spec.wire)) is not None
-    }  # fmt: skip
+    return {spec.wire: _declared(spec, inner) for spec in fields_of(kind) if (inner := value.get(spec.wire)) is not None}
 
 
 def _declared(spec: FieldSpec, value: Any) -> Any:

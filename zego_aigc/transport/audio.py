@@ -104,7 +104,7 @@ async def open_audio(
         # Neither the error's text nor the whole address: it carries a token.
         raise ConnectFailed(
             f"the audio WebSocket of drive {drive.drive_id} at {host or 'no host'} cannot be opened: {reason(error)}", host=host
-        ) from None  # fmt: skip
+        ) from None
     stream = AudioStream(socket, drive.drive_id, 2 * channels)
     try:
         await stream.start(payload)

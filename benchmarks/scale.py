@@ -26,7 +26,7 @@ from zego_aigc.client import Client
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.provisioning import Fleet, provision
-from zego_aigc.transport.body import Outgoing
+from zego_aigc.transport.body import RequestBody
 from zego_aigc.transport.http import Answer
 from zego_aigc.transport.pool import SessionPool
 
@@ -80,9 +80,9 @@ class Unplugged(SessionPool):
 
     _numbers = itertools.count(1)
 
-    async def post(self, url: yarl.URL, outgoing: Outgoing, *, careful: bool) -> Answer:  # noqa: ARG002
-        outgoing.begun = True
-        outgoing._permit.departed()
+    async def post(self, url: yarl.URL, body: RequestBody, *, careful: bool) -> Answer:  # noqa: ARG002
+        body.begun = True
+        body._permit.departed()
         await asyncio.sleep(0)
         n = next(self._numbers)
         data = {"AgentInstanceId": str(n), "TaskId": str(n), "DigitalHumanConfig": "e30="}

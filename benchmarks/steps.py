@@ -18,8 +18,9 @@ from zego_aigc import Signer
 from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.schema import validation
-from zego_aigc.transport.body import HEADERS, Answering, Outgoing, Posting
+from zego_aigc.transport.body import HEADERS, RequestBody
 from zego_aigc.transport.envelope import read
+from zego_aigc.transport.fastpath import session_options
 from zego_aigc.transport.http import post
 
 NAME = "CreateDigitalHumanAgentInstance"
@@ -57,26 +58,26 @@ def steps(url: str, session: aiohttp.ClientSession) -> dict[str, Call]:
         return await response.read()
 
     async def departing() -> object:
-        return await post(session, base, Outgoing(body, query, Free()), {})
+        return await post(session, base, RequestBody(body, query, Free()), {})
 
     async def signing() -> object:
-        return await post(session, base, Outgoing(body, signed(), Free()), {})
+        return await post(session, base, RequestBody(body, signed(), Free()), {})
 
     async def encoding() -> object:
-        return await post(session, base, Outgoing(PLAIN.encode(build()), signed(), Free()), {})
+        return await post(session, base, RequestBody(PLAIN.encode(build()), signed(), Free()), {})
 
     async def checking() -> object:
-        return await post(session, base, Outgoing(validation.encode(build()), signed(), Free()), {})
+        return await post(session, base, RequestBody(validation.encode(build()), signed(), Free()), {})
 
     async def decoding() -> object:
-        answer = await post(session, base, Outgoing(validation.encode(build()), signed(), Free()), {})
+        answer = await post(session, base, RequestBody(validation.encode(build()), signed(), Free()), {})
         return read(answer.body, CreatedDigitalHumanAgentInstance)
 
     async def limiting() -> object:
         encoded = validation.encode(build())
         permit = await limiter.acquire(APP_ID, NAME)
         try:
-            answer = await post(session, base, Outgoing(encoded, signed(), permit), {})
+            answer = await post(session, base, RequestBody(encoded, signed(), permit), {})
         finally:
             permit.release()
         return read(answer.body, CreatedDigitalHumanAgentInstance)
@@ -103,8 +104,7 @@ async def run(*, quick: bool) -> list[Table]:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             timeout=timeout,
-            request_class=Posting,
-            response_class=Answering,
+            **session_options(),
         )
         calls |= steps(url, await stack.enter_async_context(session))
         calls[f"{OURS}: deadline, retries, cancellation, hooks, log"] = await stack.enter_async_context(ours(url))

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import requirements
 
-from zego_aigc.transport.body import TRIED
+from zego_aigc.transport.pool import SessionPool
 
 # The machines that run this are shared: how long an example takes says nothing about the code.
 # In CI the examples are always the same ones: what fails there fails for the change that it tests.
@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("shared machine")
 
 def pytest_report_header() -> list[str]:
     """What differs from machine to machine, so that somebody notices."""
-    how = "tried" if TRIED else "not tried yet: own sessions send plain requests, see zego_aigc/transport/body.py"
+    how = "with the fast path" if SessionPool().writes_inline else "without the fast path, see zego_aigc/transport/fastpath.py"
     found = {name: requirements.find(name) or "absent" for name in requirements.PROGRAMS}
     return [f"aiohttp: {aiohttp.__version__} ({how})", f"programs: {', '.join(map(': '.join, found.items()))}"]
 

@@ -1,4 +1,7 @@
-"""For modules whose tests run on asyncio's own event loop and on uvloop as well: they import :func:`anyio_backend`."""
+"""For modules whose tests run in more than one way: they import the fixtures, and pytest finds them there.
+
+:func:`anyio_backend`: on asyncio's own event loop and on uvloop. :func:`way_of_sending`: with the fast path and without.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,16 @@ from typing import Any
 
 import pytest
 
-__all__ = ["anyio_backend"]
+__all__ = ["anyio_backend", "way_of_sending"]
 
 
 @pytest.fixture(params=["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+@pytest.fixture(autouse=True, params=["fast path", "documented way"])
+def way_of_sending(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How requests are sent: all that holds with :mod:`zego_aigc.transport.fastpath` holds without it."""
+    if request.param == "documented way":
+        monkeypatch.setenv("ZEGO_AIGC_NO_FASTPATH", "1")

@@ -18,7 +18,7 @@ from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Repeat, Service
 from zego_aigc.aiagent import RegisterAgent, SendAgentInstanceTTS
 from zego_aigc.digitalhuman import DriveByRTCStream, SourceRTCConfig
 from zego_aigc.errors import AlreadyExists, OutcomeUnknown, QuotaExceeded
-from zego_aigc.handles import HANDLES, Handle, handle_of
+from zego_aigc.handles import HANDLES, Handle
 from zego_aigc.limits.quota import Usage
 from zego_aigc.provisioning.entry import default_key, idle_time
 from zego_aigc.provisioning.errors import InvalidFleet
@@ -173,7 +173,7 @@ def test_every_lifetime_of_the_library_has_a_handle_unless_it_bills_nothing() ->
 async def test_a_budget_counts_it_and_names_it(sandbox: Sandbox, agent: RegisterAgent) -> None:
     async with sandbox.client(quota=LocalQuota(streams=1)) as client:
         assert client.quota is not None
-        async with handle_of(client, relay()):
+        async with client.handle(relay()):
             assert client.quota.usage("streams") == Usage(1, 0, 1, 0, full=False)
             with pytest.raises(QuotaExceeded) as caught:
                 await client.quota.acquire("streams", wait=False)
@@ -201,7 +201,7 @@ async def test_the_sandbox_can_be_told_that_it_is_full_of_it(sandbox: Sandbox, c
 
 
 async def test_a_handle_makes_and_ends_it(sandbox: Sandbox, client: Client, agent: RegisterAgent) -> None:
-    async with handle_of(client, relay()) as handle:
+    async with client.handle(relay()) as handle:
         assert type(handle) is Handle
         assert handle.id in relays_of(sandbox.app)
     assert alive(sandbox) == 0

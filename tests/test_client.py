@@ -33,7 +33,7 @@ from zego_aigc import (
     aiagent,
     digitalhuman,
 )
-from zego_aigc.calls.hooks import Attempt, Outcome
+from zego_aigc.calls.hooks import AttemptEvent, CallEvent
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -329,8 +329,8 @@ async def test_every_wait_has_a_bound(timeout: object) -> None:
 
 
 async def test_hooks_see_each_attempt_and_each_result(sandbox: Sandbox) -> None:
-    attempts: list[Attempt] = []
-    outcomes: list[Outcome] = []
+    attempts: list[AttemptEvent] = []
+    outcomes: list[CallEvent] = []
     sandbox.faults.on(aiagent.ListAgents).times(1).refuse(410000001)
     sandbox.faults.on(aiagent.QueryAgents).times(1).cut_before_work()
     async with sandbox.client(on_attempt=attempts.append, on_result=outcomes.append) as client:

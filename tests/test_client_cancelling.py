@@ -15,7 +15,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loops import anyio_backend  # noqa: F401 - a fixture
+from loops import anyio_backend, way_of_sending  # noqa: F401 - fixtures
 from raw_server import Exchange, http, ok, raw_server
 from requests_made import register, stream, talking, voice
 
@@ -430,7 +430,7 @@ async def test_a_call_over_a_borrowed_session_that_is_refused_as_its_turn_comes_
         with pytest.raises(ConfigurationError, match="closed before CreateAgentInstance was sent"):
             await asyncio.wait_for(call, 1)
         await closing
-        assert [*client.pool.alarms] == []
+        assert [*client.pool.deadlines] == []
     assert not stage.reached.is_set()
 
 

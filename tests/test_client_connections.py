@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import anyio
 import pytest
-from loops import anyio_backend  # noqa: F401 - a fixture
+from loops import anyio_backend, way_of_sending  # noqa: F401 - fixtures
 from raw_server import Exchange, http, ok, raw_server
 from requests_made import register, voice
 
@@ -34,7 +34,7 @@ from zego_aigc import (
 )
 from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.schema.actions import Repeat
-from zego_aigc.transport.body import Outgoing
+from zego_aigc.transport.body import RequestBody
 from zego_aigc.transport.http import MAX_ANSWER
 
 pytestmark = pytest.mark.anyio
@@ -266,10 +266,10 @@ async def test_a_transport_that_is_closing_when_the_body_is_written_has_carried_
         protocol = Protocol()
 
     permit = await LocalLimiter().acquire(1, "A")
-    outgoing = Outgoing(b"{}", "", permit)
+    body = RequestBody(b"{}", "", permit)
     with pytest.raises(ConnectionResetError):
-        await outgoing.write_with_length(Writer(), 2)  # type: ignore[arg-type] # all that is looked at
-    assert not outgoing.begun
+        await body.write_with_length(Writer(), 2)  # type: ignore[arg-type] # all that is looked at
+    assert not body.begun
 
 
 async def test_a_connection_that_idled_close_to_the_servers_patience_is_not_used_for_what_must_not_be_repeated() -> None:
@@ -501,6 +501,17 @@ async def test_a_deadline_that_passes_while_the_answer_is_awaited_says_what_is_k
     late = caught.value if isinstance(caught.value, TimedOut) else caught.value.__cause__
     assert isinstance(late, TimedOut)
     assert late.waited_for == "answer"
+
+
+async def test_a_time_limit_that_ends_a_call_is_the_one_that_is_named() -> None:
+    async def handle(exchange: Exchange) -> None:
+        await asyncio.sleep(60)
+
+    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=1, attempt_timeout=0.1)) as client:
+        with pytest.raises(TimedOut, match=r"0\.1 s for one attempt, by RetryPolicy\.attempt_timeout"):
+            await client.call(aiagent.ListAgents(), timeout=30)
+        with pytest.raises(TimedOut, match=r"0\.05 s for the whole call"):
+            await client.call(aiagent.ListAgents(), timeout=0.05)
 
 
 async def test_a_port_that_never_accepts_is_a_connection_that_carried_nothing() -> None:

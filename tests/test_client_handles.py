@@ -23,6 +23,7 @@ from zego_aigc import (
     Orphan,
     OutcomeUnknown,
     QuotaExceeded,
+    TimedOut,
     TransportError,
     ZegoError,
     aiagent,
@@ -126,6 +127,17 @@ async def test_a_stream_task_lives_as_long_as_its_block_and_has_the_verbs(sandbo
     assert used(client, "streams") == 0
     with pytest.raises(ZegoError):
         await client.call(digitalhuman.DoAction(task_id=task.id, action="wave"))
+
+
+async def test_a_stream_that_does_not_begin_is_named_with_its_status_when_last_seen() -> None:
+    async with (
+        Sandbox(rate_limit=None, pace=Pace(stream_start=60)) as sandbox,
+        sandbox.client() as client,
+        client.stream_task(stream()) as task,
+    ):
+        with pytest.raises(TimedOut, match=f"task {task.id} does not stream after 0.05 s: .*INITIALIZING") as caught:
+            await task.streaming(within=0.05, every=0.01)
+    assert caught.value.waited_for == "streaming"
 
 
 async def test_audio_goes_over_a_websocket_in_whole_samples(client: Client) -> None:

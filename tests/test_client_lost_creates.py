@@ -8,6 +8,7 @@ from email.utils import formatdate
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from raw_server import Exchange, http, ok, raw_server
 from requests_made import llm, register, stream, talking, voice
@@ -369,3 +370,28 @@ async def test_look_up_finds_what_a_create_made_since_a_time_and_nothing_older(s
 async def test_look_up_of_a_registration_points_to_the_question_that_can_be_answered(client: Client) -> None:
     with pytest.raises(ConfigurationError, match=r"is_registered\(\)"):
         await client.look_up(register())
+
+
+# --- what to do
+
+
+@pytest.mark.parametrize(
+    ("action", "advice"),
+    [
+        (voice("7"), "AgentInstanceCreated for room 'room-7' brings the id.* without its user for 120 s"),
+        (msgspec.structs.replace(voice(), advanced_config=aiagent.AdvancedConfig(max_idle_time=30)), "for 30 s"),
+        (talking(), "AgentInstanceCreated for room 'room-1'"),
+        (stream(), r"client\.look_up"),
+        (register(), r"client\.is_registered"),
+        (aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!"), "Look whether it had its effect"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Action) else "",
+)
+async def test_an_unknown_outcome_says_what_settles_it(action: Action[Any], advice: str) -> None:
+    async def cut(exchange: Exchange) -> None:
+        exchange.cut()
+
+    async with raw_server(cut) as url, scripted_client(url) as client:
+        with pytest.raises(OutcomeUnknown, match=advice) as caught:
+            await client.call(action, timeout=0.3)
+    assert caught.value.advice in str(caught.value)

@@ -103,7 +103,7 @@ FAULTS: dict[str, Callable[[FaultRule], object]] = {
 }
 
 POLICY = RetryPolicy(max_attempts=3, initial_backoff=0.005, max_backoff=0.05, attempt_timeout=0.35, lookup_delay=0.02)
-DEADLINE = 1.6
+DEADLINE = 3.0
 """Seconds: above what three attempts without an answer take."""
 
 

@@ -14,42 +14,42 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zego_aigc import Repeat, aiagent
-from zego_aigc.calls.retry import Backoff, Ending, Step, ending_of_refusal, next_step, retry_after
+from zego_aigc.calls.retry import AttemptOutcome, Backoff, RetryDecision, outcome_of_refusal, retry_after, retry_decision
 from zego_aigc.limits.retry_budget import RetryBudget
 from zego_aigc.schema.codes import RETURN_CODES
 from zego_aigc.transport.clock import ServerClock, http_date
 from zego_aigc.transport.envelope import Unreadable, excerpt, read
 
-# --- what follows from an ending
+# --- what follows from an outcome
 
 
 RULES = """
-ending         may have run   READS   OVERWRITES  ENDS    CREATES  ONCE
-NOTHING_DONE   no             AGAIN   AGAIN       AGAIN   AGAIN    AGAIN
-NOTHING_DONE   yes            AGAIN   AGAIN       AGAIN   AGAIN    AGAIN
-LOST           no             AGAIN   AGAIN       AGAIN   LOOK_UP  UNKNOWN
-LOST           yes            AGAIN   AGAIN       AGAIN   LOOK_UP  UNKNOWN
-EXPIRED        no             AGAIN   AGAIN       AGAIN   AGAIN    AGAIN
-EXPIRED        yes            AGAIN   AGAIN       AGAIN   AGAIN    AGAIN
-GONE           no             RAISE   RAISE       RAISE   RAISE    RAISE
-GONE           yes            RAISE   RAISE       DONE    LOOK_UP  RAISE
-TAKEN          no             RAISE   RAISE       RAISE   RAISE    RAISE
-TAKEN          yes            RAISE   RAISE       RAISE   LOOK_UP  RAISE
-OUTDATED       no             RAISE   RAISE       RAISE   RAISE    RAISE
-OUTDATED       yes            UNKNOWN UNKNOWN     UNKNOWN UNKNOWN  UNKNOWN
-REFUSED        no             RAISE   RAISE       RAISE   RAISE    RAISE
-REFUSED        yes            RAISE   RAISE       RAISE   LOOK_UP  RAISE
+outcome        may have run   READS   OVERWRITES  ENDS    CREATES  ONCE
+NOT_PROCESSED  no             RETRY   RETRY       RETRY   RETRY    RETRY
+NOT_PROCESSED  yes            RETRY   RETRY       RETRY   RETRY    RETRY
+AMBIGUOUS      no             RETRY   RETRY       RETRY   LOOK_UP  UNKNOWN
+AMBIGUOUS      yes            RETRY   RETRY       RETRY   LOOK_UP  UNKNOWN
+CLOCK_SKEW     no             RETRY   RETRY       RETRY   RETRY    RETRY
+CLOCK_SKEW     yes            RETRY   RETRY       RETRY   RETRY    RETRY
+NOT_FOUND      no             RAISE   RAISE       RAISE   RAISE    RAISE
+NOT_FOUND      yes            RAISE   RAISE       DONE    LOOK_UP  RAISE
+ALREADY_EXISTS no             RAISE   RAISE       RAISE   RAISE    RAISE
+ALREADY_EXISTS yes            RAISE   RAISE       RAISE   LOOK_UP  RAISE
+STALE          no             RAISE   RAISE       RAISE   RAISE    RAISE
+STALE          yes            UNKNOWN UNKNOWN     UNKNOWN UNKNOWN  UNKNOWN
+REJECTED       no             RAISE   RAISE       RAISE   RAISE    RAISE
+REJECTED       yes            RAISE   RAISE       RAISE   LOOK_UP  RAISE
 """
 
 
-def test_what_follows_from_each_ending_for_each_way_of_repeating() -> None:
+def test_what_follows_from_each_outcome_for_each_way_of_repeating() -> None:
     header, *lines = RULES.strip().splitlines()
     for line in lines:
-        ending, ran, *steps = line.split()
-        for repeat, step in zip(header.split()[4:], steps, strict=True):
-            found = next_step(Ending[ending], Repeat[repeat], may_have_run=ran == "yes")
-            assert found is Step[step], (ending, ran, repeat)
-    assert len(lines) == 2 * len(Ending)
+        outcome, ran, *decisions = line.split()
+        for repeat, decision in zip(header.split()[4:], decisions, strict=True):
+            found = retry_decision(AttemptOutcome[outcome], Repeat[repeat], may_have_run=ran == "yes")
+            assert found is RetryDecision[decision], (outcome, ran, repeat)
+    assert len(lines) == 2 * len(AttemptOutcome)
 
 
 GONE = {"AgentNotFound", "AgentInstanceNotFound", "InstanceShuttingDown", "TaskNotFound", "StreamAlreadyStopped"}
@@ -58,17 +58,17 @@ GONE = {"AgentNotFound", "AgentInstanceNotFound", "InstanceShuttingDown", "TaskN
 @pytest.mark.parametrize("code", sorted(RETURN_CODES.keys() - {0}))
 def test_only_failures_that_the_vendor_calls_its_own_are_lost_and_only_passing_ones_are_retried(code: int) -> None:
     known = RETURN_CODES[code]
-    ending = ending_of_refusal(known.why, 200)
-    assert (ending is Ending.LOST) == (known.why == "transient")
-    assert (ending is Ending.GONE) == (known.name in GONE)
-    assert (ending in {Ending.NOTHING_DONE, Ending.EXPIRED, Ending.LOST}) == known.retryable
+    outcome = outcome_of_refusal(known.why, 200)
+    assert (outcome is AttemptOutcome.AMBIGUOUS) == (known.why == "transient")
+    assert (outcome is AttemptOutcome.NOT_FOUND) == (known.name in GONE)
+    assert (outcome in {AttemptOutcome.NOT_PROCESSED, AttemptOutcome.CLOCK_SKEW, AttemptOutcome.AMBIGUOUS}) == known.retryable
 
 
 def test_a_code_that_nobody_knows_is_judged_by_the_http_status() -> None:
-    assert ending_of_refusal(None, 200) is Ending.REFUSED
-    assert ending_of_refusal(None, 404) is Ending.REFUSED
-    assert ending_of_refusal(None, 429) is Ending.NOTHING_DONE
-    assert ending_of_refusal(None, 500) is Ending.LOST
+    assert outcome_of_refusal(None, 200) is AttemptOutcome.REJECTED
+    assert outcome_of_refusal(None, 404) is AttemptOutcome.REJECTED
+    assert outcome_of_refusal(None, 429) is AttemptOutcome.NOT_PROCESSED
+    assert outcome_of_refusal(None, 500) is AttemptOutcome.AMBIGUOUS
 
 
 # --- how long, how often

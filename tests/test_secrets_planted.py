@@ -24,7 +24,7 @@ from zego_aigc import (
     aiagent,
     digitalhuman,
 )
-from zego_aigc.calls.hooks import Attempt, Outcome
+from zego_aigc.calls.hooks import AttemptEvent, CallEvent
 from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.sandbox import Sandbox
 from zego_aigc.schema.actions import Action
@@ -150,8 +150,8 @@ async def test_nothing_that_goes_wrong_on_the_way_says_a_secret(answer: bytes | 
             if not answer.startswith(b"HTTP/1.1 200 X") or answer is ANSWERS["answer that is cut"]:
                 exchange.writer.close()
 
-    attempts: list[Attempt] = []
-    outcomes: list[Outcome] = []
+    attempts: list[AttemptEvent] = []
+    outcomes: list[CallEvent] = []
     orphans: list[Orphan] = []
     async with (
         raw_server(handle) as url,

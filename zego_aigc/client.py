@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -19,20 +19,18 @@ from zego_aigc.aiagent import (
     CreateLiveDigitalHumanAgentInstance,
     RegisteredAgent,
 )
-from zego_aigc.calls import create_guard, paging
-from zego_aigc.calls.call import Call
-from zego_aigc.calls.cleanup import Endings
+from zego_aigc.calls import lookup, paging
 from zego_aigc.calls.create_guard import Orphan
-from zego_aigc.calls.endpoint import Route
-from zego_aigc.calls.hooks import Attempt, Hooks, Outcome, logger, notify
-from zego_aigc.calls.interpret import RawAction, Request, request_for
-from zego_aigc.calls.lookup import Reconciler
-from zego_aigc.calls.orphans import Observer
+from zego_aigc.calls.endpoint import Endpoint, Endpoints
+from zego_aigc.calls.hooks import AttemptEvent, CallEvent, Hooks
+from zego_aigc.calls.lifetimes import Lifetimes, report_orphan
+from zego_aigc.calls.request import RawAction
 from zego_aigc.calls.response import Response
 from zego_aigc.calls.retry import RetryPolicy
+from zego_aigc.calls.route import Route
+from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
 from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
-from zego_aigc.schema import validation
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.schema.lifecycle import LIFECYCLES, Recovery
 from zego_aigc.schema.redaction import scrub
@@ -42,12 +40,12 @@ if TYPE_CHECKING:
     import aiohttp
 
     from zego_aigc.callbacks.events import Event
-    from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTask
+    from zego_aigc.handles import AgentInstance, Handle, LiveAgentInstance, StreamTask
     from zego_aigc.limits.limiter import Limiter
-    from zego_aigc.limits.quota import Quota, Reservation
+    from zego_aigc.limits.quota import Quota
     from zego_aigc.schema.lifecycle import Names
 
-__all__ = ["Attempt", "Client", "Orphan", "Outcome", "Response", "RetryPolicy"]
+__all__ = ["AttemptEvent", "CallEvent", "Client", "Orphan", "Response", "RetryPolicy"]
 
 T = TypeVar("T")
 
@@ -82,15 +80,15 @@ class Client:
             unless given.
         aiagent_url: base URL of AI Agent, instead of a region.
         digitalhuman_url: base URL of Digital Human; the vendor gives projects overseas one on request.
-        limiter: who says when a call may leave: at most 10 calls a second for each Action unless given.
+        limiter: decides when a call may be sent: at most 10 calls a second for each Action unless given.
         quota: budget of live instances, which handles and :func:`zego_aigc.provision` keep to.
         timeout: deadline of a whole call in seconds, waiting for the limiter and retries included.
         proxy: URL of an HTTP proxy.
         session: an aiohttp session to use; it stays open.
         pool: a :class:`~zego_aigc.SessionPool` to share; it stays open. `limiter`, `proxy` and `session` are then the pool's.
         on_orphan: called with what a cancelled create has made or may have made, beside the warning in the log.
-        on_attempt: called after each attempt with an ``Attempt``.
-        on_result: called after each call with an ``Outcome``.
+        on_attempt: called after each attempt with an ``AttemptEvent``.
+        on_result: called after each call with a ``CallEvent``.
         retry: how long the client waits between and beside attempts, and how often it tries.
 
     Raises:
@@ -113,20 +111,19 @@ class Client:
         session: aiohttp.ClientSession | None = None,
         pool: SessionPool | None = None,
         on_orphan: Callable[[Orphan], object] | None = None,
-        on_attempt: Callable[[Attempt], object] | None = None,
-        on_result: Callable[[Outcome], object] | None = None,
+        on_attempt: Callable[[AttemptEvent], object] | None = None,
+        on_result: Callable[[CallEvent], object] | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
         if pool is not None and (limiter is not None or proxy is not None or session is not None):
             raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
         if region is not None and aiagent_url is not None:
             raise ConfigurationError("give either region or aiagent_url, not both: each names the host of AI Agent")
-        self._timeout = _checked_timeout(timeout)
         self._owns_pool = pool is None
         self.pool: SessionPool = pool if pool is not None else SessionPool(limiter=limiter, proxy=proxy, session=session)
         """Connections, limiter and retry budget."""
         try:
-            self._signer = self.pool.signer(app_id, server_secret)
+            signer = self.pool.signer(app_id, server_secret)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         self.app_id = app_id
@@ -134,41 +131,38 @@ class Client:
         self.callback_secret = callback_secret
         self.quota = quota
         """The budget of live instances, if there is one."""
-        self._on_orphan = on_orphan
-        # Helpers do not keep the client alive: one that is forgotten is freed at once, its pool before its sessions.
-        me = weakref.proxy(self)
-        self._endings = Endings(me)
-        self._observer = Observer(me)
-        self._reconciler = Reconciler(me)
+        # Nothing below refers back to the client: one that is dropped without aclose() is freed at once, and
+        # SessionPool.__del__ runs before aiohttp's own finalizers, which would warn.
+        hooks = Hooks(on_attempt, on_result)
+        policy = retry or RetryPolicy()
+        report = functools.partial(report_orphan, on_orphan)
+        self._finder = lookup.Finder()
+        look_ups = lookup.look_ups(self._finder)
 
         def scrubbed(text: str, action: Any) -> str:
             return scrub(text, action.body if isinstance(action, RawAction) else action, server_secret, callback_secret or "")
 
-        def tell_orphan(orphan: Orphan) -> None:
-            me.tell_orphan(orphan)
-
-        hooks = Hooks(on_attempt, on_result)
-        self._policy = policy = retry or RetryPolicy()
-
-        def route(url: yarl.URL) -> Route:
+        def endpoint(url: yarl.URL) -> Endpoint:
             clock = self.pool.clock(str(url.origin()))
-            return Route(
+            route = Route(
                 pool=self.pool,
-                signer=self._signer,
+                signer=signer,
                 clock=clock,
                 url=url,
                 host=url.host or "",
                 scrub=scrubbed,
                 hooks=hooks,
                 policy=policy,
-                look_ups=self._reconciler.look_ups(),
-                on_orphan=tell_orphan,
             )
+            return Endpoint(route, timeout, look_ups, report)
 
-        self._routes: dict[Service, Route] = {
-            Service.AI_AGENT: route(_base_url("aiagent_url", aiagent_url or _regional_url(region))),
-            Service.DIGITAL_HUMAN: route(_base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL)),
-        }
+        self._endpoints = Endpoints(
+            {
+                Service.AI_AGENT: endpoint(_base_url("aiagent_url", aiagent_url or _regional_url(region))),
+                Service.DIGITAL_HUMAN: endpoint(_base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL)),
+            }
+        )
+        self._lifetimes = Lifetimes(self._endpoints, quota, policy, report)
 
     @classmethod
     def from_env(cls, **options: Any) -> Client:
@@ -207,7 +201,7 @@ class Client:
     @property
     def hosts(self) -> dict[str, str]:
         """The base URL of each service, by the service's name."""
-        return {service.value: str(route.url) for service, route in self._routes.items()}
+        return {service.value: str(self._endpoints[service].route.url) for service in Service}
 
     # --- calls
 
@@ -239,7 +233,11 @@ class Client:
             OutcomeUnknown: the work may have been done, and a repeat could do it twice.
             ConfigurationError: the client is closed, or used from another event loop.
         """
-        return await self._prepared(action, timeout, before_send, deadline_from).run()
+        # Not Endpoint.call(), which would be one coroutine frame more for each of the thousands that may be queued.
+        with self._endpoints[action.service].prepare(
+            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from
+        ) as call:
+            return await call.run()
 
     async def call_with_response(
         self,
@@ -250,30 +248,8 @@ class Client:
         deadline_from: Literal["call", "grant"] = "call",
     ) -> Response[T]:
         """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
-        call = self._prepared(action, timeout, before_send, deadline_from)
-        await call.run()
-        return call.response()
-
-    def _prepared(
-        self,
-        action: Action[T],
-        timeout: float | None,
-        before_send: Callable[[int], Awaitable[None]] | None,
-        deadline_from: Literal["call", "grant"],
-        on_orphan: Callable[[Orphan], object] | None = None,
-    ) -> Call[T]:
-        self.pool.bind()
-        request = request_for(action)
-        return Call(
-            self._routes[action.service],
-            request,
-            action,
-            validation.encode(action),
-            self._timeout if timeout is None else _checked_timeout(timeout),
-            before_send=before_send,
-            from_grant=deadline_from == "grant",
-            keeper=create_guard if request.creates else None,
-            on_orphan=on_orphan,
+        return await self._endpoints[action.service].call_with_response(
+            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from
         )
 
     async def call_raw(
@@ -309,21 +285,12 @@ class Client:
                     "service=Service.AI_AGENT or service=Service.DIGITAL_HUMAN"
                 )
             service = ACTIONS[name].service
-        self.pool.bind()
         try:
             encoded = msgspec.json.encode(body)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest([Problem("", "encoding", f"cannot be written as JSON: {error}")], action=name) from error
-        request = Request.of(name, repeat, Any)
-        call: Call[Any] = Call(
-            self._routes[service],
-            request,
-            RawAction(name, dict(body)),
-            encoded,
-            self._timeout if timeout is None else _checked_timeout(timeout),
-            keeper=create_guard if request.creates else None,
-        )
-        return await call.run()
+        with self._endpoints[service].prepare_raw(name, body, encoded, repeat, timeout) as call:
+            return await call.run()
 
     async def look_up(self, action: Action[T], *, not_before: float | None = None) -> T | None:
         """Find what a create whose outcome is unknown has made.
@@ -346,20 +313,20 @@ class Client:
         if life is not None and life.recovery is Recovery.COMPARE:
             raise ConfigurationError(f"{name} returns None whether it was carried out or not: ask client.is_registered()")
         if life is None or life.recovery is not Recovery.FIND:
-            raise OutcomeUnknown(
-                f"the vendor has no look-up for {name}: callbacks or time settle what became of it", action=action
-            )
+            advice = unknown_advice(action)
+            raise OutcomeUnknown(f"the vendor has no look-up for {name}. {advice}", action=action, advice=advice)
         made_id = await self.find(name, life.names(action), not_before=not_before)
         return None if made_id is None else type(action).result(**{life.id_field: made_id})
 
     async def find(self, action: str, names: Names, *, not_before: float | None = None) -> str | None:
         """The id of what a create of that name has made under the given names, as :meth:`look_up` finds it; None if nothing."""
         age = float("inf") if not_before is None else time.time() - not_before
-        return await self._reconciler.find(LIFECYCLES[action], names, sent=time.monotonic() - age)
+        life, endpoint = LIFECYCLES[action], self._endpoints[ACTIONS[action].service]
+        return await self._finder.find(endpoint, life, names, sent=time.monotonic() - age)
 
     async def is_registered(self, action: Action[None]) -> bool | None:
         """Whether the agent under the Action's id is registered just as the Action says; None if there is no such agent."""
-        return await self._reconciler.is_as_sent(action)
+        return await lookup.is_as_sent(self._endpoints[action.service], action)
 
     async def warmup(self, *, connections: int = 1, timeout: float = 10.0) -> None:
         """Open connections to both services ahead of the first call.
@@ -372,9 +339,19 @@ class Client:
             ConnectFailed: a host cannot be reached.
             TimedOut: it takes longer than `timeout`.
         """
-        await self.pool.warmup({route.url for route in self._routes.values()}, connections, timeout)
+        await self.pool.warmup({endpoint.route.url for endpoint in self._endpoints.values()}, connections, timeout)
 
     # --- lifetimes, which are loaded when they are used
+
+    def handle(self, create: Action[T]) -> Handle[T]:
+        """Something that lives as long as the ``async with`` block, whichever Action makes it.
+
+        Raises:
+            ConfigurationError: the Action makes nothing that could be ended.
+        """
+        from zego_aigc.handles import handle_of
+
+        return handle_of(self._lifetimes, create)
 
     @overload
     def agent(self, create: CreateAgentInstance) -> AgentInstance[CreatedAgentInstance]: ...
@@ -384,7 +361,7 @@ class Client:
         """A voice agent that lives as long as the ``async with`` block; `fields` are those of CreateAgentInstance."""
         from zego_aigc.handles import AgentInstance
 
-        return AgentInstance(self, create or CreateAgentInstance(**fields))
+        return AgentInstance(self._lifetimes, create or CreateAgentInstance(**fields))
 
     @overload
     def digital_human_agent(
@@ -401,7 +378,7 @@ class Client:
         """
         from zego_aigc.handles import AgentInstance
 
-        return AgentInstance(self, create or CreateDigitalHumanAgentInstance(**fields))
+        return AgentInstance(self._lifetimes, create or CreateDigitalHumanAgentInstance(**fields))
 
     @overload
     def live_digital_human_agent(self, create: CreateLiveDigitalHumanAgentInstance) -> LiveAgentInstance: ...
@@ -416,7 +393,7 @@ class Client:
         """
         from zego_aigc.handles import LiveAgentInstance
 
-        return LiveAgentInstance(self, create or CreateLiveDigitalHumanAgentInstance(**fields))
+        return LiveAgentInstance(self._lifetimes, create or CreateLiveDigitalHumanAgentInstance(**fields))
 
     @overload
     def stream_task(self, create: CreateDigitalHumanStreamTask) -> StreamTask: ...
@@ -429,16 +406,12 @@ class Client:
         """
         from zego_aigc.handles import StreamTask
 
-        return StreamTask(self, create or CreateDigitalHumanStreamTask(**fields))
-
-    async def create(self, action: Action[T], *, on_orphan: Callable[[Orphan], object]) -> T:
-        """As :meth:`call`, for a create whose caller takes care of what a cancellation leaves behind."""
-        return await self._prepared(action, None, None, "call", on_orphan).run()
+        return StreamTask(self._lifetimes, create or CreateDigitalHumanStreamTask(**fields))
 
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
 
-        What cannot be ended is kept for :meth:`aclose`.
+        What cannot be ended is tried once more by :meth:`aclose`.
 
         Args:
             identity: the AgentInstanceId or TaskId.
@@ -447,34 +420,18 @@ class Client:
         Returns:
             Why it could not be ended, or None.
         """
-        return await self._endings.end(identity, action, self._policy.delete_timeout)
+        return await self._lifetimes.end(identity, action)
 
     async def observe(self, event: Event) -> None:
         """Take note of a callback that says that an instance or a stream task was made or has ended.
 
         It frees the place in the :class:`~zego_aigc.Quota` of what has ended by itself, spares :meth:`aclose` ending it, and
-        tells ``on_orphan`` the id of an agent instance whose creation by a handle ended in an unknown outcome. Register it
+        reports to ``on_orphan`` the id of an agent instance whose creation by a handle ended in an unknown outcome. Register it
         with a router::
 
             router.on(AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent)(client.observe)
         """
-        if (ended := self._observer.note(event)) is not None:
-            self._endings.ended(ended)
-
-    def expect_news(self, action: Action[Any], hold: Reservation | None) -> None:
-        """A create by a handle has an unknown outcome: a callback may settle it."""
-        self._observer.expect_news(action, hold)
-
-    def tell_orphan(self, orphan: Orphan) -> None:
-        """Report what a cancelled create left behind: as a warning, and to ``on_orphan``."""
-        name = orphan.action.name if isinstance(orphan.action, RawAction) else type(orphan.action).__name__
-        if not orphan.certain:
-            logger.warning("%s was cancelled without an answer: what it makes may exist, and then bills", name)
-        elif isinstance(orphan.result, msgspec.Struct):
-            logger.warning("%s was cancelled, but made %r: end it, or it goes on billing", name, orphan.result)
-        else:
-            logger.warning("%s was cancelled, but was carried out", name)
-        notify(self._on_orphan, orphan)
+        self._lifetimes.observe(event)
 
     # --- closing
 
@@ -490,26 +447,26 @@ class Client:
         Returns:
             The AgentInstanceIds and TaskIds of what could not be ended: it bills until it ends by itself.
         """
-        cancelled = None if self.pool.closed else await self._endings.finish(drain)
+        cancelled = None if self.pool.closed else await self._lifetimes.finish(drain)
         if self._owns_pool:
             await self.pool.aclose(drain=drain)
         if cancelled is not None:
             raise cancelled
-        return self._endings.unended
+        return self._lifetimes.unended
 
     # --- lists
 
     def list_agents(self, *, page: int | None = None) -> AsyncIterator[RegisteredAgent]:
         """Every registered agent: ``async for agent in client.list_agents()``. `page` is how many come at a time, 1 to 10."""
-        return paging.agents(self, page)
+        return paging.agents(self._endpoints, page)
 
     def list_digital_humans(self, *, fetch_mode: int | None = None, page: int | None = None) -> AsyncIterator[DigitalHumanInfo]:
         """Every digital human of the project: all, or with `fetch_mode` 2 the public and with 3 the private ones."""
-        return paging.digital_humans(self, fetch_mode, page)
+        return paging.digital_humans(self._endpoints, fetch_mode, page)
 
     def list_timbres(self, digital_human_id: str | None = None, *, page: int | None = None) -> AsyncIterator[Timbre]:
         """Every public timbre, or those that are bound to a digital human."""
-        return paging.timbres(self, digital_human_id, page)
+        return paging.timbres(self._endpoints, digital_human_id, page)
 
     async def __aenter__(self) -> Self:
         self.pool.bind()
@@ -525,13 +482,6 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client(app_id={self.app_id}, hosts={self.hosts})"
-
-
-def _checked_timeout(timeout: float) -> float:
-    # Callers may have read it from a file: None and text are refused as well.
-    if not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r}: every wait has a bound")
-    return timeout
 
 
 def _regional_url(region: str | None) -> str:

@@ -133,10 +133,13 @@ class ConnectFailed(TransportError):
 
 
 class TimedOut(TransportError, TimeoutError):
-    """The call's deadline passed. Raised only where that is harmless: nothing was sent, or the Action may be repeated."""
+    """A time limit passed, which the message names.
+
+    Raised only where that is harmless: nothing was sent, or the Action may be repeated.
+    """
 
     waited_for: str = ""
-    """What the time went into: ``limiter``, ``before_send``, ``connect``, ``answer`` or ``retry``."""
+    """What the time went into: ``limiter``, ``before_send``, ``connect``, ``answer``, ``retry``, or ``streaming``."""
 
 
 class BadResponse(TransportError):
@@ -153,12 +156,14 @@ class BadResponse(TransportError):
 class OutcomeUnknown(ZegoError):
     """The request may have been carried out and no clear answer came. It was not repeated, since a repeat could do harm.
 
-    ``__cause__`` says what happened. What settles the matter depends on the Action: a callback, a look-up, or time
-    (an agent instance without its user in the room ends by itself after MaxIdleTime).
+    ``__cause__`` says what happened, and :attr:`advice` what settles the matter: that depends on the Action.
     """
 
     action: Any
     """The Action (the struct) whose outcome is unknown."""
+    advice: str = ""
+    """What settles it: a look-up, a callback, or time (an agent instance without its user in the room ends by itself after
+    MaxIdleTime)."""
     attempts: int = 0
     """How many times the request was tried."""
 

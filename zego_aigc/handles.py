@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import anyio
 
 from zego_aigc import aiagent, digitalhuman
-from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, ZegoError
+from zego_aigc.calls.unknown import outcome_unknown
+from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, TimedOut, ZegoError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zego_aigc.calls.create_guard import Orphan
-    from zego_aigc.client import Client
+    from zego_aigc.calls.lifetimes import Lifetimes
     from zego_aigc.limits.quota import Reservation
     from zego_aigc.schema.actions import Action
     from zego_aigc.transport.audio import AudioStream
@@ -38,10 +39,10 @@ AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)
 class Handle(Generic[ResultT]):
     """Makes something on entry and ends it on exit."""
 
-    def __init__(self, client: Client, create: Action[ResultT]) -> None:
+    def __init__(self, lifetimes: Lifetimes, create: Action[ResultT]) -> None:
         if create.lifecycle is None:
             raise ConfigurationError(f"{type(create).__name__} makes nothing that could be ended: await client.call(...) it")
-        self._client = client
+        self._lifetimes = lifetimes
         self._create = create
         self._life = create.lifecycle
         self._created: ResultT | None = None
@@ -69,11 +70,11 @@ class Handle(Generic[ResultT]):
     async def __aenter__(self) -> Self:
         if self._created is not None:
             raise ConfigurationError("this handle is in use or was used: make a new one")
-        if self._client.quota is not None and self._life.quota is not None:
-            self._hold = await self._client.quota.acquire(self._life.quota)
+        if self._lifetimes.quota is not None and self._life.quota is not None:
+            self._hold = await self._lifetimes.quota.acquire(self._life.quota)
         orphans: list[Orphan] = []
         try:
-            created = await self._client.create(self._create, on_orphan=orphans.append)
+            created = await self._lifetimes.create(self._create, on_orphan=orphans.append)
         except BaseException as error:
             await self._clear_up(error, orphans)
             raise
@@ -91,12 +92,12 @@ class Handle(Generic[ResultT]):
             if orphan.certain:
                 self._made(orphan.result)
                 identity = self._id(orphan.result)
-                await self._client.end(identity, self._life.end(identity))
+                await self._lifetimes.end(identity, self._life.end(identity))
                 return
-            self._client.tell_orphan(orphan)
-            error = OutcomeUnknown("cancelled without an answer", action=orphan.action)
+            self._lifetimes.report(orphan)
+            error = outcome_unknown(orphan.action, type(orphan.action).__name__, "it was cancelled without an answer")
         if isinstance(error, OutcomeUnknown):
-            self._client.expect_news(self._create, self._hold)
+            self._lifetimes.expect_callback(self._create, self._hold)
         if self._hold is None:
             return
         if isinstance(error, OutcomeUnknown):
@@ -108,7 +109,7 @@ class Handle(Generic[ResultT]):
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         identity = self._id(self.created)
-        error = await self._client.end(identity, self._life.end(identity))
+        error = await self._lifetimes.end(identity, self._life.end(identity))
         if error is not None and kind is None:
             raise error
 
@@ -122,7 +123,7 @@ class _Agent(Handle[AgentT], Generic[AgentT]):
 
     async def say(self, text: str, **options: Any) -> aiagent.Round:
         """Have a text spoken, up to 300 characters; `options` are the other fields of SendAgentInstanceTTS."""
-        return await self._client.call(aiagent.SendAgentInstanceTTS(agent_instance_id=self.id, text=text, **options))
+        return await self._lifetimes.caller.call(aiagent.SendAgentInstanceTTS(agent_instance_id=self.id, text=text, **options))
 
 
 class LiveAgentInstance(_Agent[aiagent.CreatedDigitalHumanAgentInstance]):
@@ -137,42 +138,42 @@ class AgentInstance(_Agent[AgentT], Generic[AgentT]):
 
         `options` are the other fields of SendAgentInstanceLLM.
         """
-        return await self._client.call(aiagent.SendAgentInstanceLLM(agent_instance_id=self.id, text=text, **options))
+        return await self._lifetimes.caller.call(aiagent.SendAgentInstanceLLM(agent_instance_id=self.id, text=text, **options))
 
     async def interrupt(self) -> aiagent.Round:
         """Stop the agent's speech."""
-        return await self._client.call(aiagent.InterruptAgentInstance(agent_instance_id=self.id))
+        return await self._lifetimes.caller.call(aiagent.InterruptAgentInstance(agent_instance_id=self.id))
 
     async def status(self) -> aiagent.AgentInstanceStatus:
         """What the agent is doing."""
-        return await self._client.call(aiagent.QueryAgentInstanceStatus(agent_instance_id=self.id))
+        return await self._lifetimes.caller.call(aiagent.QueryAgentInstanceStatus(agent_instance_id=self.id))
 
     async def messages(self) -> Sequence[aiagent.HistoryMessage]:
         """The conversation so far, oldest first."""
-        result = await self._client.call(aiagent.GetAgentInstanceMsgList(agent_instance_id=self.id))
+        result = await self._lifetimes.caller.call(aiagent.GetAgentInstanceMsgList(agent_instance_id=self.id))
         return result.message_list
 
     async def add_messages(self, messages: Sequence[aiagent.Message]) -> None:
         """Append to the conversation without having anything spoken."""
-        await self._client.call(aiagent.AddAgentInstanceMsg(agent_instance_id=self.id, messages=messages))
+        await self._lifetimes.caller.call(aiagent.AddAgentInstanceMsg(agent_instance_id=self.id, messages=messages))
 
     async def reset_messages(self) -> None:
         """Forget the conversation."""
-        await self._client.call(aiagent.ResetAgentInstanceMsgList(agent_instance_id=self.id))
+        await self._lifetimes.caller.call(aiagent.ResetAgentInstanceMsgList(agent_instance_id=self.id))
 
     async def update(self, **fields: Any) -> None:
         """Change the running instance; `fields` are those of UpdateAgentInstance. LLM, TTS and ASR are replaced whole."""
-        await self._client.call(aiagent.UpdateAgentInstance(agent_instance_id=self.id, **fields))
+        await self._lifetimes.caller.call(aiagent.UpdateAgentInstance(agent_instance_id=self.id, **fields))
 
     async def start_listening(self, *, user_id: str | None = None, sequence: int | None = None) -> aiagent.Round:
         """Walkie-talkie mode: the user presses the button. Numbers in `sequence` grow over both calls."""
         action = aiagent.StartListening(agent_instance_id=self.id, user_id=user_id, sequence=sequence)
-        return await self._client.call(action)
+        return await self._lifetimes.caller.call(action)
 
     async def stop_listening(self, *, user_id: str | None = None, sequence: int | None = None) -> aiagent.Round:
         """Walkie-talkie mode: the user lets go of the button, and the agent answers."""
         action = aiagent.StopListening(agent_instance_id=self.id, user_id=user_id, sequence=sequence)
-        return await self._client.call(action)
+        return await self._lifetimes.caller.call(action)
 
 
 class StreamTask(Handle[digitalhuman.StreamTask]):
@@ -181,28 +182,28 @@ class StreamTask(Handle[digitalhuman.StreamTask]):
     async def drive_text(self, text: str, tts_config: digitalhuman.TTSConfig, **options: Any) -> digitalhuman.Drive:
         """Have a text spoken, up to 1800 characters; `options` are the other fields of DriveByText."""
         action = digitalhuman.DriveByText(task_id=self.id, text=text, tts_config=tts_config, **options)
-        return await self._client.call(action)
+        return await self._lifetimes.caller.call(action)
 
     async def drive_audio(self, audio_url: str, **options: Any) -> digitalhuman.Drive:
         """Have an mp3 or wav file spoken; `options` are the other fields of DriveByAudio."""
-        return await self._client.call(digitalhuman.DriveByAudio(task_id=self.id, audio_url=audio_url, **options))
+        return await self._lifetimes.caller.call(digitalhuman.DriveByAudio(task_id=self.id, audio_url=audio_url, **options))
 
     async def drive_rtc(self, room_id: str, stream_id: str) -> digitalhuman.Drive:
         """Have the audio of an RTC stream spoken."""
         source = digitalhuman.SourceRTCConfig(room_id=room_id, stream_id=stream_id)
-        return await self._client.call(digitalhuman.DriveByRTCStream(task_id=self.id, rtc_config=source))
+        return await self._lifetimes.caller.call(digitalhuman.DriveByRTCStream(task_id=self.id, rtc_config=source))
 
     async def act(self, action: str) -> None:
         """Perform an action of the digital human, by its name in GetDigitalHumanInfo."""
-        await self._client.call(digitalhuman.DoAction(task_id=self.id, action=action))
+        await self._lifetimes.caller.call(digitalhuman.DoAction(task_id=self.id, action=action))
 
     async def interrupt(self) -> None:
         """Cut the running drive and drop those that wait."""
-        await self._client.call(digitalhuman.InterruptDriveTask(task_id=self.id))
+        await self._lifetimes.caller.call(digitalhuman.InterruptDriveTask(task_id=self.id))
 
     async def status(self) -> digitalhuman.StreamTaskStatus:
         """How the task is doing."""
-        return await self._client.call(digitalhuman.GetDigitalHumanStreamTaskStatus(task_id=self.id))
+        return await self._lifetimes.caller.call(digitalhuman.GetDigitalHumanStreamTaskStatus(task_id=self.id))
 
     async def streaming(self, *, within: float = 30.0, every: float = 0.5) -> digitalhuman.StreamTaskStatus:
         """Wait until the task streams.
@@ -212,14 +213,26 @@ class StreamTask(Handle[digitalhuman.StreamTask]):
             every: seconds between two looks.
 
         Raises:
-            TimeoutError: it does not stream in time.
+            TimedOut: it does not stream in time; the message has its status.
             ZegoError: the service says that it failed, and why.
         """
-        with anyio.fail_after(within):
-            while (status := await self.status()).status is not digitalhuman.TaskStatus.STREAMING:
-                if status.status is digitalhuman.TaskStatus.INIT_FAILED:
-                    raise ZegoError(f"the stream task {self.id} failed to start: {status.fail_reason or 'no reason given'}")
-                await anyio.sleep(every)
+        status: digitalhuman.StreamTaskStatus | None = None
+        try:
+            with anyio.fail_after(within):
+                while (status := await self.status()).status is not digitalhuman.TaskStatus.STREAMING:
+                    if status.status is digitalhuman.TaskStatus.INIT_FAILED:
+                        reason = status.fail_reason or "no reason given"
+                        raise ZegoError(f"the stream task {self.id} failed to start: {reason}. Stop it and make a new one")
+                    await anyio.sleep(every)
+        except TimeoutError as error:
+            if isinstance(error, ZegoError):
+                raise
+            seen = "its status never came" if status is None else f"its status was {status.status.name} when last seen"
+            raise TimedOut(
+                f"the stream task {self.id} does not stream after {within:g} s: {seen}. Wait longer (within=...), or look at "
+                "its status() for a FailReason",
+                waited_for="streaming",
+            ) from None
         return status
 
     @asynccontextmanager
@@ -238,9 +251,9 @@ class StreamTask(Handle[digitalhuman.StreamTask]):
         """
         from zego_aigc.transport.audio import open_audio
 
-        drive = await self._client.call(digitalhuman.DriveByWsStream(task_id=self.id))
+        drive = await self._lifetimes.caller.call(digitalhuman.DriveByWsStream(task_id=self.id))
         async with open_audio(
-            self._client.pool, drive, sample_rate=sample_rate, channels=channels, voice_channel=voice_channel
+            self._lifetimes.caller.pool, drive, sample_rate=sample_rate, channels=channels, voice_channel=voice_channel
         ) as stream:
             yield stream
 
@@ -253,11 +266,11 @@ HANDLES: dict[str, type[Handle[Any]]] = {
 """The handles that have verbs of their own, by what a lifecycle says that it makes."""
 
 
-def handle_of(client: Client, create: Action[Any]) -> Handle[Any]:
+def handle_of(lifetimes: Lifetimes, create: Action[ResultT]) -> Handle[ResultT]:
     """The handle for an Action that makes something.
 
     Raises:
         ConfigurationError: it makes nothing that could be ended.
     """
     makes = "" if create.lifecycle is None else create.lifecycle.makes
-    return HANDLES.get(makes, Handle)(client, create)
+    return HANDLES.get(makes, Handle)(lifetimes, create)

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from zego_aigc.calls.hooks import Attempt, Outcome
+    from zego_aigc.calls.hooks import AttemptEvent, CallEvent
 
 __all__ = ["Telemetry"]
 
 
 class Telemetry:
-    """Turns what a client's hooks are told into spans and metrics. One serves any number of clients.
+    """Turns the events of a client's hooks into spans and metrics. One serves any number of clients.
 
     Spans are called ``POST <Action>``, of kind client, with ``http.request.method``, ``url.full`` (without the query),
     ``server.address``, ``server.port``, ``http.response.status_code``, ``http.request.resend_count``, ``error.type``,
@@ -60,7 +60,7 @@ class Telemetry:
             description="Duration of calls, waiting for the limiter and retries included.",
         )
 
-    def on_attempt(self, attempt: Attempt) -> None:
+    def on_attempt(self, attempt: AttemptEvent) -> None:
         """For the client's hook of that name."""
         url = URL(attempt.url)
         attributes: dict[str, str | int] = {
@@ -91,15 +91,15 @@ class Telemetry:
             span.set_status(Status(StatusCode.ERROR, kind))
         span.end(end)
 
-    def on_result(self, outcome: Outcome) -> None:
+    def on_result(self, call: CallEvent) -> None:
         """For the client's hook of that name."""
-        attributes: dict[str, str | int] = {"zego.action": outcome.action, "server.address": outcome.host}
-        if outcome.error is not None:
-            attributes["error.type"] = outcome.error.name if isinstance(outcome.error, ApiError) else _name_of(outcome.error)
-        self._calls.record(outcome.seconds, attributes)
+        attributes: dict[str, str | int] = {"zego.action": call.action, "server.address": call.host}
+        if call.error is not None:
+            attributes["error.type"] = call.error.name if isinstance(call.error, ApiError) else _name_of(call.error)
+        self._calls.record(call.seconds, attributes)
 
 
-def _error_type(attempt: Attempt) -> str | None:
+def _error_type(attempt: AttemptEvent) -> str | None:
     """What went wrong, as one of few words: the name of the vendor's code, the HTTP status, or the error's class."""
     if attempt.error is not None:
         return _name_of(attempt.error)

@@ -1,94 +1,129 @@
-"""One call, from the limiter to the result: wait, sign, send, read, and try again or raise.
+"""One call, from the limiter to the result: attempt after attempt, until it is over.
 
-The rules are pure and live in :mod:`zego_aigc.calls.retry` and :mod:`zego_aigc.calls.interpret`; here they are carried out.
+Read :meth:`Call.run` first: each step stands below it, in the order in which it is taken. The rules are pure and live in
+:mod:`zego_aigc.calls.retry` and :mod:`zego_aigc.calls.interpret`; here they are carried out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, Self, TypeVar
 
-from zego_aigc.calls.hooks import logger
-from zego_aigc.calls.interpret import RawAction, Request, Verdict, judge
+from zego_aigc.calls.attempt import Attempt, closed_error
+from zego_aigc.calls.create_guard import CreateGuard
+from zego_aigc.calls.interpret import Failure
+from zego_aigc.calls.request import RawAction
 from zego_aigc.calls.response import Response
-from zego_aigc.calls.retry import Backoff, Ending, Step, next_step
-from zego_aigc.errors import (
-    AlreadyExists,
-    ApiError,
-    ConfigurationError,
-    OutcomeUnknown,
-    RateLimited,
-    TimedOut,
-    TransportError,
-    ZegoError,
-)
-from zego_aigc.schema import validation
+from zego_aigc.calls.retry import AttemptOutcome, Backoff, RetryDecision, retry_decision
+from zego_aigc.calls.unknown import outcome_unknown
+from zego_aigc.errors import AlreadyExists, ApiError, OutcomeUnknown, RateLimited, TimedOut, TransportError, ZegoError
 from zego_aigc.schema.actions import Repeat
-from zego_aigc.transport.body import Outgoing
-from zego_aigc.transport.deadlines import Alarm
-from zego_aigc.transport.http import Answer
+from zego_aigc.transport.deadlines import Deadline
 
 if TYPE_CHECKING:
-    from zego_aigc.calls.endpoint import Keeper, Route
+    from zego_aigc.calls.create_guard import Orphan
+    from zego_aigc.calls.request import Request
+    from zego_aigc.calls.route import Route
+    from zego_aigc.errors import ConfigurationError
     from zego_aigc.limits.limiter import FullPermit
+    from zego_aigc.transport.http import Answer
 
-__all__ = ["Call"]
+__all__ = ["Call", "LookUp", "LostCreate"]
 
 T = TypeVar("T")
-U = TypeVar("U")
 
-_LAST_ATTEMPT = 1.0
+MIN_LAST_ATTEMPT = 1.0
 """Seconds that must be left for another attempt, or a quarter of the whole deadline."""
 
-_CLEAR = frozenset({Ending.REFUSED, Ending.GONE})
-"""Endings after which another attempt would be answered the same."""
+_FINAL = frozenset({AttemptOutcome.REJECTED, AttemptOutcome.NOT_FOUND})
+"""Outcomes after which another attempt would be answered the same."""
+
+
+class LostCreate(Protocol):
+    """What a look-up needs of a :class:`Call` whose create may have been carried out."""
+
+    @property
+    def action(self) -> Any:
+        """The struct."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """How many there were."""
+        ...
+
+    @property
+    def first_sent(self) -> float | None:
+        """When its first attempt was sent, by the monotonic clock."""
+        ...
+
+    @property
+    def lookup_delay(self) -> float:
+        """``RetryPolicy.lookup_delay``, seconds."""
+        ...
+
+    def remaining(self) -> float:
+        """Seconds until its deadline."""
+        ...
+
+    def resolve(self, result: Any) -> None:
+        """The work turned out to have been done."""
+        ...
+
+    def as_unknown(self, cause: BaseException) -> OutcomeUnknown:
+        """What to raise where that stays open."""
+        ...
+
+
+LookUp = Callable[[LostCreate, ZegoError, AttemptOutcome], Awaitable[bool]]
+"""Finds out, after an attempt that ended so, whether the work of a create was done, and has it :meth:`LostCreate.resolve`."""
 
 
 class Call(Generic[T]):
-    """One call, and how far it has come.
+    """One call, and how far it has come. Hooks are called and the log is written where its block ends.
+
+    ::
+
+        with Call(route, request, action, body, timeout) as call:
+            result = await call.run()
 
     Args:
-        route: where it goes.
+        route: how it goes.
         request: what it asks for.
-        action: the struct, or the :class:`~zego_aigc.calls.interpret.RawAction`.
+        action: the struct, or the :class:`~zego_aigc.calls.request.RawAction`.
         body: the action, encoded.
         timeout: seconds that everything may take.
         before_send: awaited before each attempt, with its number.
         from_grant: whether the time runs from the limiter's first grant on.
-        keeper: for a call that is not simply over when its caller is cancelled.
-        on_orphan: told what a cancelled call has made, instead of the route's.
+        look_up: for a create, if it can be looked up.
+        on_orphan: for a create: called with what it made or may have made if its caller is cancelled meanwhile.
     """
 
     __slots__ = (
-        "_answer",
+        "_attempt",
         "_before_send",
         "_body",
-        "_corrected",
-        "_failed",
-        "_granted",
-        "_keeper",
-        "_outgoing",
+        "_clock_corrected",
+        "_failure",
+        "_look_up",
+        "_may_have_run",
+        "_on_orphan",
+        "_over",
+        "_request",
         "_request_id",
+        "_route",
+        "_runs_from",
         "_started",
         "_timeout",
         "_tries",
         "action",
-        "alarm",
         "attempts",
-        "cancelled_by",
-        "deadline",
         "first_sent",
-        "held_until",
-        "may_have_run",
-        "on_orphan",
-        "request",
         "result",
-        "route",
     )
 
     def __init__(
@@ -101,405 +136,294 @@ class Call(Generic[T]):
         *,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         from_grant: bool = False,
-        keeper: Keeper | None = None,
-        on_orphan: Callable[[Any], object] | None = None,
+        look_up: LookUp | None = None,
+        on_orphan: Callable[[Orphan], object] | None = None,
     ) -> None:
-        self.route: Route = route
-        self.request: Request = request
         self.action: Any = action
         self.attempts: int = 0
-        self.may_have_run: bool = False  # an earlier attempt may have done the work
         self.first_sent: float | None = None
-        self.cancelled_by: asyncio.CancelledError | None = None  # what is to be raised once the answer has come
-        self.held_until: float  # if so
-        self.on_orphan: Callable[[Any], object] | None = on_orphan
-        self.result: T = None  # type: ignore[assignment]  # once it is there
-        self._body: bytes | None = body  # None while the call stands in line
+        self.result: T = None  # type: ignore[assignment]  # once the call is over
+        self._route = route
+        self._request = request
+        self._body: bytes | None = body
         self._timeout = timeout
         self._before_send = before_send
-        self._keeper = keeper
+        self._look_up = look_up
+        self._on_orphan = on_orphan
+        self._attempt: Attempt | None = None  # the one under way, or the last one until it is judged
+        self._failure: Failure | None = None  # of the last attempt
+        self._may_have_run = False  # an attempt before that may have done the work
+        self._clock_corrected = False
         self._tries = 0  # attempts that were lost or found no connection
-        self._corrected = False  # the clock, by an earlier attempt
-        self._failed: Verdict | None = None  # the last attempt
-        self._answer: Answer | None = None  # to the last attempt
+        self._over = False
         self._request_id: str | None = None
-        # Of the attempt under way:
-        self.alarm: Alarm
-        self._granted: float | None = None  # when the limiter let it go
-        self._outgoing: Outgoing | None = None  # once it is signed
         self._started = time.monotonic()
-        self.deadline: float | None = None if from_grant else self._started + timeout
-
-    @property
-    def in_flight(self) -> bool:
-        """Whether any byte of the attempt under way may have left."""
-        return self._outgoing is not None and self._outgoing.begun
-
-    @property
-    def may_exist(self) -> bool:
-        """Whether the work may have been done, as things stand at this moment."""
-        return self.may_have_run or self.in_flight
-
-    def remaining(self) -> float:
-        """Seconds until the deadline; infinitely many while it does not run yet."""
-        return math.inf if self.deadline is None else self.deadline - time.monotonic()
+        self._runs_from: float | None = None if from_grant else self._started
 
     async def run(self) -> T:
-        """Carry the call out.
+        """Carry the call on from where it stands, until it is over.
 
-        Returns:
-            its result; :meth:`response` has what came along.
+        A :class:`CreateGuard` has all that follows the first attempt run in another task.
 
         Raises:
             ZegoError: what the call ended in.
         """
-        try:
-            # Nothing more than this frame waits in line: there may be thousands.
-            if (permit := self._begin()) is None:
+        while not self._over and not (self._failure is not None and await self._recover(self._failure)):
+            if (permit := self._take_permit()) is None:
+                # Inlined: one coroutine frame less for each of the thousands that may be queued.
+                deadline = self._join_queue()
                 try:
-                    permit = await self.route.pool.limiter.acquire(self.route.signer.app_id, self.request.name)
+                    permit = await self._route.pool.limiter.acquire(self._route.signer.app_id, self._request.name)
                 except BaseException as error:
-                    self._left_line(error)
+                    self._left_queue(deadline, error)
                     raise
-                self.alarm.stop()
-            keeper = self._keeper
-            if keeper is None:
-                if not await self.attempt(permit):
-                    await self.go_on()
-            elif not self.route.pool.posting:
-                await keeper.whole(self, permit)
+                deadline.stop()
+            if self._on_orphan is None or self.attempts > 1:
+                self._over = await self.run_attempt(permit)
             else:
-                try:
-                    over = await self.attempt(permit, kept=True)
-                except BaseException as error:
-                    keeper.broken_off(self, error)
-                    raise
-                if not over or self.cancelled_by is not None:
-                    await keeper.rest(self, over=over)
-        except BaseException as error:
-            final = self.final(error)
-            self._over(final)
-            if final is error:
-                raise
-            try:
-                raise final from error
-            finally:
-                del final  # its traceback holds this frame
-        if self.route.hooks.on_result is not None:
-            self._over(None)
+                guard = CreateGuard(self._route.pool, self._route.policy.cancel_grace, self._on_orphan)
+                await guard.run(self, permit)
+                self._over = True
         return self.result
 
-    def response(self) -> Response[T]:
-        """The result of :meth:`run`, which is just over, with what came along."""
-        return Response(self.result, self._request_id, self._answer, self.attempts, time.monotonic() - self._started)
+    # --- the limiter's queue
 
-    def final(self, error: BaseException) -> BaseException:
-        """What to end in, where `error` leaves open whether the work was done: the client was closed between attempts, say."""
-        unclear = isinstance(error, Exception) and not isinstance(error, ApiError | OutcomeUnknown)
-        return self.unknown(error) if unclear and self.may_exist and self.request.never_blindly else error
-
-    def unknown(self, cause: BaseException) -> OutcomeUnknown:
-        """What a call ends in that may have been carried out and must not be twice."""
-        return OutcomeUnknown(
-            f"{self.request.name} may or may not have been carried out, and a repeat could do harm: {cause}",
-            action=self.action,
-            attempts=self.attempts,
-        )
-
-    def _over(self, error: BaseException | None) -> None:
-        seconds = time.monotonic() - self._started
-        self.route.hooks.call_over(self.request.name, self.attempts, self.route.host, seconds, error)
-
-    # --- one attempt
-
-    def _begin(self) -> FullPermit | None:
-        """Begin an attempt.
-
-        Returns:
-            a permit if there is one at once; otherwise the caller waits for one and tells :meth:`_left_line` if it fails.
-        """
-        pool = self.route.pool
+    def _take_permit(self) -> FullPermit | None:
+        """A permit for the next attempt, if there is one at once."""
         self.attempts += 1
-        self._granted = None
-        if (permit := pool.limiter.take(self.route.signer.app_id, self.request.name)) is not None:
-            return permit
-        self._refuse_long_queue()
-        if self.attempts == 1 and not isinstance(self.action, RawAction):
-            self._body = None  # encoded anew when its turn comes; but what may have been carried out is repeated as it was
-        self.alarm = Alarm(pool.alarms, None if self.deadline is None else self.remaining(), "ring")
-        return None
+        return self._route.pool.limiter.take(self._route.signer.app_id, self._request.name)
 
-    def _refuse_long_queue(self) -> None:
-        """Fail now rather than at the deadline, when the limiter's queue alone is longer than that.
+    def _join_queue(self) -> Deadline:
+        """Get ready to wait for a permit.
 
         Raises:
-            TimedOut: it is.
+            TimedOut: the queue alone is longer than the call's deadline.
         """
-        if self.deadline is None:
-            return
-        wait = self.route.pool.limiter.estimate(self.route.signer.app_id, self.request.name)
-        if wait and wait > self.remaining():
+        if self._runs_from is None:
+            remaining = None
+        else:
+            remaining = self.remaining()
+            self._refuse_long_queue(remaining)
+        if self.attempts == 1 and not isinstance(self.action, RawAction):
+            # Encoded again when its turn comes, to hold less. What may have been carried out is repeated as it was, though.
+            self._body = None
+        return Deadline(self._route.pool.deadlines, remaining, "expire")
+
+    def _refuse_long_queue(self, remaining: float) -> None:
+        wait = self._route.pool.limiter.estimate(self._route.signer.app_id, self._request.name)
+        if wait and wait > remaining:
             self._give_up(
                 TimedOut(
-                    f"{self.request.name} would wait {wait:.1f} s for its turn at the limiter, longer than what is left of the "
-                    f"{self._timeout:g} s that the call may take: raise the timeout, or ask for less at a time",
+                    f"{self._request.name} would wait {wait:.1f} s for its turn at the limiter, longer than what is left of "
+                    f"the {self._timeout:g} s that the call may take: raise the timeout, or ask for less at a time",
                     waited_for="limiter",
                 )
             )
 
-    def _left_line(self, error: BaseException) -> None:
+    def _left_queue(self, deadline: Deadline, error: BaseException) -> None:
         """Waiting for a permit ended in an error.
 
         Raises:
             TimedOut: because the time is up.
             ConfigurationError: because the client was closed.
         """
-        if self.alarm.stop() and isinstance(error, asyncio.CancelledError):
-            if self.route.pool.closed:
-                self.refuse()
-            self._give_up(self._timed_out())
+        if deadline.stop() and isinstance(error, asyncio.CancelledError):
+            if self._route.pool.closed:
+                raise self.closed_error()
+            self._give_up(
+                TimedOut(
+                    f"{self._request.name} was still waiting for its turn at the limiter when its time was up "
+                    f"({self._timeout:g} s for the whole call): raise the timeout, or ask for less at a time",
+                    waited_for="limiter",
+                )
+            )
 
-    async def attempt(self, permit: FullPermit, *, kept: bool = False) -> bool:
-        """Use a permit: sign, send, and see what comes back.
+    # --- an attempt
 
-        Args:
-            permit: the limiter's.
-            kept: whether the keeper goes on with it when its caller is cancelled.
+    async def run_attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> bool:
+        """Make an attempt.
 
         Returns:
-            whether the call is over. Otherwise :meth:`go_on`.
+            whether the call is over.
 
         Raises:
-            TimedOut: the call's time is up, and nothing is lost.
-            OutcomeUnknown: the call's time is up, or the client was closed.
+            TimedOut: the call's time is up.
             ConfigurationError: the client was closed.
         """
-        route, request, pool = self.route, self.request, self.route.pool
-        self._granted = granted = time.monotonic()
-        if self.deadline is None:
-            self.deadline = granted + self._timeout
-        seconds, most = self.deadline - granted, route.policy.attempt_timeout
-        # Whether it may take less time than the call:
-        cut_short = seconds > most and (not request.never_blindly or request.recovery in route.look_ups)
-        self.alarm = alarm = Alarm(pool.alarms, most if cut_short else seconds, "drain" if kept else None)
-        answer: Answer | None = None
-        failure: BaseException | None = None
-        try:
-            if pool.closed:
-                self.refuse()
-            if self._before_send is not None:
-                await self._before_send(self.attempts)
-                if pool.closed:
-                    self.refuse()
-                if alarm.rang:
-                    raise asyncio.CancelledError  # noqa: TRY301 - which before_send has kept to itself
-                alarm.cancelling = alarm.task.cancelling()  # what else it has kept to itself does not count either
-            if self._body is None:
-                # Checked again, since the maps inside may have changed meanwhile.
-                self._body = validation.encode(self.action, advise=False)
-            query = route.signer.query(request.name, timestamp=route.clock.timestamp())
-            outgoing = self._outgoing = Outgoing(self._body, query, permit, self)
-            if self.first_sent is None:
-                self.first_sent = time.monotonic()
-            answer = await pool.post(route.url, outgoing, careful=request.never_blindly)
-        except TransportError as error:
-            failure = error
-            self._failed = Verdict(error, Ending.LOST if self.in_flight else Ending.NOTHING_DONE)
-            return False
-        except asyncio.CancelledError as error:
-            failure = error
-            self.withhold()
-            only_ours = alarm.stop()
-            if pool.closed and (only_ours or not self.cancelled):
-                self.refuse()  # aiohttp cancels who waits for a connection
-            # If the time for the attempt was up while it was held, what it made may still be found.
-            if not only_ours and not (alarm.rang and cut_short and self.cancelled_by is not None):
-                raise
-            failure = late = self._timed_out()
-            if not cut_short:
-                self._give_up(late)
-            self._failed = Verdict(late, Ending.LOST if self.in_flight else Ending.NOTHING_DONE)
-            return False
-        except BaseException as error:
-            failure = error
-            raise
-        else:
-            self._answer = answer
-            verdict = judge(answer, request, self.action, route.host, self.attempts, route.scrub, route.clock)
-            if isinstance(verdict, Verdict):
-                self._failed = verdict
-                return False
-            pool.budget.earn()
-            self._request_id = verdict.request_id
-            if request.result is not None:
-                self.result = verdict.data  # type: ignore[assignment]  # judged to be of the request's type
-            return True
-        finally:
-            alarm.stop()
-            if self._outgoing is not None:
-                self._outgoing.sender = None  # which holds it
-            if answer is None:
-                permit.release()  # does nothing for a request that departed
-            if route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
-                assert self._granted is not None
-                seconds = time.monotonic() - self._granted
-                route.hooks.attempt_over(request.name, self.attempts, route.url, seconds, answer, failure)
-            failure = None  # its traceback holds this frame
-
-    def refuse(self) -> NoReturn:
-        """The client is closed.
-
-        Raises:
-            OutcomeUnknown: the work may have been done, and must not be twice.
-            ConfigurationError: otherwise.
-        """
-        name = self.request.name
-        if self.in_flight:
-            self._give_up(ConfigurationError(f"the client was closed while {name} was under way"))
-        again = " again" if self.may_have_run else ""
-        raise ConfigurationError(f"the client was closed before {name} was sent{again}")
-
-    @property
-    def alone(self) -> bool:
-        """Whether nothing else is under way, and the caller has not been cancelled, not even before."""
-        return len(self.route.pool.alarms) == 1 and not self.alarm.task.cancelling()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the caller is being cancelled."""
-        return self.alarm.task.cancelling() > self.alarm.cancelling
-
-    async def outlast(self, cancelled: asyncio.CancelledError, waiting: Callable[[], Coroutine[Any, Any, U]]) -> U:
-        """Go on waiting for the answer although the wait was cancelled, if the call has a keeper.
-
-        Raises:
-            CancelledError: it has none, or nothing has left, or the time is up.
-        """
-        # An alarm around the call counts as well, such as that of a call whose before_send this is.
-        too_late = any(alarm.task is asyncio.current_task() for alarm in self.route.pool.alarms.rung)
-        # Only the first attempt is kept, which is why it may drain.
-        if self._keeper is None or self.alarm.at_close != "drain" or not self.in_flight or too_late:
-            raise cancelled
-        if self.cancelled_by is None:
-            self.cancelled_by = cancelled
-            self.held_until = time.monotonic() + self.route.policy.cancel_grace
-        return await self._keeper.hold(self, waiting())
-
-    def withhold(self) -> None:
-        """Let the attempt under way not leave any more, unless it has."""
-        if self._outgoing is not None:
-            self._outgoing.withheld = True
-
-    def _timed_out(self) -> TimedOut:
-        if self._granted is None:
-            phase, what = "limiter", "for its turn at the limiter"
-        elif self._outgoing is None:
-            phase, what = "before_send", "for before_send"
-        elif not self._outgoing.begun:
-            phase, what = "connect", f"for a connection to {self.route.host}"
-        else:
-            phase, what = "answer", f"for the answer of {self.route.host}"
-        return TimedOut(
-            f"{self.request.name} was still waiting {what} when its time was up ({self._timeout:g} s for the whole call)",
-            waited_for=phase,
+        if self._runs_from is None:
+            self._runs_from = time.monotonic()
+        attempt = self._attempt = Attempt(
+            self._route,
+            self._request,
+            self.action,
+            self.attempts,
+            self._runs_from + self._timeout - time.monotonic(),
+            may_cut_short=not self._request.never_blindly or self._look_up is not None,
+            guard=guard,
         )
+        response = await attempt.run(permit, self._body, self._before_send)
+        if isinstance(response, Failure):
+            self._failure = response
+            if attempt.body is not None:
+                self._body = attempt.body.body
+                self.first_sent = self.first_sent or attempt.sent_at
+            return False
+        self._route.pool.budget.earn()
+        self._request_id = response.request_id
+        if self._request.result is not None:
+            self.result = response.data  # type: ignore[assignment]  # interpreted as the request's type
+        return True
 
-    # --- what follows
+    def remaining(self) -> float:
+        """Seconds until the deadline; infinitely many while it does not run yet."""
+        return math.inf if self._runs_from is None else self._runs_from + self._timeout - time.monotonic()
 
-    async def go_on(self) -> None:
-        """After an attempt that was not the end: find out, wait and try again, until the call is over.
+    # --- what follows an attempt that failed
+
+    async def _recover(self, failure: Failure) -> bool:
+        """Find out whether the work was done all the same, or wait until it is time for another attempt.
+
+        Returns:
+            whether the call is over.
 
         Raises:
-            ZegoError: what it ended in.
+            ZegoError: there is nothing more to be done.
         """
-        while not await self._is_done():
-            if self.route.pool.closed:
-                self.refuse()
-            if (permit := self._begin()) is None:
-                try:
-                    permit = await self.route.pool.limiter.acquire(self.route.signer.app_id, self.request.name)
-                except BaseException as error:
-                    self._left_line(error)
-                    raise
-                self.alarm.stop()
-            if await self.attempt(permit):
-                return
-
-    async def _is_done(self) -> bool:
-        """After an attempt that failed: whether the work turns out to be done. Otherwise it is time for the next one."""
-        assert self._failed is not None
-        failure, ending = self._failed.error, self._failed.ending
-        self._outgoing = None
-        if ending is Ending.EXPIRED:
+        error, outcome, answer = failure.error, failure.outcome, self._answer
+        self._failure = self._attempt = None
+        if outcome is AttemptOutcome.CLOCK_SKEW:
             # Answered by one corrected attempt: if that is refused as well, the clock is not the reason.
-            assert self._answer is not None
-            if not self.route.clock.correct(self._answer.headers.get("Date")) or self._corrected:
-                self._give_up(failure)
-            self._corrected = True
+            assert answer is not None
+            if not self._route.clock.correct(answer.headers.get("Date")) or self._clock_corrected:
+                self._give_up(error)
+            self._clock_corrected = True
             return False
-        step = next_step(ending, self.request.repeat, may_have_run=self.may_have_run)
-        if ending is Ending.LOST:
-            self.may_have_run = True
-        if step is Step.DONE:
-            self.found(None)  # type: ignore[arg-type]  # what ends something has no result
+        decision = retry_decision(outcome, self._request.repeat, may_have_run=self._may_have_run)
+        if outcome is AttemptOutcome.AMBIGUOUS:
+            self._may_have_run = True
+        if decision is RetryDecision.DONE:
+            return True  # what ends something has no result
+        if decision is RetryDecision.UNKNOWN:
+            raise self.as_unknown(error) from error
+        if decision is RetryDecision.LOOK_UP and await self._find_out(error, outcome):
             return True
-        if step is Step.UNKNOWN:
-            raise self.unknown(failure) from failure
-        if step is Step.LOOK_UP and await self._look_up(failure, ending):
-            return True
-        if step is Step.RAISE or ending in _CLEAR:
-            raise failure
-        await self._pause(failure, ending)
+        if decision is RetryDecision.RAISE or outcome in _FINAL:
+            raise error
+        await self._pause(error, outcome)
         return False
 
-    def found(self, result: T) -> None:
-        """The work turned out to have been done, by an attempt without an answer."""
-        self.result = result
-        self._answer = self._request_id = None
-
-    async def _look_up(self, failure: ZegoError, ending: Ending) -> bool:
-        recovery = self.request.recovery
-        look_up = None if recovery is None else self.route.look_ups.get(recovery)
-        if look_up is None:
-            raise self.unknown(failure) from failure
+    async def _find_out(self, error: ZegoError, outcome: AttemptOutcome) -> bool:
+        """Look a create up; whether its work was done."""
+        if self._look_up is None:
+            raise self.as_unknown(error) from error
         try:
-            return await look_up(self, failure, ending)
+            return await self._look_up(self, error, outcome)
         except (AlreadyExists, OutcomeUnknown):
             raise
-        except ZegoError as error:
-            error.__cause__ = error.__cause__ or failure
-            raise self.unknown(error) from error
+        except ZegoError as trouble:
+            trouble.__cause__ = trouble.__cause__ or error
+            raise self.as_unknown(trouble) from trouble
 
-    async def _pause(self, failure: ZegoError, ending: Ending) -> None:
-        """Wait before the next attempt, or raise when there should be none."""
-        pool, policy = self.route.pool, self.route.policy
-        told_later = ending is Ending.NOTHING_DONE and isinstance(failure, ApiError)
-        if told_later:
-            self._slow_down(failure)
+    async def _pause(self, error: ZegoError, outcome: AttemptOutcome) -> None:
+        """Wait before the next attempt, or raise if there should be none."""
+        pool, policy = self._route.pool, self._route.policy
+        asked_to_wait = outcome is AttemptOutcome.NOT_PROCESSED and isinstance(error, ApiError)
+        if asked_to_wait:
+            self._slow_down(error)
         else:
             self._tries += 1
         if self._tries >= policy.max_attempts or not (
-            self.request.repeat is Repeat.ENDS or pool.budget.spend(later=told_later)
+            self._request.repeat is Repeat.ENDS or pool.budget.spend(later=asked_to_wait)
         ):
-            self._give_up(failure)
+            self._give_up(error)
         backoff = Backoff(policy.initial_backoff, policy.max_backoff)
         delay = backoff.delay(self.attempts, chance=random.random())  # noqa: S311 - jitter, not a secret
-        delay += getattr(failure, "retry_after", None) or 0.0
-        # An attempt that nobody has the time to wait for would turn a clear "nothing was done" into a "perhaps".
-        reserve = min(_LAST_ATTEMPT, self._timeout / 4) if ending is Ending.NOTHING_DONE else 0.0
+        delay += getattr(error, "retry_after", None) or 0.0
+        # An attempt for which there is no time would turn a clear "nothing was done" into a "perhaps".
+        reserve = min(MIN_LAST_ATTEMPT, self._timeout / 4) if outcome is AttemptOutcome.NOT_PROCESSED else 0.0
         if delay + reserve >= self.remaining():
-            self._give_up(failure)
+            self._give_up(error)
         await asyncio.sleep(delay)
+        if pool.closed:
+            raise self.closed_error()
 
-    def _slow_down(self, failure: ZegoError) -> None:
-        """Tell the limiter when the service found us too fast."""
-        if isinstance(failure, RateLimited) and failure.name != "SystemBusy":
-            self.route.pool.limiter.too_fast(self.route.signer.app_id, self.request.name)
+    def _slow_down(self, error: ZegoError) -> None:
+        """Let the limiter know when the service found us too fast."""
+        if isinstance(error, RateLimited) and error.name != "SystemBusy":
+            self._route.pool.limiter.too_fast(self._route.signer.app_id, self._request.name)
 
-    def _give_up(self, failure: ZegoError) -> NoReturn:
-        """Raise what the call ends in, which is never a plain error where the work may have been done and must not be twice."""
-        if self.may_exist and self.request.never_blindly:
-            raise self.unknown(failure) from failure
-        if isinstance(failure, TransportError):
-            failure.__dict__.update(action=self.request.name, attempts=self.attempts)
-        raise failure
+    def _give_up(self, error: ZegoError) -> NoReturn:
+        """Raise `error`, unless the work may have been done and must not be done twice: then that is what to say."""
+        if self.may_have_been_processed and self._request.never_blindly:
+            raise self.as_unknown(error) from error
+        raise error
+
+    # --- what is known of it
+
+    @property
+    def may_have_been_processed(self) -> bool:
+        """Whether the work may have been done, as things stand at this moment."""
+        return self._may_have_run or (self._attempt is not None and self._attempt.in_flight)
+
+    @property
+    def lookup_delay(self) -> float:
+        """See :class:`LostCreate`."""
+        return self._route.policy.lookup_delay
+
+    def suppress_send(self) -> None:
+        """Let the attempt under way not leave any more, unless it has."""
+        if self._attempt is not None:
+            self._attempt.suppress_send()
+
+    def resolve(self, result: T) -> None:
+        """The work turned out to have been done, by an attempt without an answer."""
+        self.result = result
+
+    def closed_error(self) -> ConfigurationError:
+        """What the call ends in when the client is closed."""
+        return closed_error(self._request.name, in_flight=self._attempt is not None and self._attempt.in_flight)
+
+    def as_unknown(self, cause: BaseException) -> OutcomeUnknown:
+        """What a call ends in that may have been carried out and must not be twice."""
+        return outcome_unknown(self.action, self._request.name, cause, attempts=self.attempts)
+
+    def final(self, error: BaseException) -> BaseException:
+        """What the call ends in if `error` ends it: that may leave open whether the work was done."""
+        unclear = isinstance(error, Exception) and not isinstance(error, ApiError | OutcomeUnknown)
+        if unclear and self.may_have_been_processed and self._request.never_blindly:
+            return self.as_unknown(error)
+        return error
+
+    # --- its end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        hooks = self._route.hooks
+        if error is None:
+            if hooks.on_result is not None:
+                self._emit_result(None)
+            return
+        final = self.final(error)
+        if isinstance(final, TransportError):
+            final.__dict__.update(action=self._request.name, attempts=self.attempts)
+        self._emit_result(final)
+        if final is not error:
+            try:
+                raise final from error
+            finally:
+                del final, error  # whose tracebacks hold this frame
+
+    def _emit_result(self, error: BaseException | None) -> None:
+        seconds = time.monotonic() - self._started
+        self._route.hooks.emit_result(self._request.name, self.attempts, self._route.host, seconds, error)
+
+    @property
+    def _answer(self) -> Answer | None:
+        """The response to the last attempt; None when the work was found done by a look-up."""
+        return None if self._attempt is None else self._attempt.answer
+
+    def response(self) -> Response[T]:
+        """The result of :meth:`run`, which is just over, with what came along."""
+        return Response(self.result, self._request_id, self._answer, self.attempts, time.monotonic() - self._started)

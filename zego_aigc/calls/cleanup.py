@@ -6,23 +6,30 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from zego_aigc.calls.hooks import logger
-from zego_aigc.calls.retry import Ending, ending_of_refusal
+from zego_aigc.calls.retry import AttemptOutcome, outcome_of_refusal
 from zego_aigc.errors import ApiError, TimedOut, ZegoError
 from zego_aigc.schema.codes import RETURN_CODES
-from zego_aigc.transport.shielding import outlast
+from zego_aigc.transport.shielding import wait_shielded
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.calls.caller import Caller
+    from zego_aigc.limits.quota import Quota
     from zego_aigc.schema.actions import Action
 
-__all__ = ["Endings"]
+__all__ = ["Cleanup"]
 
 
-class Endings:
-    """What a client is ending, and what it could not end."""
+class Cleanup:
+    """What a client is ending, and what it could not end.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    Args:
+        caller: what makes its calls.
+        quota: where the places of what has ended come free.
+    """
+
+    def __init__(self, caller: Caller, quota: Quota | None) -> None:
+        self._caller = caller
+        self._quota = quota
         self._tasks: dict[str, asyncio.Task[ZegoError | None]] = {}
         self._unended: dict[str, Action[None]] = {}
 
@@ -34,8 +41,8 @@ class Endings:
     def ended(self, identity: str) -> None:
         """It is gone: ended by us, by somebody else, or by itself."""
         self._unended.pop(identity, None)
-        if self._client.quota is not None:
-            self._client.quota.ended(identity)
+        if self._quota is not None:
+            self._quota.ended(identity)
 
     async def end(self, identity: str, action: Action[None], within: float) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
@@ -49,7 +56,7 @@ class Endings:
             Why it could not be ended, or None.
         """
         task = self._start(identity, action, within)
-        cancelled = await outlast(task, within + 1.0)  # the call's own deadline comes first
+        cancelled = await wait_shielded(task, within + 1.0)  # the call's own deadline comes first
         if cancelled is not None:
             raise cancelled
         if task.done() and not task.cancelled():
@@ -68,7 +75,7 @@ class Endings:
         tasks = [self._start(identity, action, drain) for identity, action in self._unended.items()]
         if not tasks:
             return None
-        return await outlast(asyncio.ensure_future(asyncio.wait(tasks, timeout=drain)), drain + 1.0)
+        return await wait_shielded(asyncio.ensure_future(asyncio.wait(tasks, timeout=drain)), drain + 1.0)
 
     def _start(self, identity: str, action: Action[None], within: float) -> asyncio.Task[ZegoError | None]:
         """The task that ends something; the one that is at it already, if there is."""
@@ -81,7 +88,7 @@ class Endings:
 
     async def _end(self, identity: str, action: Action[None], within: float) -> ZegoError | None:
         try:
-            await self._client.call(action, timeout=within)
+            await self._caller.call(action, timeout=within)
         except ZegoError as error:
             if not _is_gone(error):
                 logger.warning("%s could not be ended, and goes on billing until it ends by itself: %s", identity, error)
@@ -94,4 +101,4 @@ def _is_gone(error: ZegoError) -> bool:
     if not isinstance(error, ApiError):
         return False
     known = RETURN_CODES.get(error.code)
-    return ending_of_refusal(known.why if known else None, error.status) is Ending.GONE
+    return outcome_of_refusal(known.why if known else None, error.status) is AttemptOutcome.NOT_FOUND

@@ -1,29 +1,33 @@
-"""Creates that are cancelled: what was made must not be forgotten, since it bills."""
+"""Creates that are cancelled: what they make must not be forgotten, since it bills."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from zego_aigc.calls.call import Call
 from zego_aigc.errors import OutcomeUnknown
-from zego_aigc.transport.shielding import join, outlast
+from zego_aigc.transport.shielding import wait_done, wait_shielded
 
 if TYPE_CHECKING:
+    from zego_aigc.errors import ConfigurationError
     from zego_aigc.limits.limiter import FullPermit
+    from zego_aigc.transport.deadlines import Deadline
+    from zego_aigc.transport.pool import SessionPool
 
-__all__ = ["Orphan", "broken_off", "hold", "rest", "whole"]
-
+__all__ = ["CreateGuard", "GuardedCall", "Orphan"]
 
 T = TypeVar("T")
 
+CANCELLING = 1.0
+"""Seconds that a task gets to end after it was cancelled."""
+
 
 class Orphan(msgspec.Struct, frozen=True):
-    """Something that a cancelled create made, or may have made, and that nobody else knows of."""
+    """Something that a cancelled create made, or may have made, and that its caller will not hear of."""
 
     action: Any
     """The Action."""
@@ -33,119 +37,166 @@ class Orphan(msgspec.Struct, frozen=True):
     """Whether it was made for sure. Otherwise it may exist or not."""
 
 
-# The first attempt is nearly always the only one, and nearly nobody is cancelled. So it is made in its caller's task. When
-# that is cancelled with the request in flight, only what aiohttp waits for goes on, and then the attempt itself, to its end.
+class GuardedCall(Protocol):
+    """What the guard needs of a :class:`~zego_aigc.calls.call.Call`."""
+
+    @property
+    def action(self) -> Any:
+        """The Action."""
+        ...
+
+    @property
+    def result(self) -> Any:
+        """What it returned, once the call is over."""
+        ...
+
+    @property
+    def may_have_been_processed(self) -> bool:
+        """Whether the work may have been done, as things stand at this moment."""
+        ...
+
+    async def run_attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> bool:
+        """Make an attempt; whether the call is over."""
+        ...
+
+    async def run(self) -> Any:
+        """Carry the call on from where it stands, until it is over."""
+        ...
+
+    def suppress_send(self) -> None:
+        """Let the attempt under way not leave any more, unless it has."""
+        ...
+
+    def closed_error(self) -> ConfigurationError:
+        """What the call ends in when the client is closed."""
+        ...
+
+    def final(self, error: BaseException) -> BaseException:
+        """What the call ends in if `error` ends it."""
+        ...
 
 
-async def whole(call: Call[Any], permit: FullPermit) -> None:
-    """Carry out all that follows the first permit, away from the caller.
+class CreateGuard:
+    """Sees to it that what a create makes is known although its caller is cancelled meanwhile.
 
-    Where requests are aiohttp's own (:attr:`SessionPool.posting` is False): their answers cannot be held.
+    The first attempt is nearly always the only one, and it is rarely cancelled. So it is made in its caller's task. If that
+    is cancelled with the request in flight, only what aiohttp waits for goes on in a task of its own (:meth:`finish_read`),
+    and then the attempt itself, to its end, for ``RetryPolicy.cancel_grace`` at most. What follows the first attempt runs in
+    a task of its own from the beginning.
 
-    Raises:
-        ZegoError: what the call ended in.
+    Args:
+        pool: whose scope the tasks run in.
+        grace: ``RetryPolicy.cancel_grace``, seconds.
+        on_orphan: called with what a cancelled create made or may have made.
     """
 
-    async def all_of_it() -> None:
-        if not await call.attempt(permit):
-            await call.go_on()
+    __slots__ = ("_grace", "_held_until", "_on_orphan", "_pool", "cancelled_by")
 
-    try:
-        await _apart(call, all_of_it())
-    finally:
-        permit.release()  # the task may have been cancelled before its first step
+    def __init__(self, pool: SessionPool, grace: float, on_orphan: Callable[[Orphan], object]) -> None:
+        self._pool = pool
+        self._grace = grace
+        self._on_orphan = on_orphan
+        self._held_until = 0.0
+        self.cancelled_by: asyncio.CancelledError | None = None
+        """The cancellation that came during the first attempt. It is raised when that is over."""
+
+    async def run(self, call: GuardedCall, permit: FullPermit) -> None:
+        """Carry out all that follows the first permit.
+
+        Raises:
+            CancelledError: the caller was cancelled.
+            ZegoError: what the call ended in.
+        """
+        if not self._pool.writes_inline:
+            await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
+            return
+        try:
+            over = await call.run_attempt(permit, self)
+        except BaseException as error:
+            self._on_error(call, error)
+            raise
+        if self.cancelled_by is not None:
+            if over:
+                self._on_orphan(Orphan(call.action, call.result, certain=True))
+            else:
+                await self._abandon(call, self._pool.spawn(call.run()), self._held_until - time.monotonic())
+            raise self.cancelled_by
+        if not over:
+            await self._run_detached(call)
+
+    async def finish_read(self, cancelled: asyncio.CancelledError, deadline: Deadline, waiting: Coroutine[Any, Any, T]) -> T:
+        """Wait for a part of the answer although the caller is cancelled.
+
+        All parts together get the grace, or the time until the attempt's deadline.
+
+        Raises:
+            CancelledError: it has taken too long.
+        """
+        if self.cancelled_by is None:
+            self.cancelled_by = cancelled
+            self._held_until = time.monotonic() + self._grace
+        task = self._pool.spawn(waiting)
+        deadline.redirected_to = task
+        try:
+            await wait_shielded(task, self._held_until - time.monotonic())
+        finally:
+            if not deadline.expired:
+                deadline.redirected_to = None
+        if not task.done():
+            task.cancel()
+            await wait_shielded(task, CANCELLING)
+        if not task.done() or task.cancelled():
+            raise self.cancelled_by
+        return task.result()
+
+    def _on_error(self, call: GuardedCall, error: BaseException) -> None:
+        """The first attempt ended in an error: if the caller is cancelled, report what may have been made.
+
+        Raises:
+            CancelledError: the caller is.
+        """
+        if isinstance(error, asyncio.CancelledError):
+            unclear = call.may_have_been_processed
+        else:
+            unclear = self.cancelled_by is not None and isinstance(call.final(error), OutcomeUnknown)
+        if unclear:
+            self._on_orphan(Orphan(call.action, None, certain=False))
+        if self.cancelled_by is not None:
+            raise self.cancelled_by from None
+
+    async def _run_detached(self, call: GuardedCall, permit: FullPermit | None = None) -> None:
+        """Carry out the rest of a call in a task of its own."""
+        task = self._pool.spawn(_rest(call, permit))
+        try:
+            await wait_done(task)
+        except asyncio.CancelledError:
+            # aiohttp's own requests write in a task: without this, one might leave after it was seen not to have left.
+            call.suppress_send()
+            await self._abandon(call, task, self._grace)
+            raise
+        finally:
+            if permit is not None:
+                permit.release()  # the task may have been cancelled before its first step
+        if task.cancelled():
+            raise call.closed_error()  # nothing else cancels it
+        task.result()
+
+    async def _abandon(self, call: GuardedCall, task: asyncio.Task[None], within: float) -> None:
+        """The caller is cancelled: let the rest of the call go on for a bounded time, and report what it made."""
+        if call.may_have_been_processed:
+            await wait_shielded(task, within)
+        if not task.done():
+            task.cancel()
+            await wait_shielded(task, CANCELLING)
+        if not task.done() or task.cancelled():
+            if call.may_have_been_processed:
+                self._on_orphan(Orphan(call.action, None, certain=False))
+        elif (error := task.exception()) is None:
+            self._on_orphan(Orphan(call.action, call.result, certain=True))
+        elif call.may_have_been_processed and isinstance(call.final(error), OutcomeUnknown):
+            self._on_orphan(Orphan(call.action, None, certain=False))
 
 
-async def hold(call: Call[Any], waiting: Coroutine[Any, Any, T]) -> T:
-    """Wait for a part of the answer although the caller is cancelled: that is raised in the end.
-
-    Altogether they get the client's patience, or until the attempt's alarm rings.
-
-    Raises:
-        CancelledError: it has taken too long.
-    """
-    task = call.route.pool.spawn(waiting)
-    call.alarm.diverted = task
-    try:
-        await outlast(task, call.held_until - time.monotonic())
-    finally:
-        if not call.alarm.rang:
-            call.alarm.diverted = None
-    if not task.done():
-        task.cancel()
-        await outlast(task, 1.0)
-    if not task.done() or task.cancelled():
-        assert call.cancelled_by is not None
-        raise call.cancelled_by
-    return task.result()
-
-
-def broken_off(call: Call[Any], error: BaseException) -> None:
-    """The first attempt ended in an error: if its caller is cancelled, say what may have been made, and let that go on.
-
-    Raises:
-        CancelledError: the caller is.
-    """
-    if isinstance(error, asyncio.CancelledError):
-        unclear = call.may_exist
-    else:
-        unclear = call.cancelled_by is not None and isinstance(call.final(error), OutcomeUnknown)
-    if unclear:
-        _tell(call, Orphan(call.action, None, certain=False))
-    if call.cancelled_by is not None:
-        raise call.cancelled_by from None
-
-
-async def rest(call: Call[Any], *, over: bool) -> None:
-    """Carry out what follows the first attempt.
-
-    Raises:
-        CancelledError: the caller was cancelled during the first attempt, or is.
-        ZegoError: what the call ended in.
-    """
-    if call.cancelled_by is None:
-        await _apart(call, call.go_on())
-        return
-    if over:
-        _tell(call, Orphan(call.action, call.result, certain=True))
-    else:
-        await _leave_behind(call, call.route.pool.spawn(call.go_on()), call.held_until - time.monotonic())
-    raise call.cancelled_by
-
-
-async def _apart(call: Call[Any], work: Coroutine[Any, Any, None]) -> None:
-    """Carry out the rest of a call in a task of its own."""
-    task = call.route.pool.spawn(work)
-    try:
-        await join(task)
-    except asyncio.CancelledError:
-        # aiohttp's own requests write in a task: without this, one might leave after it was seen not to have left.
-        call.withhold()
-        await _leave_behind(call, task, call.route.policy.cancel_grace)
-        raise
-    if task.cancelled():
-        call.refuse()
-    task.result()
-
-
-async def _leave_behind(call: Call[Any], task: asyncio.Task[None], within: float) -> None:
-    if call.may_exist:
-        await outlast(task, within)
-    if not task.done():
-        task.cancel()
-        await outlast(task, 1.0)
-    if (orphan := _orphan(task, call)) is not None:
-        _tell(call, orphan)
-
-
-def _tell(call: Call[Any], orphan: Orphan) -> None:
-    (call.on_orphan or call.route.on_orphan)(orphan)
-
-
-def _orphan(task: asyncio.Task[None], call: Call[Any]) -> Orphan | None:
-    if not task.done() or task.cancelled():
-        return Orphan(call.action, None, certain=False) if call.may_exist else None
-    if (error := task.exception()) is not None:
-        unclear = call.may_exist and isinstance(call.final(error), OutcomeUnknown)
-        return Orphan(call.action, None, certain=False) if unclear else None
-    return Orphan(call.action, call.result, certain=True)
+async def _rest(call: GuardedCall, permit: FullPermit | None) -> None:
+    if permit is None or not await call.run_attempt(permit):
+        await call.run()

@@ -1,71 +1,156 @@
-"""What a call needs from its client: where it goes, and who takes care of what it may leave behind."""
+"""The services of one client: where its calls go, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import msgspec
+from zego_aigc.calls.call import Call
+from zego_aigc.calls.request import RawAction, Request, request_for
+from zego_aigc.errors import ConfigurationError
+from zego_aigc.schema import validation
 
 if TYPE_CHECKING:
-    import yarl
+    from collections.abc import Mapping
 
-    from zego_aigc.calls.call import Call
-    from zego_aigc.calls.hooks import Hooks
-    from zego_aigc.calls.retry import Ending, RetryPolicy
-    from zego_aigc.errors import ZegoError
-    from zego_aigc.limits.limiter import FullPermit
+    from zego_aigc.calls.create_guard import Orphan
+    from zego_aigc.calls.lookup import BoundLookUp
+    from zego_aigc.calls.response import Response
+    from zego_aigc.calls.route import Route
+    from zego_aigc.schema.actions import Action, Repeat, Service
     from zego_aigc.schema.lifecycle import Recovery
-    from zego_aigc.transport.clock import ServerClock
     from zego_aigc.transport.pool import SessionPool
-    from zego_aigc.transport.signing import Signer
 
-__all__ = ["Keeper", "LookUp", "Route"]
+__all__ = ["Endpoint", "Endpoints", "checked_timeout"]
 
-U = TypeVar("U")
-
-
-class Route(msgspec.Struct, frozen=True):
-    """What does not change from call to call of one client and service."""
-
-    pool: SessionPool
-    signer: Signer
-    clock: ServerClock
-    url: yarl.URL
-    host: str
-    scrub: Callable[[str, Any], str]
-    """Takes the client's secrets and an Action's out of a text."""
-    hooks: Hooks
-    policy: RetryPolicy
-    look_ups: Mapping[Recovery, LookUp]
-    """What finds out whether a lost create did its work, by what its lifecycle declares."""
-    on_orphan: Callable[[Any], object]
-    """Told what a cancelled create has made, unless its caller takes care of that."""
+T = TypeVar("T")
 
 
-class Keeper(Protocol):
-    """Goes on with a call whose caller is cancelled: what it makes must not be forgotten."""
+class Endpoint:
+    """Makes the calls of one client to one service.
 
-    def whole(self, call: Call[Any], permit: FullPermit) -> Awaitable[None]:
-        """Carry out all that follows the first permit, away from the caller."""
-        ...
+    Args:
+        route: how they go.
+        timeout: deadline of a whole call in seconds, unless it says otherwise.
+        look_ups: what finds out whether a lost create did its work.
+        on_orphan: called with what a cancelled create has made, unless its caller takes care of that.
+    """
 
-    def hold(self, call: Call[Any], waiting: Coroutine[Any, Any, U]) -> Awaitable[U]:
-        """Wait for a part of the answer although the caller is cancelled, which is raised in the end.
+    def __init__(
+        self, route: Route, timeout: float, look_ups: Mapping[Recovery, BoundLookUp], on_orphan: Callable[[Orphan], object]
+    ) -> None:
+        self.route = route
+        self.timeout: float = checked_timeout(timeout)
+        self._look_ups = look_ups
+        self._on_orphan = on_orphan
+
+    @property
+    def pool(self) -> SessionPool:
+        """Connections, limiter and retry budget."""
+        return self.route.pool
+
+    async def call(self, action: Action[T], *, timeout: float | None = None) -> T:
+        """See :meth:`zego_aigc.Client.call`."""
+        with self.prepare(action, timeout=timeout) as call:
+            return await call.run()
+
+    async def call_with_response(
+        self,
+        action: Action[T],
+        *,
+        timeout: float | None = None,
+        before_send: Callable[[int], Awaitable[None]] | None = None,
+        deadline_from: Literal["call", "grant"] = "call",
+    ) -> Response[T]:
+        """See :meth:`zego_aigc.Client.call_with_response`."""
+        with self.prepare(action, timeout=timeout, before_send=before_send, deadline_from=deadline_from) as call:
+            await call.run()
+        return call.response()
+
+    def prepare(
+        self,
+        action: Action[T],
+        *,
+        timeout: float | None = None,
+        before_send: Callable[[int], Awaitable[None]] | None = None,
+        deadline_from: Literal["call", "grant"] = "call",
+        on_orphan: Callable[[Orphan], object] | None = None,
+    ) -> Call[T]:
+        """Check a request and make a call of it that is ready to run.
+
+        The arguments are those of :meth:`zego_aigc.Client.call`, and `on_orphan`, which is called with what a create has made
+        whose caller was cancelled, instead of the client's own.
 
         Raises:
-            CancelledError: it has taken too long.
+            InvalidRequest: the request breaks documented rules.
+            ConfigurationError: the client is closed, or belongs to another event loop.
         """
-        ...
+        route = self.route
+        route.pool.bind()
+        request = request_for(action)
+        look_up = None if request.recovery is None else self._look_ups.get(request.recovery)
+        return Call(
+            route,
+            request,
+            action,
+            validation.encode(action),
+            self.timeout if timeout is None else checked_timeout(timeout),
+            before_send=before_send,
+            from_grant=deadline_from == "grant",
+            look_up=None if look_up is None else functools.partial(look_up, self),
+            on_orphan=(on_orphan or self._on_orphan) if request.creates else None,
+        )
 
-    def broken_off(self, call: Call[Any], error: BaseException) -> None:
-        """The first attempt ended in an error."""
-        ...
+    def prepare_raw(
+        self, name: str, body: Mapping[str, Any], encoded: bytes, repeat: Repeat, timeout: float | None
+    ) -> Call[Any]:
+        """As :meth:`prepare`, for a body in wire form that the library does not know."""
+        self.route.pool.bind()
+        request = Request.of(name, repeat, Any)
+        return Call(
+            self.route,
+            request,
+            RawAction(name, dict(body)),
+            encoded,
+            self.timeout if timeout is None else checked_timeout(timeout),
+            on_orphan=self._on_orphan if request.creates else None,
+        )
 
-    def rest(self, call: Call[Any], *, over: bool) -> Awaitable[None]:
-        """Carry out what follows the first attempt."""
-        ...
+
+class Endpoints(dict["Service", Endpoint]):
+    """The endpoints of one client by their service. It makes calls to whichever service answers them."""
+
+    @property
+    def pool(self) -> SessionPool:
+        """Connections, limiter and retry budget."""
+        return next(iter(self.values())).pool
+
+    async def call(self, action: Action[T], *, timeout: float | None = None) -> T:
+        """See :meth:`zego_aigc.Client.call`."""
+        return await self[action.service].call(action, timeout=timeout)
+
+    async def call_with_response(
+        self,
+        action: Action[T],
+        *,
+        timeout: float | None = None,
+        before_send: Callable[[int], Awaitable[None]] | None = None,
+        deadline_from: Literal["call", "grant"] = "call",
+    ) -> Response[T]:
+        """See :meth:`zego_aigc.Client.call_with_response`."""
+        return await self[action.service].call_with_response(
+            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from
+        )
 
 
-LookUp = Callable[["Call[Any]", "ZegoError", "Ending"], Awaitable[bool]]
-"""Finds out, after an attempt that failed and ended so, whether the work is done, and notes what was :meth:`Call.found`."""
+def checked_timeout(timeout: float) -> float:
+    """A deadline in seconds, if it is one.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    # Callers may have read it from a file: None and text are refused as well.
+    if not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r}: every wait has a bound")
+    return timeout

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from zego_aigc.transport.http import Answer
 
-__all__ = ["Attempt", "Hooks", "Outcome", "logger", "notify"]
+__all__ = ["AttemptEvent", "CallEvent", "Hooks", "call_hook", "logger"]
 
 logger: logging.Logger = logging.getLogger("zego_aigc")
 
 
-class Attempt(msgspec.Struct, frozen=True):
-    """What the hook ``on_attempt`` is told, after each attempt."""
+class AttemptEvent(msgspec.Struct, frozen=True):
+    """Passed to the ``on_attempt`` hook after each attempt."""
 
     action: str
     """The vendor's name of the Action."""
@@ -31,21 +31,21 @@ class Attempt(msgspec.Struct, frozen=True):
     host: str
     """The host that it was sent to."""
     url: str
-    """The service's base URL: what it was sent to, without the query, which holds the signature."""
+    """The service's base URL, without the query of the request, which holds the signature."""
     seconds: float
     """From the limiter's grant to the end of the attempt."""
     status: int | None
-    """The HTTP status, where there was an answer."""
+    """The HTTP status, if there was a response."""
     code: int | None
-    """The vendor's code, where there was a readable answer."""
+    """The vendor's code, if there was a readable response."""
     request_id: str | None
-    """The vendor's RequestId, where there was a readable answer."""
+    """The vendor's RequestId, if there was a readable response."""
     error: BaseException | None
-    """Why there was no answer."""
+    """Why there was no response."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What the hook ``on_result`` is told, once for each call."""
+class CallEvent(msgspec.Struct, frozen=True):
+    """Passed to the ``on_result`` hook once for each call."""
 
     action: str
     """The vendor's name of the Action."""
@@ -56,19 +56,19 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     """From the call to its end, waiting included."""
     error: BaseException | None
-    """What the call ended in, if not in a result."""
+    """What the call raised; None if it returned a result."""
 
 
 class Hooks(msgspec.Struct, frozen=True):
-    """Who wants to know."""
+    """The hooks of a client, and the log lines that go with them."""
 
-    on_attempt: Callable[[Attempt], object] | None
-    on_result: Callable[[Outcome], object] | None
+    on_attempt: Callable[[AttemptEvent], object] | None
+    on_result: Callable[[CallEvent], object] | None
 
-    def attempt_over(
+    def emit_attempt(
         self, action: str, attempt: int, url: URL, seconds: float, answer: Answer | None, error: BaseException | None
     ) -> None:
-        """Tell of an attempt: to the hook, and to the log at DEBUG."""
+        """Report an attempt: to the hook, and to the log at DEBUG."""
         status = code = request_id = None
         if answer is not None:
             status = answer.status
@@ -84,27 +84,26 @@ class Hooks(msgspec.Struct, frozen=True):
         logger.debug(
             "%s attempt %d: %s in %.3f s [RequestId %s]", action, attempt, what, seconds, request_id, extra={"zego": facts}
         )
-        notify(self.on_attempt, Attempt(action, attempt, host, str(url), seconds, status, code, request_id, error))
+        call_hook(self.on_attempt, AttemptEvent(action, attempt, host, str(url), seconds, status, code, request_id, error))
 
-    def call_over(self, action: str, attempts: int, host: str, seconds: float, error: BaseException | None) -> None:
-        """Tell of a call: to the hook, and of a failure to the log at WARNING."""
+    def emit_result(self, action: str, attempts: int, host: str, seconds: float, error: BaseException | None) -> None:
+        """Report a call: to the hook, and a failure to the log at WARNING."""
         if isinstance(error, ZegoError):
-            code, request_id = getattr(error, "code", None), getattr(error, "request_id", None)
             facts = {
                 "action": action,
                 "attempt": attempts,
                 "host": host,
                 "seconds": seconds,
-                "code": code,
-                "request_id": request_id,
+                "code": getattr(error, "code", None),
+                "request_id": getattr(error, "request_id", None),
             }
             often = "1 attempt" if attempts == 1 else f"{attempts} attempts"
             logger.warning("%s failed after %s in %.3f s: %s", action, often, seconds, error, extra={"zego": facts})
-        notify(self.on_result, Outcome(action, attempts, host, seconds, error))
+        call_hook(self.on_result, CallEvent(action, attempts, host, seconds, error))
 
 
-def notify(hook: Callable[[Any], object] | None, event: object) -> None:
-    """Call a user's hook; its errors are logged and change nothing."""
+def call_hook(hook: Callable[[Any], object] | None, event: object) -> None:
+    """Call a user's hook. Its errors are logged and change nothing."""
     if hook is not None:
         try:
             hook(event)

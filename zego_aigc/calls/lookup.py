@@ -1,7 +1,8 @@
 """Finding out whether a create whose answer was lost did its work.
 
-Only two kinds can be looked up: registered agents, by id, and stream tasks, by room and stream. The vendor has no
-look-up for agent instances.
+What an Action's lifecycle declares decides how: what stands under the id that the request chose is compared with it
+(``Recovery.COMPARE``: registered agents), or what lives under the names in the request is found in a list
+(``Recovery.FIND``: stream tasks). The vendor has no look-up for agent instances.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -10,75 +11,133 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.calls.call import Call
-from zego_aigc.calls.endpoint import LookUp
-from zego_aigc.calls.response import Response
-from zego_aigc.calls.retry import Ending
-from zego_aigc.errors import (
-    AlreadyExists,
-    ConfigurationError,
-    NotFound,
-    TimedOut,
-    ZegoError,
-)
+from zego_aigc.calls.caller import Caller
+from zego_aigc.calls.retry import AttemptOutcome
+from zego_aigc.errors import AlreadyExists, ConfigurationError, NotFound, TimedOut, ZegoError
 from zego_aigc.schema.lifecycle import Recovery
 from zego_aigc.schema.naming import wire
 from zego_aigc.transport.clock import http_date
-from zego_aigc.transport.shielding import join
+from zego_aigc.transport.shielding import wait_done
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.calls.call import LostCreate
+    from zego_aigc.calls.response import Response
     from zego_aigc.schema.actions import Action
     from zego_aigc.schema.lifecycle import Lifecycle, Listing, Names
 
-__all__ = ["Reconciler"]
+__all__ = ["BoundLookUp", "Finder", "is_as_sent", "look_ups"]
 
 SLACK = 2.0
-"""Seconds that a task may seem older than our request: both the service's times are in whole seconds."""
+"""Seconds that something may seem older than our request: both the service's times are in whole seconds."""
+
+BoundLookUp = Callable[[Caller, "LostCreate", ZegoError, AttemptOutcome], Awaitable[bool]]
+"""A :data:`~zego_aigc.calls.call.LookUp` before it is bound to what makes its calls."""
 
 
-class Reconciler:
-    """Looks up what a client's lost creates made. One look-up serves all that wait for one."""
+def look_ups(finder: Finder) -> dict[Recovery, BoundLookUp]:
+    """The look-ups that there are, by what an Action's lifecycle declares."""
+    return {Recovery.COMPARE: _compare, Recovery.FIND: finder.look_up}
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._lists: dict[Listing, _SharedListing] = {}
 
-    def look_ups(self) -> dict[Recovery, LookUp]:
-        """The look-ups that there are, by what an Action's lifecycle declares."""
-        return {Recovery.COMPARE: self._compare, Recovery.FIND: self._find}
+# --- by the id that the request chose
 
-    async def is_as_sent(self, action: Action[Any], *, timeout: float | None = None) -> bool | None:
-        """Whether what stands under the id that an Action chose is what it describes; None if nothing does."""
-        life = action.lifecycle
-        assert life is not None
-        assert life.listing is not None
-        chosen = life.id_of(action, None)
-        try:
-            response = await self._client.call_with_response(life.listing.ask([chosen]), timeout=timeout)
-        except NotFound:
-            return None
-        for kept in (response.data or {}).get(wire(life.listing.items)) or ():
-            if kept.get(wire(life.id_field)) == chosen:
-                # Fields newer than this library are compared where the answer has them: it may not tell them all.
-                untold = (action.extra or {}).keys() - kept.keys()
-                return _is_as_sent({key: value for key, value in action.to_wire().items() if key not in untold}, kept)
+
+async def _compare(caller: Caller, lost: LostCreate, error: ZegoError, _: AttemptOutcome) -> bool:
+    ours = await is_as_sent(caller, lost.action, timeout=max(0.001, lost.remaining()))
+    if ours is None:
+        return False
+    if not ours:
+        raise _taken(lost, error)
+    lost.resolve(None)
+    return True
+
+
+async def is_as_sent(caller: Caller, action: Action[Any], *, timeout: float | None = None) -> bool | None:
+    """Whether what stands under the id that an Action chose is what it describes; None if nothing does."""
+    life = action.lifecycle
+    assert life is not None
+    assert life.listing is not None
+    chosen = life.id_of(action, None)
+    try:
+        response = await caller.call_with_response(life.listing.ask([chosen]), timeout=timeout)
+    except NotFound:
         return None
+    for kept in (response.data or {}).get(wire(life.listing.items)) or ():
+        if kept.get(wire(life.id_field)) == chosen:
+            # Fields newer than this library are compared where the answer has them: it may leave some out.
+            missing = (action.extra or {}).keys() - kept.keys()
+            return _is_same({key: value for key, value in action.to_wire().items() if key not in missing}, kept)
+    return None
 
-    async def find(self, life: Lifecycle, names: Names, *, sent: float) -> str | None:
+
+def _is_same(sent: Any, kept: Any) -> bool:
+    """Whether everything that was sent stands in what the service keeps.
+
+    It may hold more (its defaults), leave out what is empty, and mask secrets.
+    """
+    if isinstance(sent, dict):
+        return isinstance(kept, dict) and all(_is_same(value, kept.get(key)) for key, value in sent.items())
+    if isinstance(sent, list):
+        return isinstance(kept, list) and len(sent) == len(kept) and all(map(_is_same, sent, kept))
+    if isinstance(kept, str) and "***" in kept:
+        return True
+    return bool(sent == kept) or (kept is None and not sent)
+
+
+# --- by the names in the request
+
+
+class Finder:
+    """Finds what lost creates made in the lists of what lives. Concurrent look-ups share one request."""
+
+    def __init__(self) -> None:
+        self._lists: dict[Listing, _SingleFlight] = {}
+
+    async def find(self, caller: Caller, life: Lifecycle, names: Names, *, sent: float) -> str | None:
         """The id of what lives under the request's names, made no earlier than `sent` (monotonic); None if nothing does."""
-        holder = await self._holder(life, names)
+        holder = await self._holder(caller, life, names)
         return holder.made_id if holder is not None and holder.is_of(names, sent) else None
 
-    async def _holder(self, life: Lifecycle, names: Names) -> _Holder | None:
+    async def look_up(self, caller: Caller, lost: LostCreate, error: ZegoError, outcome: AttemptOutcome) -> bool:
+        """Whether a lost create was carried out. If not, it had the time to be carried out late.
+
+        Raises:
+            AlreadyExists: something else has its stream id.
+            OutcomeUnknown: its stream id is taken, and the list does not show by what.
+            TimedOut: there is not enough time left.
+        """
+        assert lost.first_sent is not None
+        late = TimedOut("there was no time left to find out whether the first attempt was carried out", waited_for="retry")
+        life: Lifecycle = lost.action.lifecycle
+        names = life.names(lost.action)
+        try:
+            async with asyncio.timeout(lost.remaining()):
+                holder = await self._holder(caller, life, names)
+        except TimeoutError as trouble:
+            raise trouble if isinstance(trouble, ZegoError) else late from None
+        if holder is not None:
+            if not holder.is_of(names, lost.first_sent):
+                raise _taken(lost, error)
+            lost.resolve(type(lost.action).result(**{life.id_field: holder.made_id}))
+            return True
+        if outcome is AttemptOutcome.ALREADY_EXISTS:
+            raise lost.as_unknown(error) from error
+        if outcome is AttemptOutcome.AMBIGUOUS:
+            if lost.remaining() <= lost.lookup_delay:
+                raise late
+            await asyncio.sleep(lost.lookup_delay)
+        return False
+
+    async def _holder(self, caller: Caller, life: Lifecycle, names: Names) -> _Holder | None:
         """What lives and has the request's stream id."""
         assert life.listing is not None
-        shared = self._lists.setdefault(life.listing, _SharedListing(self._client, life.listing))
-        response = await shared.get()
+        shared = self._lists.setdefault(life.listing, _SingleFlight(life.listing))
+        response = await shared.get(caller)
         now = http_date(response.headers.get("Date"))
         if now is None:
             now = time.time()
@@ -87,40 +146,6 @@ class Reconciler:
                 made = time.monotonic() - (now - (item.create_time or 0))
                 return _Holder(getattr(item, life.id_field), item.room_id, made)
         return None
-
-    async def _compare(self, call: Call[Any], failure: ZegoError, _: Ending) -> bool:
-        ours = await self.is_as_sent(call.action, timeout=max(0.001, call.remaining()))
-        if ours is None:
-            return False
-        if not ours:
-            raise _taken(call, failure)
-        call.found(None)
-        return True
-
-    async def _find(self, call: Call[Any], failure: ZegoError, ending: Ending) -> bool:
-        assert call.first_sent is not None
-        late = TimedOut("there was no time left to find out whether the first attempt was carried out", waited_for="retry")
-        life: Lifecycle = call.action.lifecycle
-        names = life.names(call.action)
-        try:
-            async with asyncio.timeout(call.remaining()):
-                holder = await self._holder(life, names)
-        except TimeoutError as error:
-            raise error if isinstance(error, ZegoError) else late from None
-        if holder is not None:
-            if not holder.is_of(names, call.first_sent):
-                raise _taken(call, failure)
-            call.found(call.request.result(**{life.id_field: holder.made_id}))
-            return True
-        if ending is Ending.TAKEN:
-            # Somebody has the StreamId, and the list of running tasks does not say who.
-            raise call.unknown(failure) from failure
-        if ending is Ending.LOST:
-            settle = call.route.policy.lookup_delay
-            if call.remaining() <= settle:
-                raise late
-            await asyncio.sleep(settle)
-        return False
 
 
 class _Holder(msgspec.Struct, frozen=True):
@@ -134,61 +159,47 @@ class _Holder(msgspec.Struct, frozen=True):
         return self.room_id == names.room_id and self.made >= sent - SLACK
 
 
-class _SharedListing:
-    """A list of what lives. What many ask at once is asked once: whoever comes before it leaves shares its answer."""
+class _SingleFlight:
+    """A list of what lives. Concurrent callers share one request, until it leaves."""
 
-    def __init__(self, client: Client, listing: Listing) -> None:
-        self._client = client
+    def __init__(self, listing: Listing) -> None:
         self._listing = listing
-        self._boarding: asyncio.Task[Response[Any]] | None = None
+        self._pending: asyncio.Task[Response[Any]] | None = None  # not sent yet
 
-    async def get(self) -> Response[Any]:
-        task = self._boarding
+    async def get(self, caller: Caller) -> Response[Any]:
+        task = self._pending
         if task is None:
-            task = self._boarding = self._client.pool.spawn(self._run())
-            task.add_done_callback(lambda run: run.cancelled() or run.exception())  # whoever asked may be cancelled by then
-        await join(task)
+            task = self._pending = caller.pool.spawn(self._run(caller))
+            # An exception counts as retrieved: all that wait for it may be cancelled by then.
+            task.add_done_callback(lambda run: run.cancelled() or run.exception())
+        await wait_done(task)
         if task.cancelled():
-            raise ConfigurationError("the client was closed during a look-up")
+            raise ConfigurationError("the client was closed during a look-up: close it when its calls are over")
         return task.result()
 
-    async def _run(self) -> Response[Any]:
+    async def _run(self, caller: Caller) -> Response[Any]:
         me = asyncio.current_task()
 
-        async def departing(_: int) -> None:
-            if self._boarding is me:
-                self._boarding = None
+        async def leaves(_: int) -> None:
+            if self._pending is me:
+                self._pending = None
 
-        await asyncio.sleep(0)  # or an eager task would depart before get() knows that it is boarding
+        await asyncio.sleep(0)  # or an eager task would be sent before get() has made it known
         try:
-            return await self._client.call_with_response(self._listing.ask(), before_send=departing)
+            return await caller.call_with_response(self._listing.ask(), before_send=leaves)
         finally:
-            await departing(0)
+            await leaves(0)
 
 
-def _taken(call: Call[Any], failure: ZegoError) -> AlreadyExists:
-    if isinstance(failure, AlreadyExists):
-        return failure
-    error = AlreadyExists(
+def _taken(lost: LostCreate, error: ZegoError) -> AlreadyExists:
+    if isinstance(error, AlreadyExists):
+        return error
+    taken = AlreadyExists(
         code=0,
         name="AlreadyExists",
         advice="Its answer was lost, and what stands under the id now is not what was asked for: choose another id.",
-        action=call.request.name,
-        attempts=call.attempts,
+        action=type(lost.action).__name__,
+        attempts=lost.attempts,
     )
-    error.__cause__ = failure
-    return error
-
-
-def _is_as_sent(sent: Any, kept: Any) -> bool:
-    """Whether everything that was sent stands in what the service keeps.
-
-    It may hold more (its defaults), leave out what is empty, and mask secrets.
-    """
-    if isinstance(sent, dict):
-        return isinstance(kept, dict) and all(_is_as_sent(value, kept.get(key)) for key, value in sent.items())
-    if isinstance(sent, list):
-        return isinstance(kept, list) and len(sent) == len(kept) and all(map(_is_as_sent, sent, kept))
-    if isinstance(kept, str) and "***" in kept:
-        return True
-    return bool(sent == kept) or (kept is None and not sent)
+    taken.__cause__ = error
+    return taken

@@ -1,8 +1,9 @@
-"""What callbacks tell of lifetimes: that an instance has ended, or that a lost create did make one."""
+"""What callbacks say about lifetimes: that an instance has ended, or that a lost create did make one."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,13 +13,12 @@ from zego_aigc.calls.create_guard import Orphan
 
 if TYPE_CHECKING:
     from zego_aigc.callbacks.events import AgentInstanceCreated, Event
-    from zego_aigc.client import Client
     from zego_aigc.limits.quota import Reservation
 
 __all__ = ["Observer"]
 
-_MOST = 1000
-"""Unknown outcomes that are kept in mind."""
+MAX_UNKNOWN = 1000
+"""Unknown outcomes that are remembered."""
 
 
 class _Unknown(msgspec.Struct, frozen=True):
@@ -27,16 +27,20 @@ class _Unknown(msgspec.Struct, frozen=True):
 
 
 class Observer:
-    """Settles a client's unknown outcomes and its quota by callbacks."""
+    """Settles a client's unknown outcomes by callbacks.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    Args:
+        report: called with an :class:`~zego_aigc.Orphan` for each that turned out to live.
+    """
+
+    def __init__(self, report: Callable[[Orphan], object]) -> None:
+        self._report = report
         self._unknown: OrderedDict[int, _Unknown] = OrderedDict()
 
-    def expect_news(self, action: Any, hold: Reservation | None) -> None:
+    def expect_callback(self, action: Any, hold: Reservation | None) -> None:
         """A handle's create has an unknown outcome."""
         self._unknown[id(action)] = _Unknown(action, hold)
-        if len(self._unknown) > _MOST:
+        if len(self._unknown) > MAX_UNKNOWN:
             self._unknown.popitem(last=False)
 
     def note(self, event: Event) -> str | None:
@@ -65,9 +69,7 @@ class Observer:
         unknown = self._unknown.pop(ours[0])
         if unknown.hold is not None:
             unknown.hold.live(event.agent_instance_id)
-        self._client.tell_orphan(
-            Orphan(unknown.action, CreatedAgentInstance(agent_instance_id=event.agent_instance_id), certain=True)
-        )
+        self._report(Orphan(unknown.action, CreatedAgentInstance(agent_instance_id=event.agent_instance_id), certain=True))
 
 
 def _is_of(event: AgentInstanceCreated, action: Any) -> bool:

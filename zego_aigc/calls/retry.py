@@ -1,6 +1,7 @@
 """Whether and when to try again: pure rules and arithmetic. Time and randomness are arguments.
 
-An attempt ends in one of these ways, and the Action's :class:`~zego_aigc.schema.actions.Repeat` says what follows.
+An attempt that did not succeed has one of the :class:`AttemptOutcome`, and the Action's
+:class:`~zego_aigc.schema.actions.Repeat` says what follows from it.
 """
 
 from __future__ import annotations
@@ -12,111 +13,121 @@ import msgspec
 
 from zego_aigc.schema.actions import Repeat
 
-__all__ = ["Backoff", "Ending", "RetryPolicy", "Step", "ending_of_refusal", "next_step", "retry_after"]
+__all__ = ["AttemptOutcome", "Backoff", "RetryDecision", "RetryPolicy", "outcome_of_refusal", "retry_after", "retry_decision"]
 
 
-class Ending(enum.Enum):
-    """What is known after an attempt that did not succeed."""
+class AttemptOutcome(enum.Enum):
+    """What is known about the work after an attempt that did not succeed."""
 
-    NOTHING_DONE = enum.auto()
-    """Proof that the work was not done: no connection carried the request, or the service said "later"."""
-    LOST = enum.auto()
-    """The request may have left and no clear answer came; or the service failed half way."""
-    EXPIRED = enum.auto()
-    """The service does not accept the timestamp; nothing was done."""
-    GONE = enum.auto()
-    """What the Action ends is not there any more."""
-    TAKEN = enum.auto()
-    """What the Action creates is there already."""
-    OUTDATED = enum.auto()
-    """A number as high as the Action's has been taken: the Action's own, if an earlier attempt of it arrived."""
-    REFUSED = enum.auto()
-    """A clear no."""
+    NOT_PROCESSED = enum.auto()
+    """It was not done, for sure: no connection carried the request, or the service said "later"."""
+    AMBIGUOUS = enum.auto()
+    """It may have been done: the request may have left and no clear answer came, or the service failed half way."""
+    CLOCK_SKEW = enum.auto()
+    """It was not done: the service does not accept the timestamp of the signature."""
+    NOT_FOUND = enum.auto()
+    """It was not done: what the Action refers to does not exist, or has ended."""
+    ALREADY_EXISTS = enum.auto()
+    """It was not done: what the Action creates exists already."""
+    STALE = enum.auto()
+    """The service already accepted a Sequence >= this one, possibly from an earlier attempt of the same call."""
+    REJECTED = enum.auto()
+    """It was not done: the service refuses the request for good."""
 
 
-_ENDINGS = {
-    "transient": Ending.LOST,
-    "ratelimit": Ending.NOTHING_DONE,
-    "busy": Ending.NOTHING_DONE,
-    "capacity": Ending.NOTHING_DONE,
-    "wait": Ending.NOTHING_DONE,
-    "resign": Ending.EXPIRED,
-    "gone": Ending.GONE,
-    "register": Ending.GONE,  # no such agent: what UnregisterAgent wants, and what nothing else gets further with
-    "done": Ending.GONE,
-    "closing": Ending.GONE,
-    "exists": Ending.TAKEN,
-    "duplicate": Ending.TAKEN,
-    "stale": Ending.OUTDATED,
+_OUTCOMES = {
+    "transient": AttemptOutcome.AMBIGUOUS,
+    "ratelimit": AttemptOutcome.NOT_PROCESSED,
+    "busy": AttemptOutcome.NOT_PROCESSED,
+    "capacity": AttemptOutcome.NOT_PROCESSED,
+    "wait": AttemptOutcome.NOT_PROCESSED,
+    "resign": AttemptOutcome.CLOCK_SKEW,
+    "gone": AttemptOutcome.NOT_FOUND,
+    "register": AttemptOutcome.NOT_FOUND,  # no such agent: what UnregisterAgent wants; nothing else gets further by a retry
+    "done": AttemptOutcome.NOT_FOUND,
+    "closing": AttemptOutcome.NOT_FOUND,
+    "exists": AttemptOutcome.ALREADY_EXISTS,
+    "duplicate": AttemptOutcome.ALREADY_EXISTS,
+    "stale": AttemptOutcome.STALE,
 }
 
 
-def ending_of_refusal(why: str | None, status: int) -> Ending:
-    """The ending for a return code's `why` (None for a code that the library does not know) and the HTTP status."""
+def outcome_of_refusal(why: str | None, status: int) -> AttemptOutcome:
+    """What a refusal says about the work.
+
+    Args:
+        why: the return code's :attr:`~zego_aigc.schema.codes.ReturnCode.why`; None for a code that the library does not know.
+        status: the HTTP status, which decides only where the code does not.
+    """
     if why is not None:
-        return _ENDINGS.get(why, Ending.REFUSED)
+        return _OUTCOMES.get(why, AttemptOutcome.REJECTED)
     if status == 429:
-        return Ending.NOTHING_DONE
-    return Ending.LOST if status >= 500 else Ending.REFUSED
+        return AttemptOutcome.NOT_PROCESSED
+    return AttemptOutcome.AMBIGUOUS if status >= 500 else AttemptOutcome.REJECTED
 
 
-class Step(enum.Enum):
-    """What to do after an attempt."""
+class RetryDecision(enum.Enum):
+    """What to do after an attempt that did not succeed."""
 
-    AGAIN = enum.auto()
+    RETRY = enum.auto()
     LOOK_UP = enum.auto()
     """Find out whether an earlier attempt did the work."""
     DONE = enum.auto()
     """An earlier attempt did the work."""
     UNKNOWN = enum.auto()
+    """Raise OutcomeUnknown."""
     RAISE = enum.auto()
+    """Raise the attempt's error."""
 
 
-def next_step(ending: Ending, repeat: Repeat, *, may_have_run: bool) -> Step:
-    """The rule for each way an attempt may end.
+def retry_decision(outcome: AttemptOutcome, repeat: Repeat, *, may_have_run: bool) -> RetryDecision:
+    """The rule for each outcome of an attempt.
 
     Args:
-        ending: of this attempt.
+        outcome: of this attempt.
         repeat: the Action's rule.
         may_have_run: whether an earlier attempt of the same call may have done the work.
     """
-    match ending, repeat:
-        case ((Ending.NOTHING_DONE | Ending.EXPIRED), _):
-            return Step.AGAIN
-        case Ending.LOST, (Repeat.READS | Repeat.OVERWRITES | Repeat.ENDS):
-            return Step.AGAIN
-        case Ending.LOST, Repeat.CREATES:
-            return Step.LOOK_UP
-        case Ending.LOST, Repeat.ONCE:
-            return Step.UNKNOWN
-        case Ending.GONE, Repeat.ENDS if may_have_run:
-            return Step.DONE
-        case ((Ending.TAKEN | Ending.GONE | Ending.REFUSED), Repeat.CREATES) if may_have_run:
-            return Step.LOOK_UP  # this attempt did nothing, but the one before may have been carried out late
-        case Ending.OUTDATED, _ if may_have_run:
-            return Step.UNKNOWN  # it was carried out, or something newer was: either way its result is lost
+    match outcome, repeat:
+        case ((AttemptOutcome.NOT_PROCESSED | AttemptOutcome.CLOCK_SKEW), _):
+            return RetryDecision.RETRY
+        case AttemptOutcome.AMBIGUOUS, (Repeat.READS | Repeat.OVERWRITES | Repeat.ENDS):
+            return RetryDecision.RETRY
+        case AttemptOutcome.AMBIGUOUS, Repeat.CREATES:
+            return RetryDecision.LOOK_UP
+        case AttemptOutcome.AMBIGUOUS, Repeat.ONCE:
+            return RetryDecision.UNKNOWN
+        case AttemptOutcome.NOT_FOUND, Repeat.ENDS if may_have_run:
+            return RetryDecision.DONE
+        case (
+            (AttemptOutcome.ALREADY_EXISTS | AttemptOutcome.NOT_FOUND | AttemptOutcome.REJECTED),
+            Repeat.CREATES,
+        ) if may_have_run:
+            return RetryDecision.LOOK_UP  # this attempt did nothing, but an earlier one may have been carried out late
+        case AttemptOutcome.STALE, _ if may_have_run:
+            return RetryDecision.UNKNOWN  # it was carried out, or something newer was: either way its result is lost
         case _:
-            return Step.RAISE
+            return RetryDecision.RAISE
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a client waits, apart from each call's deadline, and how often it tries. All times are in seconds."""
 
     max_attempts: int = 5
-    """Attempts of a call that may be lost or find no connection; being told "later" by the service is not counted."""
+    """Attempts of a call that may be lost or find no connection. Those that the service answers with "later" do not count."""
     initial_backoff: float = 0.1
-    """The longest wait before the first retry; it doubles from retry to retry."""
+    """The longest pause before the first retry. It doubles from retry to retry; the actual pause is random ("full jitter")."""
     max_backoff: float = 5.0
-    """The longest wait before any retry."""
+    """The longest pause before any retry."""
     attempt_timeout: float = 10.0
-    """What one attempt may take where the call can go on without its answer: a connection that died silently costs no
-    more. A request that is sent only once may take the whole deadline."""
+    """How long one attempt may take where the call can go on without its answer, so that a connection that died silently costs
+    no more. A request that is sent only once may take the whole deadline."""
     lookup_delay: float = 2.0
-    """What a lost create of a stream task is given to be carried out late, before it is sent again."""
+    """How long a lost create of a stream task may still be carried out late: it is not sent again before."""
     cancel_grace: float = 5.0
-    """What a cancelled create that may have left waits for its answer."""
+    """How long a cancelled create that may have left waits for its answer."""
     delete_timeout: float = 15.0
-    """What a handle's delete or stop may take, retries included."""
+    """How long a handle's delete or stop may take, retries included."""
 
 
 class Backoff:

@@ -21,7 +21,7 @@ from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import Target
 from zego_aigc.provisioning.workers import Handoff, WorkerPool
-from zego_aigc.transport.shielding import outlast
+from zego_aigc.transport.shielding import wait_shielded
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -123,7 +123,7 @@ class Operation:
     async def _close_journal(self) -> None:
         # In a task of its own: however often the caller is cancelled meanwhile, the journal is closed and unlocked.
         closing = asyncio.ensure_future(self._journal.close(self._client.pool.limiter))
-        cancelled = await outlast(closing, CLOSING)
+        cancelled = await wait_shielded(closing, CLOSING)
         if closing.done():
             closing.result()
         if cancelled is not None:

@@ -1,13 +1,12 @@
-"""A request on its way out, as aiohttp handles it: its head, and a body that knows when it leaves for the wire.
+"""The body of a request, which knows when the request leaves for the wire.
 
-The body is always an :class:`Outgoing`. Own sessions take answers of the class :class:`Answering` and, if aiohttp is of a
-version with which that was tried, send requests of the class :class:`Posting`.
+This is the one place that decides it, however the request is written: by aiohttp, through the documented interface of a
+:class:`aiohttp.payload.Payload`, or by :mod:`zego_aigc.transport.fastpath`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import ref
 
@@ -23,41 +22,40 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.connector import Connection
     from aiohttp.http_writer import StreamWriter
 
     from zego_aigc.limits.limiter import FullPermit
 
     class Sender(Protocol):
-        """Who wants a request to be sent."""
+        """The attempt that a request belongs to."""
 
         @property
-        def alone(self) -> bool:
-            """Whether nobody else sends anything, and nothing was cancelled."""
+        def is_only_call(self) -> bool:
+            """Whether nothing else is under way on the event loop, and the caller has not been cancelled."""
             ...
 
         @property
         def cancelled(self) -> bool:
-            """Whether not any more: aiohttp's own requests write in a task, which may run before the one that is cancelled."""
+            """Whether the caller is being cancelled."""
             ...
 
         @property
         def cancelled_by(self) -> asyncio.CancelledError | None:
-            """What is to be raised once the answer has come."""
+            """The cancellation that the attempt outlives, if it does: it is raised once the answer has come."""
             ...
 
-        def outlast(
+        def resume_after_cancel(
             self, cancelled: asyncio.CancelledError, waiting: Callable[[], Coroutine[Any, Any, T]]
         ) -> Coroutine[Any, Any, T]:
-            """The wait for the answer was cancelled: wait all the same, if it is worth it.
+            """The wait for the answer was cancelled: go on waiting for a bounded time, if the answer is worth it.
 
             Raises:
-                CancelledError: it is not, or has taken too long.
+                CancelledError: it is not, or the time is up.
             """
             ...
 
 
-__all__ = ["HEADERS", "TRIED", "UNASKED", "Answering", "Outgoing", "Posting", "Unusable"]
+__all__ = ["HEADERS", "UNSOLICITED_RESPONSE", "RequestBody", "Unusable"]
 
 T = TypeVar("T")
 
@@ -67,13 +65,10 @@ HEADERS = {
     "User-Agent": f"zego_aigc/{__version__}",
 }
 
-UNASKED = "an answer to no request had come on the connection"
+UNSOLICITED_RESPONSE = "an answer to no request had come on the connection"
 """Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
 
-TRIED: bool = aiohttp.__version__.rpartition(".")[0] in {"3.12", "3.13", "3.14"}
-"""Whether aiohttp is of a version with which :class:`Posting` was tried, since that knows what its parent does."""
-
-_heard: set[ref[Any]] = set()
+_confirmed_connections: set[ref[Any]] = set()
 """Plain connections on which an answer has come: no proxy in between holds up what is sent on them."""
 
 
@@ -81,102 +76,11 @@ class Unusable(aiohttp.ClientConnectionResetError):
     """The connection that was found turned out not to carry a request."""
 
 
-class Posting(aiohttp.ClientRequest):
-    """A request that leaves in its caller's task, head and body at once.
-
-    aiohttp writes a body in a task of its own: a tenth more for the whole call and, on Python 3.11, a moment at which it is
-    unclear whether the request of somebody who is cancelled will leave. What leaves is the same to the byte.
-    """
-
-    outgoing: Outgoing | None = None
-    """The body, of which aiohttp knows nothing. A WebSocket's has none."""
-
-    def update_body_from_data(self, body: Any, *args: Any, **kwargs: Any) -> None:
-        """Keep the body from aiohttp, which would make a task for it."""
-        if isinstance(body, Outgoing):
-            self.outgoing = body
-            self.headers["Content-Length"] = str(body.size)
-        else:
-            super().update_body_from_data(body, *args, **kwargs)
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Send it: have the head written, and write it together with the body."""
-        if (outgoing := self.outgoing) is None:
-            return await super().send(conn)
-        head = _Head(conn)
-        response = await super().send(cast("Connection", head))
-        assert isinstance(response, Answering)
-        assert head.written
-        response.outgoing = outgoing
-        if outgoing.sender is None or not outgoing.sender.alone:
-            # Whoever is cancelled is so before anything leaves; and what leaves together is answered together: that is cheaper.
-            await asyncio.sleep(0)
-        outgoing.leave(head.written, conn)
-        return response
-
-
-class _Head:
-    """Stands in for a connection, its protocol and its transport while aiohttp writes a head, and keeps that."""
-
-    __slots__ = ("_connection", "written")
-
-    writing_paused = False
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.written: bytes = b""
-
-    @property
-    def protocol(self) -> _Head:
-        return self
-
-    @property
-    def transport(self) -> _Head:
-        return self
-
-    def is_closing(self) -> bool:
-        return False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def start_timeout(self) -> None:
-        """Own sessions have none for reading."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-
-class Answering(aiohttp.ClientResponse):
-    """An answer that may be waited for although whoever asked is cancelled."""
-
-    outgoing: Outgoing | None = None
-    """The request's body."""
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        """Wait for its head."""
-        try:
-            return await super().start(connection)
-        except asyncio.CancelledError as cancelled:
-            if self.outgoing is None:
-                raise
-            return await self.outgoing.outlast(cancelled, functools.partial(super().start, connection))
-
-
-def _close_unless_written(protocol: ResponseHandler, transport: asyncio.Transport) -> None:
-    """The answer is there: no other request should have to wait behind what may be left of this one.
-
-    Over TLS it counts only what is not encrypted yet: the rest is out of sight.
-    """
-    if transport.get_write_buffer_size():
-        protocol.force_close()
-
-
-class Outgoing(Payload):
+class RequestBody(Payload):
     """A request body that knows when it leaves for the wire.
 
-    It is written by :meth:`leave`, or by aiohttp through :meth:`write_with_length`. Either way the connection (TLS included)
-    stands by then, so this is where the limiter's second begins. The head goes out together with the body.
+    It is written between :meth:`begin` and :meth:`depart`. The connection (TLS included) stands by then, so this is where the
+    limiter's window begins. The head goes out together with the body.
     """
 
     # Instead of Payload's __init__(), which prepares for each what only the parts of a form have.
@@ -184,87 +88,85 @@ class Outgoing(Payload):
     _encoding = _filename = None
 
     def __init__(self, body: bytes, query: str, permit: FullPermit, sender: Sender | None = None) -> None:
-        self._body = body
+        self.body: bytes = body
+        """What is sent."""
         self.query: str = query
-        """The signed query. A :class:`Posting` takes it past aiohttp, whose errors may show the URL."""
-        self._permit = permit
-        self._unproven: Any = None  # the connection, if nothing was heard on it before
+        """The signed query. Where possible it goes past aiohttp, whose errors may show the URL."""
         self.sender: Sender | None = sender
-        """Who wants it to be sent, while that matters."""
+        """The attempt, while it is under way."""
         self.begun: bool = False
         """Whether any byte of the request may have left."""
-        self.withheld: bool = False
+        self.suppressed: bool = False
         """Set to let nothing leave any more."""
+        self.limiter_error: RuntimeError | None = None
+        """Raised by :meth:`depart`. aiohttp takes it for a broken connection where it writes the body."""
+        self._permit = permit
+        self._first_on_connection: Any = None  # the transport, if no answer has come on it before
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
-        return len(self._body)
+        return len(self.body)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The body as text."""
-        return self._body.decode(encoding, errors)
-
-    def leave(self, head: bytes, connection: Connection) -> None:
-        """Write the request in one piece, and count it as departed. For a :class:`Posting`."""
-        protocol, transport = self._way_out(connection.protocol)
-        request_target, _, rest = head.partition(b" HTTP/")
-        self.begun = True
-        try:
-            transport.write(b"%b?%b HTTP/%b%b" % (request_target, self.query.encode(), rest, self._body))
-        finally:
-            self._depart(transport)
-        if transport.get_write_buffer_size():
-            connection.add_callback(functools.partial(_close_unless_written, protocol, transport))
+        return self.body.decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """As :meth:`write_with_length`, which aiohttp calls."""
         await self.write_with_length(writer, None)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body, and count the request as departed. Its length is the body's. For a request of aiohttp's own."""
+        """Write the body, for aiohttp, and count the request as departed. Its length is the body's."""
+        # aiohttp writes in a task of its own, which may run before the cancelled task does.
         if self.sender is not None and self.sender.cancelled:
-            self.withheld = True
-        _, transport = self._way_out(cast("ResponseHandler", cast("StreamWriter", writer).protocol))
-        self.begun = True
+            self.suppressed = True
+        transport = self.begin(cast("ResponseHandler", cast("StreamWriter", writer).protocol))
         try:
-            await writer.write(self._body[:content_length])
+            await writer.write(self.body[:content_length])
         finally:
-            self._depart(transport)
+            self.depart(transport)
 
-    def _way_out(self, protocol: ResponseHandler | None) -> tuple[ResponseHandler, asyncio.Transport]:
-        """Nothing has left yet: now or never."""
-        if self.withheld or protocol is None or protocol.transport is None or protocol.transport.is_closing():
+    def begin(self, protocol: ResponseHandler | None) -> asyncio.Transport:
+        """The last look at a connection before the request is written to it. From now on any byte may have left.
+
+        Raises:
+            Unusable: nothing may leave, or not on this connection. Nothing has left.
+        """
+        if self.suppressed or protocol is None or protocol.transport is None or protocol.transport.is_closing():
             raise Unusable("it was closing")
         if protocol.should_close:
-            raise Unusable(UNASKED)
-        return protocol, protocol.transport
+            raise Unusable(UNSOLICITED_RESPONSE)
+        self.begun = True
+        return protocol.transport
 
-    def _depart(self, transport: asyncio.Transport) -> None:
-        # TLS counts as heard, for its handshake. (uvloop's transports of that kind cannot be referred to weakly.)
-        heard = transport.get_extra_info("sslcontext") is not None or ref(transport) in _heard
+    def depart(self, transport: asyncio.Transport) -> None:
+        """The request is written: the limiter's window begins."""
+        # TLS confirms a connection by its handshake. (uvloop's transports of that kind cannot be referred to weakly.)
+        confirmed = transport.get_extra_info("sslcontext") is not None or ref(transport) in _confirmed_connections
         try:
-            if heard:
+            if confirmed:
                 self._permit.departed()
             else:
-                self._unproven = transport
+                self._first_on_connection = transport
                 self._permit.departed(unproven=True)
         except Exception as error:
-            raise RuntimeError("the limiter's permit failed in departed()") from error
+            self.limiter_error = RuntimeError("the limiter's permit failed in departed()")
+            raise self.limiter_error from error
+
+    def answered(self) -> None:
+        """An answer has begun to come."""
+        self._permit.answered()
+        if self._first_on_connection is not None:
+            _confirmed_connections.add(ref(self._first_on_connection, _confirmed_connections.discard))
 
     @property
     def cancelled_by(self) -> asyncio.CancelledError | None:
         """See :class:`Sender`."""
         return None if self.sender is None else self.sender.cancelled_by
 
-    async def outlast(self, cancelled: asyncio.CancelledError, waiting: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def resume_after_cancel(self, cancelled: asyncio.CancelledError, waiting: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """See :class:`Sender`."""
         if self.sender is None:
             raise cancelled
-        return await self.sender.outlast(cancelled, waiting)
-
-    def answered(self) -> None:
-        """An answer has begun to come."""
-        self._permit.answered()
-        if self._unproven is not None:
-            _heard.add(ref(self._unproven, _heard.discard))
+        return await self.sender.resume_after_cancel(cancelled, waiting)

@@ -1,7 +1,9 @@
 """Deadlines for the path that every call takes: :func:`asyncio.timeout` at a fraction of its cost.
 
-A timer of the event loop for each call is among the dearest things that a call does, and hardly any ever rings. Here all
-alarms share one, which is set to the first of them.
+A timer of the event loop for each call is among the dearest things that a call does, and hardly any ever fires. Here all
+deadlines share one, which is set to the first of them. Two invariants of :func:`asyncio.timeout` hold here as well: a deadline
+takes back its own cancellation and nobody else's, and a cancellation from outside that comes together with the deadline's own
+is not swallowed.
 """
 
 from __future__ import annotations
@@ -11,128 +13,129 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
-__all__ = ["TICK", "Alarm", "Alarms"]
+__all__ = ["TICK", "Deadline", "Deadlines"]
 
 TICK = 0.02
-"""Seconds by which an alarm may ring late, if another has rung just before."""
+"""Seconds by which a deadline may be late, if another has expired just before."""
 
 
-class Alarms:
-    """What is under way on one event loop, and when its time is up.
+class Deadlines:
+    """The deadlines of what is under way on one event loop.
 
-    All that may still ring is looked through when the first one does, and no more often than once in a :data:`TICK`.
+    All armed ones are looked through when the first of them expires, and no more often than once in a :data:`TICK`.
     """
 
-    __slots__ = ("_timer", "loop", "patient", "pressed", "rings_at", "rung")
+    __slots__ = ("_timer", "armed", "fired", "loop", "next_at", "unbounded")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
-        self.rung: set[Alarm] = set()
-        """Those that have rung and are not stopped yet."""
-        self.pressed: set[Alarm] = set()
-        """Those that may still ring."""
-        self.patient: set[Alarm] = set()
-        """Those whose time is never up."""
-        self.rings_at: float = math.inf
-        """When the first one rings, or earlier, by the loop's clock."""
+        self.armed: set[Deadline] = set()
+        """Those that may still expire."""
+        self.unbounded: set[Deadline] = set()
+        """Those that never expire by themselves. They are kept so that closing finds them."""
+        self.fired: set[Deadline] = set()
+        """Those that have expired and are not stopped yet."""
+        self.next_at: float = math.inf
+        """When the first one expires, or earlier, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self.pressed) + len(self.patient)
+        return len(self.armed) + len(self.unbounded)
 
-    def __iter__(self) -> Iterator[Alarm]:
-        yield from self.pressed
-        yield from self.patient
+    def __iter__(self) -> Iterator[Deadline]:
+        yield from self.armed
+        yield from self.unbounded
 
-    def ring_at(self, at: float) -> None:
-        """Let the first one ring then."""
+    def wake_at(self, at: float) -> None:
+        """Set the timer."""
         if self._timer is not None:
             self._timer.cancel()
-        self.rings_at = at
-        self._timer = self.loop.call_at(at, self._ring)
+        self.next_at = at
+        self._timer = self.loop.call_at(at, self._expire_due)
 
-    def ring(self, alarm: Alarm) -> None:
-        """An alarm's time is up."""
-        if alarm.among is None or alarm.rang:
+    def expire(self, deadline: Deadline) -> None:
+        """Let a deadline expire now: cancel its task."""
+        if deadline.registry is None or deadline.expired:
             return
-        alarm.rang = True
-        alarm.among.discard(alarm)
-        alarm.among = self.rung
-        self.rung.add(alarm)
-        (alarm.diverted or alarm.task).cancel()
+        deadline.expired = True
+        deadline.registry.discard(deadline)
+        deadline.registry = self.fired
+        self.fired.add(deadline)
+        (deadline.redirected_to or deadline.task).cancel()
 
-    def _ring(self) -> None:
-        now = max(self.loop.time(), self.rings_at)  # a loop may be early by what its clock cannot tell apart
-        self.rings_at, self._timer = math.inf, None
-        due = [alarm for alarm in self.pressed if alarm.due <= now]
-        for alarm in due:
-            self.ring(alarm)
-        if self.pressed:
-            self.ring_at(max(now + TICK, min(alarm.due for alarm in self.pressed)))
+    def _expire_due(self) -> None:
+        now = max(self.loop.time(), self.next_at)  # a loop may be early by what its clock cannot tell apart
+        self.next_at, self._timer = math.inf, None
+        due = [deadline for deadline in self.armed if deadline.expires_at <= now]
+        for deadline in due:
+            self.expire(deadline)
+        if self.armed:
+            self.wake_at(max(now + TICK, min(deadline.expires_at for deadline in self.armed)))
 
 
-class Alarm:
-    """Cancels the current task when it rings. Whoever sets it must :meth:`stop` it, whatever happens.
+class Deadline:
+    """Cancels the current task when it expires. The code that sets it must :meth:`stop` it in any case.
 
     ::
 
-        alarm = Alarm(alarms, seconds)
+        deadline = Deadline(deadlines, seconds)
         try:
             await something
         except asyncio.CancelledError:
-            if not alarm.stop():
-                raise               # somebody else's cancellation
+            if not deadline.stop():
+                raise               # a cancellation from outside
             ...                     # too late
         finally:
-            alarm.stop()
+            deadline.stop()
 
     Args:
-        alarms: those of the running loop.
-        seconds: from now until it rings; None for never.
-        at_close: what becomes of it when the client closes: it rings at once, or only when what is under way has had time to
-            end by itself, or not at all.
+        deadlines: those of the running loop.
+        seconds: from now until it expires; None for never.
+        at_close: what becomes of it when the client closes: it expires at once (``"expire"``), or only when what is under
+            way has had time to end by itself (``"drain"``), or it is left alone (None).
     """
 
-    __slots__ = ("among", "at_close", "cancelling", "diverted", "due", "over", "rang", "task")
+    __slots__ = ("at_close", "cancelling", "expired", "expires_at", "redirected_to", "registry", "stopped", "task")
 
-    due: float
-    """When it rings, by the loop's clock; not set if never."""
+    expires_at: float
+    """When it expires, by the loop's clock; not set if never."""
 
-    def __init__(self, alarms: Alarms, seconds: float | None, at_close: Literal["ring", "drain"] | None = None) -> None:
-        task = asyncio.current_task(alarms.loop)
+    def __init__(self, deadlines: Deadlines, seconds: float | None, at_close: Literal["expire", "drain"] | None = None) -> None:
+        task = asyncio.current_task(deadlines.loop)
         assert task is not None
         self.task: asyncio.Task[Any] = task
-        """Whom it cancels."""
+        """The task that it cancels."""
         self.at_close = at_close
-        self.rang: bool = False
-        """Whether it did."""
-        self.over: asyncio.Future[None] | None = None
-        """Set it to be woken when the alarm is stopped."""
+        self.expired: bool = False
+        """Whether it has expired."""
+        self.stopped: asyncio.Future[None] | None = None
+        """Set it to be woken when the deadline is stopped."""
         self.cancelling: int = task.cancelling()
-        """How often that was being cancelled when the alarm was set."""
-        self.diverted: asyncio.Task[Any] | None = None
-        """Cancelled in place of the task, which does nothing but wait for it; to be left here if the alarm rang."""
-        among = alarms.patient
+        """How often the task was being cancelled when the deadline was set."""
+        self.redirected_to: asyncio.Task[Any] | None = None
+        """A task to cancel instead: the deadline's own does nothing but wait for it. To be left set once it has expired, so
+        that :meth:`stop` takes back no cancellation that was never made."""
+        registry = deadlines.unbounded
         if seconds is not None:
-            among = alarms.pressed
-            self.due = due = alarms.loop.time() + seconds
-            if due < alarms.rings_at:
-                alarms.ring_at(due)
-        among.add(self)
-        self.among: set[Alarm] | None = among
-        """Of those that :class:`Alarms` has, among whom it is, until it is stopped."""
+            registry = deadlines.armed
+            self.expires_at = expires_at = deadlines.loop.time() + seconds
+            if expires_at < deadlines.next_at:
+                deadlines.wake_at(expires_at)
+        registry.add(self)
+        self.registry: set[Deadline] | None = registry
+        """Which of the sets of :class:`Deadlines` it is in, until it is stopped."""
 
     def stop(self) -> bool:
         """Switch it off.
 
         Returns:
-            whether it rang and is the only reason for which the task is being cancelled; False when it was off already.
+            whether it has expired and is the only reason for which the task is being cancelled; False when it was off already.
         """
-        if self.among is None:
+        if self.registry is None:
             return False
-        self.among.discard(self)
-        self.among = None
-        if self.over is not None and not self.over.done():
-            self.over.set_result(None)
-        # Takes its own cancellation back, as asyncio.timeout() does: what is left is somebody else's.
-        return self.rang and self.diverted is None and self.task.uncancel() <= self.cancelling
+        self.registry.discard(self)
+        self.registry = None
+        if self.stopped is not None and not self.stopped.done():
+            self.stopped.set_result(None)
+        # Takes its own cancellation back, as asyncio.timeout() does: what is left came from outside.
+        return self.expired and self.redirected_to is None and self.task.uncancel() <= self.cancelling

@@ -1,4 +1,4 @@
-"""The one seam to the network: a signed POST out, an answer back, aiohttp's exceptions turned into ours.
+"""The one seam to the network: a signed POST out, a response back, aiohttp's exceptions translated to the library's.
 
 Nothing outside this package knows aiohttp.
 """
@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 
 from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
-from zego_aigc.transport.body import UNASKED, Outgoing, Unusable
+from zego_aigc.transport.body import UNSOLICITED_RESPONSE, RequestBody, Unusable
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -27,14 +27,14 @@ MAX_ANSWER = 8 * 2**20
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back, whatever it is."""
+    """An HTTP response that was read to its end, whatever it is."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, options: Mapping[str, Any]) -> Answer:
+async def post(session: aiohttp.ClientSession, url: URL, request: RequestBody, options: Mapping[str, Any]) -> Answer:
     """Send a request and read its whole answer.
 
     Raises:
@@ -47,24 +47,24 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
     # their texts hold the URL, and the URL holds the signature.
     try:
         # A session of the user's may raise for the HTTP status of a refusal, before its Code is read.
-        response = await session.post(url, data=outgoing, allow_redirects=False, raise_for_status=False, **options)
+        response = await session.post(url, data=request, allow_redirects=False, raise_for_status=False, **options)
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not session.closed:
-            raise
-        failure = _before_answer(error, session, url, outgoing)
+            raise  # the limiter's, or a mistake
+        failure = request.limiter_error or _before_answer(error, session, url, request)
     else:
-        if not outgoing.begun:
+        if not request.begun:
             # aiohttp's own requests may look for the answer before they are written.
-            outgoing.withheld = True
+            request.suppressed = True
             response.close()
-            raise _unusable(url, UNASKED)
-        outgoing.answered()
+            raise _unusable(url, UNSOLICITED_RESPONSE)
+        request.answered()
         body: bytes | None
         try:
             if response.content.is_eof() and "Content-Encoding" not in response.headers and not session.trace_configs:
                 body = response.content.read_nowait()  # it came together with the headers: there is nothing to wait for
             else:
-                body = await _read(response, session, outgoing)
+                body = await _read(response, session, request)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # aiohttp says RuntimeError where the connection is closed between head and body.
             text = f"the answer of {url.host} broke off: {reason(error)}"
@@ -79,7 +79,7 @@ async def post(session: aiohttp.ClientSession, url: URL, outgoing: Outgoing, opt
     raise failure
 
 
-async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession, outgoing: Outgoing) -> bytes | None:
+async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession, request: RequestBody) -> bytes | None:
     """The body, or None if it is too large."""
     size = response.content_length
     if size is not None and "Content-Encoding" not in response.headers:
@@ -89,14 +89,14 @@ async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession
             return await response.read()
     chunks: list[bytes] = []
     reading = functools.partial(_collect, chunks, response)
-    if (cancelled := outgoing.cancelled_by) is None:
+    if (cancelled := request.cancelled_by) is None:
         try:
             complete = await reading()
         except asyncio.CancelledError as error:
             cancelled = error
         else:
             return b"".join(chunks) if complete else None
-    complete = await outgoing.outlast(cancelled, reading)
+    complete = await request.resume_after_cancel(cancelled, reading)
     return b"".join(chunks) if complete else None
 
 
@@ -112,11 +112,11 @@ async def _collect(chunks: list[bytes], response: aiohttp.ClientResponse) -> boo
 
 
 def _before_answer(
-    error: Exception, session: aiohttp.ClientSession, url: URL, outgoing: Outgoing
+    error: Exception, session: aiohttp.ClientSession, url: URL, request: RequestBody
 ) -> TransportError | ConfigurationError:
     where = f"{url.host}:{url.port}" if url.port not in {80, 443} else str(url.host)
     failure: TransportError | ConfigurationError
-    if outgoing.begun:
+    if request.begun:
         if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | ValueError):
             failure = BadResponse(f"{where} answered with something that is not HTTP: {reason(error)}")
         else:

@@ -14,20 +14,22 @@ from zego_aigc.limits.limiter import FullLimiter, Limiter, full_limiter
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.limits.retry_budget import RetryBudget
 from zego_aigc.transport import http
-from zego_aigc.transport.body import HEADERS, TRIED, Answering, Outgoing, Posting
+from zego_aigc.transport.body import HEADERS
 from zego_aigc.transport.clock import ServerClock
-from zego_aigc.transport.deadlines import Alarm, Alarms
-from zego_aigc.transport.shielding import outlast
+from zego_aigc.transport.deadlines import Deadline, Deadlines
+from zego_aigc.transport.shielding import wait_shielded
 from zego_aigc.transport.signing import Signer
 
 if TYPE_CHECKING:
     import ssl
 
+    from zego_aigc.transport.body import RequestBody
+
 __all__ = ["SessionPool"]
 
 T = TypeVar("T")
 
-CONNECTING = 8.0
+CONNECT_TIMEOUT = 8.0
 """Seconds that connecting (TCP and TLS) may take."""
 
 
@@ -75,8 +77,9 @@ class SessionPool:
         self._keepalive = {False: keepalive, True: careful_keepalive}
         self._ssl = ssl
         self._borrowed = session
-        self.posting: bool = session is None and TRIED
-        """Whether its requests are of the class :class:`~zego_aigc.transport.body.Posting`."""
+        self._fast_options: dict[str, Any] = _fast_options() if session is None else {}
+        self.writes_inline: bool = bool(self._fast_options)
+        """Whether requests are written by :mod:`zego_aigc.transport.fastpath`. A session that is given may be of any class."""
         self._options: dict[str, Any] = {}
         if proxy is not None:
             self._options["proxy"] = _checked_proxy(proxy)
@@ -86,7 +89,8 @@ class SessionPool:
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.alarms: Alarms  # once it is bound
+        self.deadlines: Deadlines
+        """Those of what is under way, once the pool is bound to an event loop."""
 
     @property
     def closed(self) -> bool:
@@ -120,17 +124,19 @@ class SessionPool:
         if loop is self._loop and not self._closed:
             return loop
         if self._closed:
-            raise ConfigurationError("the client is closed: make a new one")
+            raise ConfigurationError("the client is closed: make a new one, or close it only when the last call is over")
         if self._loop is not None:
             raise ConfigurationError(
                 "the client belongs to another event loop: make it anew for each loop, inside of what asyncio.run() runs"
             )
         if self._borrowed is not None and self._borrowed.closed:
-            raise ConfigurationError("the aiohttp session that was given is closed")
+            raise ConfigurationError("the aiohttp session that was given is closed: keep it open while the client is used")
         if self._borrowed is not None and getattr(self._borrowed, "_loop", loop) is not loop:
-            raise ConfigurationError("the aiohttp session that was given belongs to another event loop")
+            raise ConfigurationError(
+                "the aiohttp session that was given belongs to another event loop: make it on the loop that uses the client"
+            )
         self._loop = loop
-        self.alarms = Alarms(loop)
+        self.deadlines = Deadlines(loop)
         for careful, keepalive in self._keepalive.items():
             if self._borrowed is not None:
                 self._sessions[careful] = self._borrowed
@@ -140,25 +146,31 @@ class SessionPool:
             )
             self._sessions[careful] = aiohttp.ClientSession(
                 connector=connector,
-                request_class=Posting if self.posting else aiohttp.ClientRequest,
-                response_class=Answering,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=HEADERS,
                 # The call's own deadline bounds everything; a host that does not even connect is worth another try before.
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECTING),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+                **self._fast_options,
             )
         return loop
 
-    def post(self, url: yarl.URL, outgoing: Outgoing, *, careful: bool) -> Coroutine[Any, Any, http.Answer]:
-        """Send a request; see :func:`zego_aigc.transport.http.post`. The pool must be bound."""
-        session = self._sessions[careful]
-        if self.posting:
-            return http.post(session, url, outgoing, self._options)
-        return self._post_plainly(session, url.with_query(outgoing.query), outgoing)
+    def post(self, url: yarl.URL, body: RequestBody, *, careful: bool) -> Coroutine[Any, Any, http.Answer]:
+        """Send a request; see :func:`zego_aigc.transport.http.post`. The pool must be bound.
 
-    async def _post_plainly(self, session: aiohttp.ClientSession, url: yarl.URL, outgoing: Outgoing) -> http.Answer:
-        await asyncio.sleep(0)  # whoever is being cancelled is so here, and not after aiohttp's task has sent the request
-        return await http.post(session, url, outgoing, self._options)
+        Args:
+            url: without the query, which the body has.
+            body: what to send.
+            careful: whether to avoid connections that have idled for so long that the service may be closing them.
+        """
+        session = self._sessions[careful]
+        if self.writes_inline:
+            return http.post(session, url, body, self._options)
+        return self._post_documented(session, url.with_query(body.query), body)
+
+    async def _post_documented(self, session: aiohttp.ClientSession, url: yarl.URL, body: RequestBody) -> http.Answer:
+        # Yield once: a pending cancellation is delivered here, and not after aiohttp's own task has sent the request.
+        await asyncio.sleep(0)
+        return await http.post(session, url, body, self._options)
 
     async def websocket(self, address: str) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket, with the pool's proxy and TLS settings."""
@@ -208,32 +220,33 @@ class SessionPool:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
-        # Creates, in tasks of their own or in their callers'. But not what closes the pool: before_send may, in a call.
-        creates: dict[asyncio.Future[Any], Alarm] = {}
-        for alarm in [*self.alarms] if self._loop is loop else ():
-            if alarm.task is asyncio.current_task():
+        # Creates get `drain` seconds, in tasks of their own or in their callers'. But not the task that closes the pool: a
+        # before_send may do that in the middle of a call.
+        creates: dict[asyncio.Future[Any], Deadline] = {}
+        for deadline in [*self.deadlines] if self._loop is loop else ():
+            if deadline.task is asyncio.current_task():
                 continue
-            if alarm.at_close == "drain":
-                alarm.over = loop.create_future()
-                creates[alarm.over] = alarm
-            elif alarm.at_close == "ring":
-                self.alarms.ring(alarm)
+            if deadline.at_close == "drain":
+                deadline.stopped = loop.create_future()
+                creates[deadline.stopped] = deadline
+            elif deadline.at_close == "expire":
+                self.deadlines.expire(deadline)
         tasks = {task for task in self._tasks if task is not asyncio.current_task()}
-        # In a task of its own: however often whoever closes is cancelled meanwhile, the connections are closed.
+        # In a task of its own, so that the connections are closed however often the caller is cancelled meanwhile.
         closing = asyncio.ensure_future(self._close(drain, tasks, creates))
-        cancelled = await outlast(closing, drain + 10.0)
+        cancelled = await wait_shielded(closing, drain + 10.0)
         if cancelled is not None:
             raise cancelled
         if closing.done():
             closing.result()
 
-    async def _close(self, drain: float, tasks: set[asyncio.Task[Any]], creates: dict[asyncio.Future[Any], Alarm]) -> None:
+    async def _close(self, drain: float, tasks: set[asyncio.Task[Any]], creates: dict[asyncio.Future[Any], Deadline]) -> None:
         running: set[asyncio.Future[Any]] = {*tasks, *creates}
         if running:
             _, running = await asyncio.wait(running, timeout=drain)
         for one in running:
             if one in creates:
-                self.alarms.ring(creates[one])
+                self.deadlines.expire(creates[one])
             else:
                 one.cancel()
         if running:
@@ -261,6 +274,15 @@ class SessionPool:
 
     def __repr__(self) -> str:
         return f"SessionPool(limiter={self.limiter!r}, closed={self._closed})"
+
+
+def _fast_options() -> dict[str, Any]:
+    """The options of :mod:`zego_aigc.transport.fastpath`, which may be deleted from an installation."""
+    try:
+        from zego_aigc.transport import fastpath
+    except ModuleNotFoundError:
+        return {}
+    return fastpath.session_options()
 
 
 def _checked_proxy(proxy: str) -> yarl.URL:

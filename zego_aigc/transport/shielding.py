@@ -1,4 +1,4 @@
-"""Seeing a task through although the caller is cancelled."""
+"""Waiting for a task in spite of cancellations."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import asyncio
 import time
 from typing import Any
 
-__all__ = ["join", "outlast"]
+__all__ = ["wait_done", "wait_shielded"]
 
 
-async def join(task: asyncio.Task[Any]) -> None:
-    """Wait until a task is over. Cancelling the wait leaves the task alone; what it ended in is not looked at."""
+async def wait_done(task: asyncio.Task[Any]) -> None:
+    """Wait until a task is done. Cancelling the wait leaves the task alone; what it ended in is not looked at."""
     if task.done():
         return
-    # Unlike asyncio.shield(), this neither wraps the task's exception nor reports it when nobody waits any more.
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    # Unlike asyncio.shield(), this neither wraps the task's exception nor reports it when nothing waits for it any more.
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake(_: asyncio.Task[Any]) -> None:
-        if not over.done():
-            over.set_result(None)
+        if not done.done():
+            done.set_result(None)
 
     task.add_done_callback(wake)
     try:
-        await over
+        await done
     finally:
         task.remove_done_callback(wake)
 
 
-async def outlast(task: asyncio.Task[Any], within: float) -> asyncio.CancelledError | None:
-    """Wait for a task through whatever cancellations come meanwhile, of anyio's scopes and of asyncio alike.
+async def wait_shielded(task: asyncio.Task[Any], within: float) -> asyncio.CancelledError | None:
+    """Wait for a task in spite of all cancellations that come meanwhile, those of anyio's scopes and of asyncio alike.
 
     Args:
         task: may still be running afterwards.

@@ -1,0 +1,67 @@
+"""What a call asks for, apart from the Action's fields. Pure."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zego_aigc.schema.actions import Action, Repeat
+from zego_aigc.schema.redaction import mask_map
+
+if TYPE_CHECKING:
+    from zego_aigc.schema.lifecycle import Lifecycle, Recovery
+
+__all__ = ["RawAction", "Request", "request_for"]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What the library needs to know of a request to send it, interpret its response and repeat it."""
+
+    name: str
+    """The vendor's name of the Action."""
+    repeat: Repeat
+    result: Any
+    """The type of Data."""
+    creates: bool
+    never_blindly: bool
+    """Whether a request that may have been carried out must not be sent again as if nothing were."""
+    recovery: Recovery | None = None
+    """How to find out what it made, if it makes something."""
+
+    @classmethod
+    def of(cls, name: str, repeat: Repeat, result: Any, lifecycle: Lifecycle | None = None) -> Request:
+        """A request of that name, rule, result type and lifecycle of what it makes."""
+        creates = repeat is Repeat.CREATES
+        recovery = None if lifecycle is None else lifecycle.recovery
+        return cls(name, repeat, result, creates, creates or repeat is Repeat.ONCE, recovery)
+
+
+_as_declared = Action[Any].repeatable
+
+
+def request_for(action: Action[Any]) -> Request:
+    """The request that an Action makes."""
+    kind = type(action)
+    if kind.repeatable is _as_declared:
+        return _request(kind)  # hashing a Repeat takes longer than all the rest of this
+    return _request(kind, action.repeatable())
+
+
+@functools.cache
+def _request(kind: type[Action[Any]], repeat: Repeat | None = None) -> Request:
+    return Request.of(kind.__name__, repeat or kind.repeat, kind.result, kind.lifecycle)
+
+
+class RawAction:
+    """The request of a ``call_raw``: the vendor's name of an Action, and a body in wire form."""
+
+    __slots__ = ("body", "name")
+
+    def __init__(self, name: str, body: dict[str, Any]) -> None:
+        self.name: str = name
+        self.body: dict[str, Any] = body
+
+    def __repr__(self) -> str:
+        return f"RawAction({self.name!r}, {mask_map(self.body)!r})"

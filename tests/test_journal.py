@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
@@ -26,7 +29,7 @@ from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import APPLICATION_ID, SCHEMA, Target
 from zego_aigc.provisioning.journal_reader import read_journal
 from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
-from zego_aigc.provisioning.lock import Lock, is_locked
+from zego_aigc.provisioning.lock import Lock, _held, is_locked
 
 pytestmark = pytest.mark.anyio
 
@@ -106,10 +109,10 @@ async def with_plan(path: Path, edges: Sequence[tuple[int, int]]) -> Journal:
 Seen = tuple[Effects, JournalError | None]
 
 
-def observer(seen: list[Seen]) -> Callable[[Effects, JournalError | None], None]:
+def observer(seen: list[Seen]) -> Callable[[JournalUpdate, Effects, JournalError | None], None]:
     """A `done` that keeps in `seen` what it is called with."""
 
-    def done(effects: Effects, error: JournalError | None) -> None:
+    def done(_: JournalUpdate, effects: Effects, error: JournalError | None) -> None:
         seen.append((effects, error))
 
     return done
@@ -362,8 +365,160 @@ async def test_one_process_writes_at_a_time_and_a_killed_one_holds_nothing(path:
     assert not is_locked(path)
     lock = Lock(path)
     assert is_locked(path)
+    with pytest.raises(JournalBusy, match="another run in this process"):
+        await Journal.open(path)
     lock.release()
-    assert not files(path)
+    lock.release()
+    assert files(path) == [path.name], "which the killed one had made"
+    Lock(path.with_name("another")).release()
+    assert files(path) == [path.name], "nothing was written"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a journal with hard links is refused")
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+async def test_a_journal_is_one_whatever_name_it_is_opened_by(
+    path: Path, holder: subprocess.Popen[bytes], link: Callable[[Path, Path], None]
+) -> None:
+    other = path.parent / "current.journal"
+    link(path, other)
+    assert is_locked(other)
+    with pytest.raises(JournalBusy, match=str(holder.pid)):
+        await Journal.open(other)
+
+
+HAMMER = """
+import os, pathlib, sys, time
+from zego_aigc.provisioning.errors import JournalBusy
+from zego_aigc.provisioning.lock import Lock
+path, mark, end, both = pathlib.Path(sys.argv[1]), sys.argv[2], time.monotonic() + 1.5, 0
+while time.monotonic() < end:
+    try:
+        lock = Lock(path)
+    except JournalBusy:
+        continue
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        both += 1
+    else:
+        time.sleep(0.0005)
+        os.unlink(mark)
+    lock.release()
+sys.exit(both)
+"""
+
+
+def test_a_lock_is_held_by_one_although_its_file_comes_and_goes(path: Path) -> None:
+    """A file that its holder removes between the open and the lock of another locks nothing."""
+    command = [sys.executable, "-c", HAMMER, str(path), str(path.with_name("mark"))]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(30) for process in processes] == [0, 0, 0]
+
+
+def refusing(number: int) -> str:
+    """A program that opens a journal where the file system answers a request for a lock with an error."""
+    return f"""
+import asyncio, fcntl, sys
+def refuse(*_): raise OSError({number}, "said the file system")
+fcntl.flock = refuse
+from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.lock import is_locked
+from pathlib import Path
+print(is_locked(Path(sys.argv[1])))
+try: asyncio.run(Journal.open(sys.argv[1]))
+except Exception as error: print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are others there")
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOLCK, "keeps no locks"), (errno.EIO, "cannot be locked")])
+def test_a_file_system_that_locks_nothing_is_named(path: Path, number: int, said: str) -> None:
+    path.touch()
+    out = subprocess.run([sys.executable, "-c", refusing(number), str(path)], capture_output=True, text=True, check=True).stdout
+    assert out.startswith("None\nJournalError")
+    assert said in out
+    assert "said the file system" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="takes another account's part")
+async def test_another_account_sees_a_run_go_on_or_hears_that_it_cannot_tell() -> None:
+    def seen_by_another_account(path: Path) -> str:
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            os.setegid(65534)
+            os.seteuid(65534)
+            _held.clear()  # as in a process of its own
+            os.write(writing, str(is_locked(path)).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writing)
+        with os.fdopen(reading) as answer:
+            return answer.read()
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "j")
+        journal = await with_entries(path)
+        path.parent.chmod(0o755)
+        assert seen_by_another_account(path) == "True"
+        path.chmod(0o600)  # noqa: ASYNC240 - a test
+        assert seen_by_another_account(path) == "None"
+        await journal.close(LIMITER)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="this account may write anything")
+async def test_a_journal_that_this_account_may_not_write_says_so(path: Path) -> None:
+    path.touch(0o400)  # noqa: ASYNC240 - a test
+    with pytest.raises(JournalError, match="may not write"):
+        await Journal.open(path)
+
+
+async def test_a_journal_without_its_log_is_refused_while_more_is_in_that(path: Path) -> None:
+    journal = await with_entries(path)
+    copy, whole = path.with_name("copy"), path.with_name("whole")
+    shutil.copy(path, copy)
+    for suffix in ("", "-wal", "-shm"):
+        shutil.copy(f"{path}{suffix}", f"{whole}{suffix}")
+    assert copy.stat().st_size, "its header and tables are there from the first commit"
+    before = content(copy)
+    for attempt in (read_journal, Journal.open):
+        with pytest.raises(JournalError, match=r"was not closed, and copy-wal.*is not beside it"):
+            await found if isinstance(found := attempt(copy), Awaitable) else found
+    assert content(copy) == before
+    assert len(statuses(whole)) == 4
+    await journal.close(LIMITER)
+    shutil.copy(path, copy)
+    assert len(statuses(copy)) == 4, "one that was closed is whole"
+
+
+async def test_what_another_program_has_made_whole_after_a_kill_is_whole(path: Path) -> None:
+    journal = await with_entries(path)
+    killed = path.with_name("killed")
+    for suffix in ("", "-wal", "-shm"):
+        shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
+    with closing(sqlite3.connect(killed)) as connection:
+        assert connection.execute("SELECT count(*) FROM entries").fetchone() == (4,)
+    assert not killed.with_name("killed-wal").exists()
+    await (await begun(killed)).close(LIMITER)
+    assert len(statuses(killed)) == 4
+    await journal.close(LIMITER)
+
+
+async def test_a_log_that_has_grown_is_brought_in_and_a_copy_without_it_is_still_known(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zego_aigc.provisioning.journal.MAX_LOG", 50_000)
+    journal = await with_entries(path)
+    for n in range(300):
+        journal.record_outcome(JournalUpdate(KEYS[n % 4], "failed", float(n), error={"message": "x" * 2000}))
+        await journal.flush()
+    assert path.with_name("j.journal-wal").stat().st_size < 2_000_000
+    copy = path.with_name("copy")
+    shutil.copy(path, copy)
+    with pytest.raises(JournalError, match="was not closed"):
+        read_journal(copy)
+    with read_journal(path) as reading:
+        assert max(row.recorded or 0 for row in reading.rows()) == 299.0
+    await journal.close(LIMITER)
 
 
 async def test_a_journal_is_read_while_it_is_written(path: Path) -> None:

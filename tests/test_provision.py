@@ -33,7 +33,18 @@ from zego_aigc.digitalhuman import (
     StopDigitalHumanStreamTask,
 )
 from zego_aigc.errors import AlreadyExists, ConnectFailed, InvalidRequest, OutcomeUnknown, QuotaExceeded, ZegoError
-from zego_aigc.provisioning import Entry, Finished, Fleet, InvalidFleet, JournalError, Outcome, Started, StreamFailed, provision
+from zego_aigc.provisioning import (
+    Entry,
+    Finished,
+    Fleet,
+    InvalidFleet,
+    JournalError,
+    JournalLost,
+    Outcome,
+    Started,
+    StreamFailed,
+    provision,
+)
 from zego_aigc.provisioning.journal_reader import read_journal
 from zego_aigc.provisioning.operation import MAX_UNREAD_EVENTS
 from zego_aigc.provisioning.presence import look
@@ -354,20 +365,28 @@ async def test_an_outcome_is_told_once_it_is_durable(client: Client, journal: Pa
             assert row.made_id in {getattr(outcome.result, "task_id", row.made_id), row.agent_id}
 
 
-async def test_outcomes_that_cannot_be_noted_end_the_run_and_are_not_told(
-    client: Client, journal: Path, monkeypatch: pytest.MonkeyPatch
+async def test_outcomes_that_cannot_be_recorded_end_the_run_and_are_not_reported_but_listed(
+    sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
-    monkeypatch.setattr("zego_aigc.provisioning.journal_update._OUTCOME", "UPDATE journal.nowhere SET x = ?")
-    told: list[Outcome] = []
-    with pytest.raises(JournalError, match="cannot be used"):  # noqa: PT012 - whatever is told before
-        async with provision(client, [stream(str(n)) for n in range(100)], journal=journal) as running:
+    await run(client, [stream("first")], journal)
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE UPDATE ON entries WHEN new.status = 'done' BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+    reported: list[Outcome] = []
+    fleet = [stream("first"), *(stream(str(n)) for n in range(100))]
+    with pytest.raises(JournalLost, match="no room") as caught:  # noqa: PT012 - what is reported before
+        async with provision(client, fleet, journal=journal) as running:
             async for outcome in running:
-                told.append(outcome)  # noqa: PERF401 - kept although it ends in an error
-    assert not told
-    assert "done" not in {row["status"] for row in rows(journal).values()}
-    monkeypatch.undo()
-    _, report = await run(client, [stream(str(n)) for n in range(100)], journal)
-    assert report.done == 100
+                reported.append(outcome)  # noqa: PERF401 - kept although it ends in an error
+    assert {outcome.key for outcome in reported} <= {"CreateDigitalHumanStreamTask:stream-first"}
+    known = {made_id for _, made_id in caught.value.made} | {row["made_id"] for row in rows(journal).values()}
+    assert set(sandbox.app.tasks) <= known
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("DROP TRIGGER full")
+    _, report = await run(client, fleet, journal)
+    assert report.done == 101
+    assert len(sandbox.app.tasks) == 101
 
 
 async def test_a_run_that_nobody_listens_to_waits(client: Client, journal: Path) -> None:

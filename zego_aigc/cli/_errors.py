@@ -7,7 +7,7 @@ from collections import Counter
 from zego_aigc.cli._failures import without_details
 from zego_aigc.cli._output import print_error, print_json
 from zego_aigc.errors import ConfigurationError, InvalidRequest, ZegoError
-from zego_aigc.provisioning.errors import InvalidFleet, JournalError, ProblemGroup
+from zego_aigc.provisioning.errors import InvalidFleet, JournalError, JournalLost, ProblemGroup
 from zego_aigc.provisioning.fleet import FleetUnreadable
 
 __all__ = ["report_error"]
@@ -24,10 +24,24 @@ def report_error(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, InvalidRequest):
         _report_problems(error, as_json=as_json)
         return 2
+    if isinstance(error, JournalLost):
+        return _report_lost_journal(error, as_json=as_json)
     print_error(f"zego-aigc: {error}")
     if as_json:
         print_json({"event": "error", "type": type(error).__name__, "message": str(error)})
     return 2 if isinstance(error, JournalError | FleetUnreadable | ConfigurationError) else 1
+
+
+def _report_lost_journal(error: JournalLost, *, as_json: bool) -> int:
+    """What lives and stands in no journal, to the last entry: nothing else lists it. Something was sent, so the status is 1."""
+    for key, made_id in error.made:
+        print_error(f"{key}  {made_id}")
+        if as_json:
+            print_json({"event": "unrecorded", "key": key, "id": made_id})
+    print_error(f"zego-aigc: {error}")
+    if as_json:
+        print_json({"event": "error", "type": type(error).__name__, "message": str(error)})
+    return 1
 
 
 MAX_ALIKE = 5

@@ -50,7 +50,7 @@ def _counts(reading: Reading) -> dict[str, Counter[str]]:
 
 def _shown(status: str, reading: Reading) -> str:
     if status == "sent":
-        return "in flight" if reading.in_use else "unknown"
+        return "unknown" if reading.in_use is False else "in flight"
     return status
 
 
@@ -140,6 +140,8 @@ class _Text(_Show):
             print_line("That sandbox has ended, and nothing of this exists any more.")
         elif reading.in_use:
             print_line("A run is going on.")
+        elif reading.in_use is None:
+            print_line("Whether a run is going on cannot be told: this account may not look. Ask as the account that runs it.")
 
     def counts(self, counts: dict[str, Counter[str]]) -> None:
         width = max(map(len, counts), default=0)

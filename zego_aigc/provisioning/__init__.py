@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zego_aigc.provisioning.entry import Entry
-from zego_aigc.provisioning.errors import InvalidFleet, JournalBusy, JournalError, NotTried, StreamFailed
+from zego_aigc.provisioning.errors import InvalidFleet, JournalBusy, JournalError, JournalLost, NotTried, StreamFailed
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report, Started, Warned
 from zego_aigc.provisioning.fleet import Fleet, FleetUnreadable
 from zego_aigc.provisioning.removal import Teardown, teardown
@@ -18,6 +18,7 @@ __all__ = [
     "InvalidFleet",
     "JournalBusy",
     "JournalError",
+    "JournalLost",
     "LaneProgress",
     "NotTried",
     "Outcome",

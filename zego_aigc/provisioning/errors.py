@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from zego_aigc.errors import InvalidRequest, Problem, ZegoError
 
-__all__ = ["InvalidFleet", "JournalBusy", "JournalError", "NotTried", "ProblemGroup", "StreamFailed"]
+__all__ = ["InvalidFleet", "JournalBusy", "JournalError", "JournalLost", "NotTried", "ProblemGroup", "StreamFailed"]
 
 MAX_PROBLEMS = 1000
 """How many problems of a fleet are kept; a fleet of any size can be wrong in every entry."""
@@ -62,6 +62,20 @@ class JournalError(ZegoError):
 
 class JournalBusy(JournalError):
     """Another process is writing the journal."""
+
+
+class JournalLost(JournalError):
+    """The journal was removed, or could not be written any more, while a run went on. The run has stopped.
+
+    What is in flight may have been done.
+    """
+
+    made: Sequence[tuple[str, str]] = ()
+    """The key and the id of what lives and stands in no journal any more: end it, or it bills until it ends by itself."""
+
+    def __init__(self, message: str, /, *, made: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.made = made
 
 
 class StreamFailed(ZegoError):

@@ -24,7 +24,7 @@ from zego_aigc.provisioning.cooldown import Ended, tag
 from zego_aigc.provisioning.errors import JournalError
 from zego_aigc.provisioning.journal_file import Facts, Target
 from zego_aigc.provisioning.journal_update import Batch, JournalUpdate
-from zego_aigc.provisioning.lock import Lock
+from zego_aigc.provisioning.lock import Identity, Lock
 from zego_aigc.storage.group_commit import Store
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ __all__ = ["Journal"]
 T = TypeVar("T")
 
 CACHE = 16_384  # KiB of the scratch database that stay in memory
+
+MAX_LOG = 8 * 2**20
+"""Bytes of the write-ahead log after which it is brought into the journal."""
+
+LOOK_AT_LOG = 64
+"""Batches from one look at the log's size to the next."""
 
 
 class Journal:
@@ -47,6 +53,8 @@ class Journal:
     def __init__(self, path: Path, lock: Lock, store: Store, facts: Facts) -> None:
         self.path = path
         self.facts = facts
+        self._file = Path(os.path.realpath(path))
+        self._log = self._file.with_name(f"{self._file.name}-wal")
         self.run: int = facts.runs
         self.opened: float = time.time()
         """Unix time."""
@@ -54,7 +62,10 @@ class Journal:
         self._store = store
         self._begun = False
         self._loop = asyncio.get_running_loop()
+        self._identity: Identity | None = None
+        """Of the file, once it is open for writing."""
         self._batch: Batch | None = None
+        self._batches = 0
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], *, must_exist: bool = False) -> Self:
@@ -101,8 +112,9 @@ class Journal:
         def begin(connection: sqlite3.Connection) -> int:
             connection.execute("DETACH journal")
             connection.execute("ATTACH ? AS journal", (journal_file.uri(self.path, "rwc"),))
-            connection.execute("PRAGMA journal.journal_mode=WAL")
             connection.execute("PRAGMA journal.synchronous=FULL")
+            connection.execute("PRAGMA journal.wal_autocheckpoint=0")  # see _bring_in_log()
+            connection.execute("PRAGMA journal.journal_mode=DELETE").fetchall()  # what is written now stands in the file itself
             with journal_file.transaction(connection):
                 if self.is_new:
                     journal_file.migrate(connection, 0)
@@ -110,10 +122,16 @@ class Journal:
                     journal_file.put(connection, "target", msgspec.json.encode(target).decode())
                     journal_file.put(connection, "created", str(time.time()))
                 journal_file.put(connection, "runs", str(self.facts.runs + 1))
+                journal_file.put(connection, "complete", "0")
                 connection.execute("DELETE FROM journal.meta WHERE name = 'ended'")
+            connection.execute("PRAGMA journal.journal_mode=WAL").fetchall()
+            with journal_file.transaction(connection):
+                journal_file.put(connection, "complete", "1")
             return self.facts.runs + 1
 
         self.run = await self.run_alone(begin)
+        found = self._file.stat()
+        self._identity = found.st_dev, found.st_ino
         self._begun = True
 
     async def run_in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -188,6 +206,43 @@ class Journal:
         if (batch := self._batch) is not None:
             self._batch = None
             self._store.put(batch.write, batch.written, lambda error: batch.failed(self._translated(error)))
+            self._batches += 1
+            if self._batches % LOOK_AT_LOG == 0:
+                self._store.ask_alone(self._bring_in_log).add_done_callback(
+                    lambda future: future.cancelled() or future.exception()
+                )
+
+    def _bring_in_log(self, connection: sqlite3.Connection) -> None:
+        """Bring a log that has grown long into the journal, which says all the while that it is not complete without it."""
+        if self._log.stat().st_size < MAX_LOG:
+            return
+        for complete in ("0", "1"):
+            with journal_file.transaction(connection):
+                journal_file.put(connection, "complete", complete)
+            if complete == "0":
+                connection.execute("PRAGMA journal.wal_checkpoint(PASSIVE)").fetchall()
+
+    def require_in_place(self) -> None:
+        """See that the journal is still there under its name.
+
+        Raises:
+            JournalError: it was removed, or another file was put in its place.
+        """
+        try:
+            found = self._file.stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._identity:
+            raise JournalError(f"the journal {self.path} was removed or replaced while a run was writing it")
+
+    async def made(self) -> list[tuple[str, str]]:
+        """The key and the id of everything that was made and not removed. The file may have lost its name."""
+        return await self.run_in_transaction(
+            lambda connection: connection.execute(
+                "SELECT key, made_id FROM journal.entries WHERE origin = 'made' AND made_id IS NOT NULL AND status <> 'removed'"
+                " ORDER BY seq"
+            ).fetchall()
+        )
 
     async def close(self, limiter: Limiter) -> None:
         """Close the journal and let others write it, who see when and by which limiter it was last in use."""

@@ -1,7 +1,14 @@
-"""The journal as a file: its tables, whom it belongs to, and what can be said about it without changing it."""
+"""The journal as a file: its tables, whom it belongs to, and what can be said about it without changing it.
+
+While a run writes a journal, what it wrote last stands in ``NAME-wal`` beside it. ``NAME`` alone must never pass for the whole:
+its value ``complete`` says 0 from the first commit on, while the newest state always says 1. So a copy of ``NAME`` alone, or
+one whose ``-wal`` was removed, is known as what it is; and one that SQLite made whole again, as :meth:`Journal.close` does and
+any program that opens and closes it after a kill, is whole.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
@@ -156,8 +163,9 @@ def inspect(path: Path) -> Facts:
     if not path.is_file():
         raise JournalError(f"the journal {path} is not a file: name a file")
     try:
-        with closing(sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)) as connection:
-            return _facts(connection, path)
+        lacks_log = in_wal_mode(path) and not _has_log(path)
+        with closing(sqlite3.connect(uri(path, "ro", immutable=lacks_log), uri=True, isolation_level=None)) as connection:
+            return _facts(connection, path, lacks_log=lacks_log)
     except sqlite3.DatabaseError as error:
         trouble = one_line(error)
     if "not a database" in trouble:
@@ -165,7 +173,7 @@ def inspect(path: Path) -> Facts:
     raise damaged(path, trouble)
 
 
-def _facts(connection: sqlite3.Connection, path: Path) -> Facts:
+def _facts(connection: sqlite3.Connection, path: Path, *, lacks_log: bool) -> Facts:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -182,6 +190,12 @@ def _facts(connection: sqlite3.Connection, path: Path) -> Facts:
     if verdict != "ok":
         raise damaged(path, one_line(verdict))
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    if lacks_log and meta.get("complete") == "0":
+        raise JournalError(
+            f"the journal {path} was not closed, and {path.name}-wal, which holds what was written last, is not beside it: it "
+            f"was left as it is. Copy {path.name}, {path.name}-wal and {path.name}-shm together. If the -wal is lost, use a "
+            "fresh journal with --if-exists keep, and end by hand what else is live at the service"
+        )
     try:
         target = msgspec.json.decode(meta["target"], type=Target)
         ended = msgspec.json.decode(meta["ended"], type=Ended) if "ended" in meta else None
@@ -207,14 +221,29 @@ def unusable(path: Path, error: Exception) -> JournalError:
     )
 
 
+def in_wal_mode(path: Path) -> bool:
+    """Whether the file's header says that its newest content may stand in its ``-wal``."""
+    with path.open("rb") as file:
+        return file.read(20)[18:20] == b"\x02\x02"
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there is a ``-wal`` beside the journal that holds anything."""
+    real = Path(os.path.realpath(path))
+    try:
+        return real.with_name(f"{real.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
 def one_line(text: object) -> str:
     """A text without line breaks."""
     return " ".join(str(text).split())
 
 
-def uri(path: Path, mode: str) -> str:
-    """A file as SQLite is asked for it; `mode` is ``ro``, ``rw`` or ``rwc``."""
-    return f"{path.absolute().as_uri()}?mode={mode}"
+def uri(path: Path, mode: str, *, immutable: bool = False) -> str:
+    """A file as SQLite is asked for it; `mode` is ``ro``, ``rw`` or ``rwc``; `immutable` makes no files beside it."""
+    return f"{path.absolute().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
 
 
 def attach(connection: sqlite3.Connection, path: Path, facts: Facts) -> None:

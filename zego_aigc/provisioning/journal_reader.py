@@ -22,17 +22,18 @@ __all__ = ["Reading", "read_journal"]
 class Reading:
     """A journal as it stands, which another process may be writing. Use it with ``with``."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, facts: Facts, *, in_use: bool) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, facts: Facts, *, in_use: bool | None) -> None:
         self.path = path
         self.facts = facts
         self.in_use = in_use
-        """Whether a process is writing it: then what was sent is in flight, otherwise unknown."""
+        """Whether a process is writing it: then what was sent is in flight, otherwise unknown. None if this account may not see
+        that."""
         self._connection = connection
 
     @property
     def sandbox_ended(self) -> bool:
         """Whether it is of a sandbox that lived inside the run that wrote it, and that run is over."""
-        return self.facts.target is not None and self.facts.target.sandbox is not None and not self.in_use
+        return self.facts.target is not None and self.facts.target.sandbox is not None and self.in_use is False
 
     def refuse_ended_sandbox(self) -> None:
         """See that there is a service to be asked.

@@ -63,8 +63,8 @@ class JournalUpdate(NamedTuple):
     """Why it is not done."""
     then: Release | Block | plan.Delay | None = None
     """What follows for the plan, in the same transaction: for its dependents, or for the entry itself, which is put off."""
-    done: Callable[[Effects, JournalError | None], object] | None = None
-    """Called once all of it is durable with what the batch has changed, or with why nothing was written."""
+    done: Callable[[JournalUpdate, Effects, JournalError | None], object] | None = None
+    """Called with this once all of it is durable, and with what the batch has changed, or why nothing was written."""
 
 
 class Batch:
@@ -123,7 +123,7 @@ class Batch:
         try:
             for update in self._updates:
                 if update.done is not None:
-                    update.done(effects, None)
+                    update.done(update, effects, None)
         finally:
             for future in self._waiting:
                 if not future.done():  # else the one who waited was cancelled
@@ -135,7 +135,7 @@ class Batch:
         try:
             for update in self._updates:
                 if update.done is not None:
-                    update.done(NO_EFFECTS, reason)
+                    update.done(update, NO_EFFECTS, reason)
         finally:
             for future in self._waiting:
                 if not future.done():

@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -17,9 +18,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from zego_aigc.provisioning.cooldown import pause
+from zego_aigc.provisioning.errors import JournalError, JournalLost
 from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import Target
+from zego_aigc.provisioning.journal_update import JournalUpdate
 from zego_aigc.provisioning.workers import Handoff, WorkerPool
 from zego_aigc.transport.shielding import wait_shielded
 
@@ -33,6 +36,9 @@ GRACE = 5.0
 
 CLOSING = 60.0
 """Seconds that closing the journal may take, which writes what is still to be written."""
+
+WATCH_INTERVAL = 0.5
+"""Seconds between two looks at whether the journal is still there."""
 
 MAX_UNREAD_EVENTS = 256
 """Events that may be unread before those who emit them wait. Some more come from what is under way."""
@@ -62,6 +68,8 @@ class Operation:
         """Of the work under way."""
         self._error: Exception | None = None
         """What the operation failed with."""
+        self._unrecorded: list[JournalUpdate] = []
+        """Outcomes that could not be written."""
         self._began = time.monotonic()
         self._group: TaskGroup
         self._worked = anyio.Event()
@@ -146,11 +154,19 @@ class Operation:
     async def _main(self) -> None:
         with anyio.CancelScope(shield=True):  # only stop() and abandon() end it
             try:
-                try:
-                    await self._work()
-                finally:
-                    self._error = self._workers.error
-                    self._worked.set()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._watch_journal)
+                    try:
+                        await self._work()
+                        self._journal.require_in_place()
+                    except JournalError as error:
+                        self._workers.fail(error)
+                    finally:
+                        self._error = self._workers.error
+                        self._worked.set()
+                        group.cancel_scope.cancel()
+                if isinstance(self._error, JournalError):
+                    self._error = await self._journal_lost(self._error)
                 await self._finalize()
                 self.report.seconds = time.monotonic() - self._began
                 await self._emit(Finished(self.report))
@@ -159,6 +175,38 @@ class Operation:
             finally:
                 self._over.set()
                 self._events.close()
+
+    async def _watch_journal(self) -> None:
+        """Stop when the journal is removed: whatever is made from then on would be forgotten."""
+        while True:
+            await anyio.sleep(WATCH_INTERVAL)
+            try:
+                self._journal.require_in_place()
+            except JournalError as error:
+                self._workers.fail(error)
+                return
+
+    async def _journal_lost(self, error: JournalError) -> JournalLost:
+        """The error for a journal that has failed under a run: with what it does not keep."""
+        made: list[tuple[str, str]] = []
+        with suppress(JournalError):
+            self._journal.require_in_place()
+            for update in self._unrecorded:  # there may be room by now
+                self._journal.record_outcome(update._replace(done=None))
+            await self._journal.flush()
+            self._unrecorded.clear()
+        try:
+            self._journal.require_in_place()
+        except JournalError:
+            with suppress(JournalError):
+                made = await self._journal.made()
+        made += [(update.key, update.made_id) for update in self._unrecorded if update.made_id is not None]
+        what = (
+            "what was made stands in no journal any more. End it, or it bills until it ends by itself"
+            if made
+            else "what was made stands in it, and the same command goes on from there"
+        )
+        return JournalLost(f"{error}. The run was stopped: {what}", made=made)
 
     def stop(self, why: str = "it was asked to stop") -> None:
         """Send nothing more, wait for what has left, record what came of it, and end. The same call goes on from there."""
@@ -183,7 +231,7 @@ class Operation:
         """Everything that happens, outcomes included. Iterate over this or over the operation itself, not over both.
 
         Raises:
-            JournalError: the journal cannot be written any more.
+            JournalLost: the journal was removed, or cannot be written any more.
         """
         while (event := await self._next()) is not None:
             yield event

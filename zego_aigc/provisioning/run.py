@@ -299,9 +299,10 @@ class Provisioning(Operation):
         )
         await self._apply_backpressure()
 
-    def _recorded(self, outcome: Outcome, effects: Effects, error: JournalError | None) -> None:
+    def _recorded(self, outcome: Outcome, update: JournalUpdate, effects: Effects, error: JournalError | None) -> None:
         """What came of an entry is durable: go on with its dependents, and report it."""
         if error is not None:
+            self._unrecorded.append(update)
             self._workers.fail(error)
             return
         for action in effects.ready:

@@ -111,7 +111,7 @@ def _table(cls: type[msgspec.Struct], package: ModuleType, otherwise: str) -> It
 
 
 def _type(spec: FieldSpec, package: ModuleType) -> str:
-    struct = spec.struct or (spec.item and spec.item.struct)
+    struct: type | None = spec.struct or (spec.item.struct if spec.item else None)
     if struct is None:
         return type_text(spec)
     return type_text(spec).replace(struct.__name__, f"[{struct.__name__}](#{_anchor(struct, package)})")

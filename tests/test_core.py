@@ -73,7 +73,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 )
 def test_what_opens_no_connection_loads_no_http_library(code: str) -> None:
     heavy = "{'aiohttp', 'anyio', 'asyncio', 'sqlite3', 'rich', 'yarl'} & set(sys.modules)"
-    source = f"{code}; import sys; print({heavy} or '')"
+    source = f"import sys; before = set(sys.modules); {code}; print({heavy} - before or '')"
     done = subprocess.run([sys.executable, "-c", source], check=False, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
 

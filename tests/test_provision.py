@@ -16,7 +16,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
-from provision_fixtures import content, ids, removed, rows, run, until
+from provision_fixtures import FAST, content, ids, removed, rows, run, until
 from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, LocalQuota, VendorAdvice
@@ -389,9 +389,10 @@ async def test_outcomes_that_cannot_be_recorded_end_the_run_and_are_not_reported
     assert len(sandbox.app.tasks) == 101
 
 
-async def test_a_run_that_nobody_listens_to_waits(client: Client, journal: Path) -> None:
+async def test_a_run_that_nobody_listens_to_waits(sandbox: Sandbox, journal: Path) -> None:
     count = 2000
-    async with provision(client, [stream(str(n)) for n in range(count)], journal=journal) as running:
+    client = sandbox.client(limiter=LocalLimiter(FAST), timeout=60.0)
+    async with client, provision(client, [stream(str(n)) for n in range(count)], journal=journal) as running:
         await until(lambda: running.report.done >= MAX_UNREAD_EVENTS // 2)  # other events may be among the unread ones
         before = -1
         while (done := running.report.done) != before:

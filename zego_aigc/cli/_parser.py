@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from zego_aigc._version import __version__
 
-__all__ = ["parse"]
+__all__ = ["parse", "parser"]
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
@@ -29,6 +29,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         SystemExit: with 2 for wrong usage, 0 after printing help.
     """
+    return parser().parse_args(arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser, with all commands and their options."""
     parser = argparse.ArgumentParser(
         prog="zego-aigc",
         description="Call ZEGOCLOUD's AI Agent and Digital Human services, provision fleets, and run a local sandbox of both.",
@@ -43,7 +48,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _call(commands)
     _describe(commands)
     _token(commands)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _command(commands: Commands, name: str, module: str, summary: str, description: str = "") -> argparse.ArgumentParser:

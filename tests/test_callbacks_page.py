@@ -43,7 +43,7 @@ async def test_the_pages_fastapi_example_works(monkeypatch: pytest.MonkeyPatch, 
     app = example("asgi", monkeypatch)["app"]
     async with app.router.lifespan_context(app):
         body = body_of(Event="ASRResult", Data={"UserId": "u1", "Round": 1, "Text": "good morning"})
-        assert await asgi_request(app, body, path="/callbacks/") == (200, "ok")
+        assert await asgi_request(app, body, path="/callbacks") == (200, "ok")
     assert capsys.readouterr().out == "u1 said: good morning\n"
 
 

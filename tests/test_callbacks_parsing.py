@@ -485,6 +485,16 @@ def test_a_repr_shows_neither_the_signature_nor_the_audio() -> None:
     assert ("audio", "<25600 bytes>") in event.data.__rich_repr__()
 
 
+@given(st.dictionaries(_names, st.sampled_from(list(EVENTS)) | _data | _json))
+def test_an_event_that_was_written_down_is_read_back_as_it_was_without_its_signature(envelope: dict[str, Any]) -> None:
+    event = parse(envelope)
+    written = callbacks.dump_event(event)
+    assert event.signature not in written
+    again = callbacks.load_event(written)
+    assert type(again) is type(event)
+    assert again == msgspec.structs.replace(event, signature="", problem=again.problem)
+
+
 # --- against the record of what the vendor documents --------------------------------------------------------------
 
 _KINDS = {"integer": {Kind.INTEGER}, "string": {Kind.TEXT}, "number": {Kind.NUMBER}, "object": {Kind.OBJECT}, "map": {Kind.MAP}}

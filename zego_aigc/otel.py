@@ -1,9 +1,13 @@
-"""OpenTelemetry for a client (extra ``otel``): a span for each attempt, and metrics, by the HTTP client conventions.
+"""OpenTelemetry (extra ``otel``).
+
+For a client a span for each attempt, and metrics, by the HTTP client conventions; for a callback router metrics of what it
+takes, refuses and has in hand.
 
 ::
 
     telemetry = Telemetry()
     client = Client.from_env(on_attempt=telemetry.on_attempt, on_result=telemetry.on_result)
+    observe_router(router)
 
 A span's parent is whatever span is current where the call is made. Queries, headers and bodies are never recorded: they
 hold signatures and credentials.
@@ -14,9 +18,10 @@ Conventions: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import get_meter
+from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
 from yarl import URL
 
@@ -28,9 +33,10 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from zego_aigc.callbacks import CallbackRouter
     from zego_aigc.calls.hooks import AttemptEvent, CallEvent
 
-__all__ = ["Telemetry"]
+__all__ = ["Telemetry", "observe_router"]
 
 
 class Telemetry:
@@ -113,3 +119,48 @@ def _error_type(attempt: AttemptEvent) -> str | None:
 
 def _name_of(error: BaseException) -> str:
     return type(error).__qualname__
+
+
+def observe_router(router: CallbackRouter, *, meter_provider: MeterProvider | None = None) -> None:
+    """Report what :meth:`CallbackRouter.stats` says whenever metrics are collected.
+
+    Metrics: ``zego.callbacks.in_hand`` (events), ``zego.callbacks.in_hand.size`` (bytes), ``zego.callbacks.oldest`` (seconds),
+    ``zego.callbacks.subscribers``, ``zego.callbacks.received`` by ``zego.result`` (``taken``, ``copy``, or the reason of a
+    refusal), ``zego.callbacks.handled`` by ``zego.result`` (``done``, ``failed``, ``timed_out``), and
+    ``zego.callbacks.handler.time`` (seconds).
+
+    Args:
+        router: the router. It is kept for as long as the meter provider is.
+        meter_provider: the global one unless given.
+    """
+    meter = get_meter("zego_aigc", __version__, meter_provider)
+
+    def reading(read: Callable[[], Mapping[str, float]]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+        """An instrument's callback: one number for each result, or one without."""
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(value, {"zego.result": result} if result else None) for result, value in read().items()]
+
+        return [observe]
+
+    def received() -> dict[str, float]:
+        stats = router.stats()
+        return {"taken": stats.taken, "copy": stats.copies, **stats.refused}
+
+    def handled() -> dict[str, float]:
+        stats = router.stats()
+        return {"done": stats.handled, "failed": stats.failed - stats.timed_out, "timed_out": stats.timed_out}
+
+    for name, unit, description, read in (
+        ("in_hand", "{event}", "Events that wait for handlers or are being handled.", lambda: {"": router.stats().in_hand}),
+        ("in_hand.size", "By", "The size of their bodies.", lambda: {"": router.stats().in_hand_bytes}),
+        ("oldest", "s", "How long the oldest of them has been in hand.", lambda: {"": router.stats().oldest}),
+        ("subscribers", "{subscriber}", "Open subscriptions.", lambda: {"": router.stats().subscribers}),
+    ):
+        meter.create_observable_gauge(f"zego.callbacks.{name}", reading(read), unit, description)
+    for name, unit, description, read in (
+        ("received", "{callback}", "Callbacks by what became of them.", received),
+        ("handled", "{run}", "Runs of handlers by how they ended.", handled),
+        ("handler.time", "s", "Time that handlers ran.", lambda: {"": router.stats().handler_seconds}),
+    ):
+        meter.create_observable_counter(f"zego.callbacks.{name}", reading(read), unit, description)

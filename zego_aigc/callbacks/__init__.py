@@ -34,7 +34,7 @@ from zego_aigc.callbacks.events import (
     UserAudioData,
     UserSpeakAction,
 )
-from zego_aigc.callbacks.parsing import EVENTS, parse_callback, sign
+from zego_aigc.callbacks.parsing import EVENTS, dump_event, load_event, parse_callback, sign
 
 if TYPE_CHECKING:
     from zego_aigc.callbacks._answer import Answer
@@ -78,6 +78,8 @@ __all__ = [
     "UnknownEvent",
     "UserAudioData",
     "UserSpeakAction",
+    "dump_event",
+    "load_event",
     "parse_callback",
     "sign",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
@@ -44,11 +45,11 @@ class Place:
 
     __slots__ = ("event", "since", "size", "subject")
 
-    def __init__(self, subject: str, event: Event, size: int, since: float) -> None:
+    def __init__(self, subject: str, event: Event, size: int) -> None:
         self.subject = subject
         self.event = event
         self.size = size
-        self.since = since
+        self.since = time.monotonic()  # statistics are read from other threads, where there is no loop to ask
 
 
 class _Subject:
@@ -79,6 +80,7 @@ class Dispatcher:
         self._subjects: OrderedDict[str, _Subject] = OrderedDict()
         self._places: dict[Place, None] = {}  # the oldest first
         self._size = 0
+        self._busy = 0
         self._tasks: TaskScope | None = None
         self._closing = False
 
@@ -95,20 +97,21 @@ class Dispatcher:
     @property
     def busy_subjects(self) -> int:
         """Subjects that have something in hand."""
-        return sum(subject.count > 0 for subject in self._subjects.values())
+        return self._busy
 
     @property
     def has_room(self) -> bool:
         """Whether a subject with nothing in hand would find room."""
         return len(self._places) < self._bounds.events and self._size < self._bounds.size
 
-    def oldest(self, now: float) -> float:
+    def oldest(self) -> float:
         """Seconds for which the oldest event has been in hand."""
-        return max(0.0, now - next(iter(self._places)).since) if self._places else 0.0
+        oldest = next(iter(self._places), None)
+        return 0.0 if oldest is None else max(0.0, time.monotonic() - oldest.since)
 
     # --- taking in
 
-    def reserve(self, event: Event, size: int, now: float) -> Place | None:
+    def reserve(self, event: Event, size: int) -> Place | None:
         """Room for an event, or None."""
         bounds, subject = self._bounds, self._subjects.get(event.subject)
         count = subject.count if subject is not None else 0
@@ -121,10 +124,11 @@ class Dispatcher:
             return None
         if subject is None:
             subject = self._subjects[event.subject] = _Subject(self._reorder_wait)
-        place = Place(event.subject, event, size, now)
+        place = Place(event.subject, event, size)
         self._places[place] = None
         self._size += size
         subject.count += 1
+        self._busy += subject.count == 1
         return place
 
     def release(self, place: Place) -> None:
@@ -132,9 +136,11 @@ class Dispatcher:
         if place in self._places:
             del self._places[place]
             self._size -= place.size
-            self._subjects[place.subject].count -= 1
+            subject = self._subjects[place.subject]
+            subject.count -= 1
+            self._busy -= subject.count == 0
 
-    def put(self, place: Place, now: float) -> bool:
+    def put(self, place: Place) -> bool:
         """Let the event of a reserved place be handed out when its turn comes; a copy of an earlier one is not.
 
         Returns:
@@ -145,7 +151,7 @@ class Dispatcher:
             self.release(place)
             return False
         subject = self._subjects[place.subject]
-        if not subject.events.push(place, event.order, now, kind=type(event)):
+        if not subject.events.push(place, event.order, asyncio.get_running_loop().time(), kind=type(event)):
             self.release(place)
             return True
         self._subjects.move_to_end(place.subject)
@@ -213,5 +219,5 @@ class Dispatcher:
             self._tasks = None
             self._subjects.clear()
             self._places.clear()
-            self._size = 0
+            self._size = self._busy = 0
         return left

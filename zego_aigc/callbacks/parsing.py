@@ -27,7 +27,18 @@ from zego_aigc.callbacks.errors import BadSignature, MalformedCallback, StaleCal
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema.decoding import unix_seconds
 
-__all__ = ["EVENTS", "MAX_AGE", "Verified", "checked_secrets", "parse_callback", "read", "sign", "verify"]
+__all__ = [
+    "EVENTS",
+    "MAX_AGE",
+    "Verified",
+    "checked_secrets",
+    "dump_event",
+    "load_event",
+    "parse_callback",
+    "read",
+    "sign",
+    "verify",
+]
 
 MAX_AGE = 300.0
 """Seconds for which a signature is taken: the vendor's sixth attempt comes a minute after the first, and waits in between."""
@@ -225,8 +236,32 @@ def read(callback: Verified) -> events.Event:
     Raises:
         MalformedCallback: the body is no JSON object.
     """
-    envelope = {key: value for key, value in _decoded(callback.body).items() if value is not None}
-    envelope |= {"Nonce": callback.nonce, "Timestamp": callback.timestamp}
+    return _event(_decoded(callback.body) | {"Nonce": callback.nonce, "Timestamp": callback.timestamp})
+
+
+def dump_event(event: events.Event) -> str:
+    """An event as the vendor's JSON, without its signature: for a queue or a log of your own."""
+    envelope: dict[str, Any] = msgspec.to_builtins(event)
+    if isinstance(event, events.UnknownEvent):
+        envelope = dict(event.body)
+    envelope.pop("Signature", None)
+    envelope.pop("Problem", None)
+    return msgspec.json.encode({key: value for key, value in envelope.items() if value is not None}).decode()
+
+
+def load_event(text: bytes | str) -> events.Event:
+    """The event that :func:`dump_event` wrote. Nothing is verified: never give it what came over the network.
+
+    Raises:
+        MalformedCallback: the text is no JSON object.
+    """
+    unsigned: dict[str, Any] = {"Nonce": "", "Timestamp": 0}
+    return _event(unsigned | _decoded(text.encode() if isinstance(text, str) else text))
+
+
+def _event(received: dict[str, Any]) -> events.Event:
+    """The event of an envelope with Nonce and Timestamp."""
+    envelope: dict[str, Any] = {"Signature": ""} | {key: value for key, value in received.items() if value is not None}
     is_agent = "Event" in envelope or "EventType" not in envelope
     name = envelope.get("Event" if is_agent else "EventType")
     key = "Data" if is_agent else "Detail"
@@ -250,8 +285,8 @@ def read(callback: Verified) -> events.Event:
     sequence = envelope.get("Sequence")
     return events.UnknownEvent(
         app_id=app_id if isinstance(app_id := envelope.get("AppId"), int) else 0,
-        nonce=callback.nonce,
-        timestamp=callback.timestamp,
+        nonce=envelope["Nonce"],
+        timestamp=envelope["Timestamp"],
         signature=_string(envelope.get("Signature")) or "",
         event="" if name is None else str(name),
         agent_instance_id=_string(envelope.get("AgentInstanceId")),

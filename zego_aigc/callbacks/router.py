@@ -208,12 +208,12 @@ class CallbackRouter:
         return self._running and not self._closed and self._dispatcher.has_room
 
     def stats(self) -> RouterStats:
-        """What is in hand, and what was done so far."""
+        """What is in hand, and what was done so far. It may be called from any thread."""
         counters = self._counters
         return RouterStats(
             in_hand=len(self._dispatcher),
             in_hand_bytes=self._dispatcher.size,
-            oldest=self._dispatcher.oldest(self._now()),
+            oldest=self._dispatcher.oldest(),
             subjects=self._dispatcher.busy_subjects,
             subscribers=len(self._subscriptions),
             taken=counters.taken,
@@ -336,7 +336,7 @@ class CallbackRouter:
         if not (before or wanted):
             self._counters.taken += 1
             return TAKEN
-        place = self._dispatcher.reserve(event, size, self._now())
+        place = self._dispatcher.reserve(event, size)
         if place is None:
             return self._put_off(
                 "full",
@@ -346,7 +346,7 @@ class CallbackRouter:
         try:
             if before and not await self._handled_before(before, event):
                 return self._put_off("not_handled")
-            if wanted and not self._dispatcher.put(place, self._now()):
+            if wanted and not self._dispatcher.put(place):
                 return self._put_off("closed")
         except BaseException:
             self._dispatcher.release(place)
@@ -357,9 +357,10 @@ class CallbackRouter:
         return TAKEN
 
     async def _handled_before(self, handlers: Sequence[Handler[Any]], event: Event) -> bool:
-        deadline = self._now() + self._answer_timeout
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._answer_timeout
         for handler in handlers:
-            left = max(0.0, deadline - self._now())
+            left = max(0.0, deadline - now())
             if not await self._before.run(handler, event, left, "answer_timeout"):
                 return False
         return True
@@ -383,10 +384,6 @@ class CallbackRouter:
         self._subscriptions.publish(event)
         for handler in self._handlers.of(type(event)):
             await self._handlers.run(handler, event, self._handler_timeout, "handler_timeout")
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
     # --- life ----------------------------------------------------------------------------------------------------
 

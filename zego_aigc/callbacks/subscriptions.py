@@ -86,7 +86,7 @@ class Subscriptions:
         self._of: dict[str, weakref.WeakSet[Subscription]] = {}
 
     def __len__(self) -> int:
-        return sum(sum(not found.closed for found in group) for group in self._of.values())
+        return sum(not found.closed for group in list(self._of.values()) for found in list(group))
 
     def open(self, subject: str, max_waiting: int = MAX_WAITING) -> Subscription:
         """Follow a subject from now on.

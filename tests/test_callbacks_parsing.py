@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from zego_aigc import callbacks
 from zego_aigc.callbacks import EVENTS, events, parse_callback, sign
+from zego_aigc.digitalhuman import TaskStatus
 from zego_aigc.errors import ConfigurationError, ZegoError
 from zego_aigc.schema.fields import Kind, field_docs, fields_of
 
@@ -330,7 +331,7 @@ def test_a_stream_task_event_is_read() -> None:
     assert isinstance(event, callbacks.StreamTaskEvent)
     assert (event.subject, event.order, event.timestamp) == ("task", None, int(NOW))
     assert event.happened_at == datetime(2026, 1, 1, 0, 0, 0, 123000, UTC)
-    assert event.detail.status is callbacks.StreamTaskStatus.FAILED
+    assert event.detail.status is TaskStatus.INIT_FAILED
     assert (event.detail.room_id, event.detail.stream_id, event.detail.fail_reason) == ("r", "s", "why")
 
 

@@ -32,7 +32,7 @@ from zego_aigc import (
 from zego_aigc.aiagent import CreateDigitalHumanAgentInstance, DeleteAgentInstance
 from zego_aigc.callbacks import events
 from zego_aigc.calls.retry import RetryPolicy
-from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, StopDigitalHumanStreamTask
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, StopDigitalHumanStreamTask, TaskStatus
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -401,7 +401,7 @@ async def test_a_callback_tells_the_id_of_what_a_lost_create_made(
 async def test_a_callback_of_a_stream_task_frees_its_place_only_when_it_has_ended(client: Client) -> None:
     async with client.stream_task(stream()) as task:
         for status, left in ((3, 1), (4, 1), (5, 0)):
-            detail = events.StreamTaskDetail(status=events.StreamTaskStatus(status), room_id="r", stream_id="s")
+            detail = events.StreamTaskDetail(status=TaskStatus(status), room_id="r", stream_id="s")
             event = events.StreamTaskEvent(event_type=3, task_id=task.id, detail=detail, **ENVELOPE)
             await client.observe(event)
             assert used(client, "streams") == left

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from zego_aigc.callbacks.events import Event
-    from zego_aigc.handles import AgentInstance, Handle, LiveAgentInstance, StreamTask
+    from zego_aigc.handles import AgentInstance, Handle, LiveAgentInstance, StreamTaskHandle
     from zego_aigc.limits.limiter import Limiter
     from zego_aigc.limits.quota import Quota
     from zego_aigc.schema.lifecycle import Names
@@ -396,17 +396,17 @@ class Client:
         return LiveAgentInstance(self._lifetimes, create or CreateLiveDigitalHumanAgentInstance(**fields))
 
     @overload
-    def stream_task(self, create: CreateDigitalHumanStreamTask) -> StreamTask: ...
+    def stream_task(self, create: CreateDigitalHumanStreamTask) -> StreamTaskHandle: ...
     @overload
-    def stream_task(self, **fields: Any) -> StreamTask: ...
-    def stream_task(self, create: CreateDigitalHumanStreamTask | None = None, **fields: Any) -> StreamTask:
+    def stream_task(self, **fields: Any) -> StreamTaskHandle: ...
+    def stream_task(self, create: CreateDigitalHumanStreamTask | None = None, **fields: Any) -> StreamTaskHandle:
         """A digital human's video stream that lives as long as the ``async with`` block.
 
         `fields` are those of CreateDigitalHumanStreamTask.
         """
-        from zego_aigc.handles import StreamTask
+        from zego_aigc.handles import StreamTaskHandle
 
-        return StreamTask(self._lifetimes, create or CreateDigitalHumanStreamTask(**fields))
+        return StreamTaskHandle(self._lifetimes, create or CreateDigitalHumanStreamTask(**fields))
 
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
     from zego_aigc.transport.audio import AudioStream
 
-__all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTask", "handle_of"]
+__all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTaskHandle", "handle_of"]
 
 ResultT = TypeVar("ResultT")
 AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)
@@ -144,7 +144,7 @@ class AgentInstance(_Agent[AgentT], Generic[AgentT]):
         """Stop the agent's speech."""
         return await self._lifetimes.caller.call(aiagent.InterruptAgentInstance(agent_instance_id=self.id))
 
-    async def status(self) -> aiagent.AgentInstanceStatus:
+    async def status(self) -> aiagent.QueriedAgentInstanceStatus:
         """What the agent is doing."""
         return await self._lifetimes.caller.call(aiagent.QueryAgentInstanceStatus(agent_instance_id=self.id))
 
@@ -176,7 +176,7 @@ class AgentInstance(_Agent[AgentT], Generic[AgentT]):
         return await self._lifetimes.caller.call(action)
 
 
-class StreamTask(Handle[digitalhuman.StreamTask]):
+class StreamTaskHandle(Handle[digitalhuman.StreamTask]):
     """A digital human's video stream."""
 
     async def drive_text(self, text: str, tts_config: digitalhuman.TTSConfig, **options: Any) -> digitalhuman.Drive:
@@ -261,7 +261,7 @@ class StreamTask(Handle[digitalhuman.StreamTask]):
 HANDLES: dict[str, type[Handle[Any]]] = {
     "agent instance": AgentInstance,
     "live digital human": LiveAgentInstance,
-    "stream task": StreamTask,
+    "stream task": StreamTaskHandle,
 }
 """The handles that have verbs of their own, by what a lifecycle says that it makes."""
 

@@ -63,7 +63,8 @@ async def aiagent_results(client: Client) -> None:
         await client.call(aiagent.SendAgentInstanceTTS(agent_instance_id="agentinstanceid", text="text")), aiagent.Round
     )
     assert_type(
-        await client.call(aiagent.QueryAgentInstanceStatus(agent_instance_id="agentinstanceid")), aiagent.AgentInstanceStatus
+        await client.call(aiagent.QueryAgentInstanceStatus(agent_instance_id="agentinstanceid")),
+        aiagent.QueriedAgentInstanceStatus,
     )
     assert_type(await client.call(aiagent.InterruptAgentInstance(agent_instance_id="agentinstanceid")), aiagent.Round)
     assert_type(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from zego_aigc.aiagent._history import Message
-from zego_aigc.aiagent._results import AgentInstanceMsgList, AgentInstanceStatus, Round
+from zego_aigc.aiagent._results import AgentInstanceMsgList, QueriedAgentInstanceStatus, Round
 from zego_aigc.schema.actions import Action, Repeat, Service
 from zego_aigc.schema.constraints import ID_CHARS, Deprecated, OneOf, Text
 
@@ -85,7 +85,7 @@ class SendAgentInstanceTTS(Action[Round], frozen=True, kw_only=True):
     five deep."""
 
 
-class QueryAgentInstanceStatus(Action[AgentInstanceStatus], frozen=True, kw_only=True):
+class QueryAgentInstanceStatus(Action[QueriedAgentInstanceStatus], frozen=True, kw_only=True):
     """Ask what an instance is doing: idling, listening, thinking or speaking."""
 
     service: ClassVar[Service] = Service.AI_AGENT

@@ -14,13 +14,13 @@ from zego_aigc.schema.actions import Result
 
 __all__ = [
     "AgentInstanceMsgList",
-    "AgentInstanceStatus",
     "AgentList",
     "CreatedAgentInstance",
     "CreatedDigitalHumanAgentInstance",
-    "DigitalHumanConfig",
     "DigitalHumanStream",
     "DigitalHumanStreams",
+    "EncodedDigitalHumanConfig",
+    "QueriedAgentInstanceStatus",
     "QueriedAgents",
     "RegisteredAgent",
     "Round",
@@ -41,7 +41,7 @@ class DigitalHumanStream(Result, frozen=True, kw_only=True):
 
 
 class DigitalHumanStreams(Result, frozen=True, kw_only=True):
-    """What a :class:`DigitalHumanConfig` says inside."""
+    """What a :class:`EncodedDigitalHumanConfig` says inside."""
 
     digital_human_id: str = ""
     """Which digital human it is."""
@@ -49,7 +49,7 @@ class DigitalHumanStreams(Result, frozen=True, kw_only=True):
     """Its video streams."""
 
 
-class DigitalHumanConfig(str):
+class EncodedDigitalHumanConfig(str):
     """What the client SDK needs to show a digital human, as base64 of JSON: hand it on unchanged.
 
     The shape inside is seen, not promised by the vendor.
@@ -86,7 +86,7 @@ class CreatedAgentInstance(Result, frozen=True, kw_only=True):
 class CreatedDigitalHumanAgentInstance(CreatedAgentInstance, frozen=True, kw_only=True):
     """A new agent instance with a digital human."""
 
-    digital_human_config: DigitalHumanConfig = DigitalHumanConfig("")
+    digital_human_config: EncodedDigitalHumanConfig = EncodedDigitalHumanConfig("")
     """What the client SDK needs to show the digital human: hand it on unchanged. ``decode()`` shows what is inside."""
 
 
@@ -131,7 +131,7 @@ class Round(Result, frozen=True, kw_only=True):
     for queued speech too."""
 
 
-class AgentInstanceStatus(Result, frozen=True, kw_only=True):
+class QueriedAgentInstanceStatus(Result, frozen=True, kw_only=True):
     """What an instance is doing."""
 
     status: Literal["IDLE", "LISTENING", "THINKING", "SPEAKING"] | str = ""

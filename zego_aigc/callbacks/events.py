@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from zego_aigc.digitalhuman import TaskStatus
 from zego_aigc.schema.actions import Result
 from zego_aigc.schema.constraints import Secret
 from zego_aigc.schema.decoding import OpenNumber, utc
@@ -59,7 +60,6 @@ __all__ = [
     "LatencyData",
     "StreamTaskDetail",
     "StreamTaskEvent",
-    "StreamTaskStatus",
     "UnknownEvent",
     "UserAudioData",
     "UserAudioDataData",
@@ -429,28 +429,17 @@ class AgentInstanceMetaInfo(AgentEvent, frozen=True, kw_only=True):
 # --- Digital Human -----------------------------------------------------------------------------------------------
 
 
-class StreamTaskStatus(OpenNumber):
-    """Where a stream task stands."""
-
-    INITIALIZING = 1
-    FAILED = 2
-    """It could not be initialized; ``fail_reason`` says why."""
-    STREAMING = 3
-    STOPPING = 4
-    STOPPED = 5
-
-
 class StreamTaskDetail(Result, frozen=True, kw_only=True):
     """``Detail`` of :class:`StreamTaskEvent`."""
 
-    status: StreamTaskStatus | None = None
+    status: TaskStatus | None = None
     """Where the task stands."""
     room_id: str | None = None
     """The room that it streams into."""
     stream_id: str | None = None
     """The stream that it publishes."""
     fail_reason: str | None = None
-    """Why it failed, with status FAILED only."""
+    """Why it failed, with status INIT_FAILED only."""
 
 
 class StreamTaskEvent(DigitalHumanEvent, frozen=True, kw_only=True):

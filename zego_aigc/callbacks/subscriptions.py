@@ -8,7 +8,8 @@ import weakref
 from collections import deque
 from typing import Self
 
-from zego_aigc.callbacks.events import AgentInstanceDeleted, Event, StreamTaskEvent, StreamTaskStatus
+from zego_aigc.callbacks.events import AgentInstanceDeleted, Event, StreamTaskEvent
+from zego_aigc.digitalhuman import TaskStatus
 
 __all__ = ["MAX_WAITING", "Subscription", "Subscriptions"]
 
@@ -137,6 +138,6 @@ def is_last(event: Event) -> bool:
         case AgentInstanceDeleted():
             return True
         case StreamTaskEvent():
-            return event.detail.status in {StreamTaskStatus.FAILED, StreamTaskStatus.STOPPED}
+            return event.detail.status in {TaskStatus.INIT_FAILED, TaskStatus.STOPPED}
         case _:
             return False

@@ -10,6 +10,7 @@ import msgspec
 
 from zego_aigc.aiagent import CreatedAgentInstance
 from zego_aigc.calls.create_guard import Orphan
+from zego_aigc.digitalhuman import TaskStatus
 
 if TYPE_CHECKING:
     from zego_aigc.callbacks.events import AgentInstanceCreated, Event
@@ -49,12 +50,12 @@ class Observer:
         Returns:
             the id of what has ended, if something has.
         """
-        from zego_aigc.callbacks.events import AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent, StreamTaskStatus
+        from zego_aigc.callbacks.events import AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent
 
         match event:
             case AgentInstanceDeleted():
                 return event.agent_instance_id
-            case StreamTaskEvent() if event.detail.status in {StreamTaskStatus.FAILED, StreamTaskStatus.STOPPED}:
+            case StreamTaskEvent() if event.detail.status in {TaskStatus.INIT_FAILED, TaskStatus.STOPPED}:
                 return event.task_id
             case AgentInstanceCreated():
                 self._resolve(event)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from zego_aigc.cli._output import print_json
-from zego_aigc.provisioning.events import Event, Finished, Outcome, Progress, Report, Started, Warned, error_facts
+from zego_aigc.provisioning.events import Finished, Outcome, Progress, Report, RunEvent, Started, Warned, error_facts
 from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.redaction import masked_wire
 
@@ -23,7 +23,7 @@ class JsonDisplay:
 
     def begin(self) -> None: ...
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         match event:
             case Outcome():
                 print_json(outcome_line(event))

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from zego_aigc.cli._failures import Failure, Failures, of_outcome
 from zego_aigc.cli._format import duration, verdict
-from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Warned
+from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Report, RunEvent, Warned
 
 __all__ = ["LiveDisplay"]
 
@@ -42,7 +42,7 @@ class LiveDisplay:
         self._live.start()
         self._live.refresh()
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         match event:
             case Warned(message):
                 self._live.console.print(Text.assemble(("warning  ", "yellow"), message))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zego_aigc.cli._failures import Failures, of_outcome
 from zego_aigc.cli._format import counts, duration, verdict
 from zego_aigc.cli._output import print_line
-from zego_aigc.provisioning.events import Event, LaneProgress, Outcome, Progress, Report, Started, Warned
+from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Report, RunEvent, Started, Warned
 
 __all__ = ["PlainDisplay"]
 
@@ -24,7 +24,7 @@ class PlainDisplay:
     def begin(self) -> None:
         print_line(f"{self._title}: {self._where}")
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         match event:
             case Started(actions):
                 print_line(", ".join(f"{count} {action}" for action, count in actions.items()) or "nothing to do")

@@ -18,7 +18,7 @@ from zego_aigc.cli._output import print_error
 from zego_aigc.errors import VendorAdvice
 
 if TYPE_CHECKING:
-    from zego_aigc.provisioning.events import Event, Progress, Report
+    from zego_aigc.provisioning.events import Progress, Report, RunEvent
     from zego_aigc.provisioning.operation import Operation
 
 __all__ = ["Display", "drive"]
@@ -34,7 +34,7 @@ class Display(Protocol):
         """The fleet is being checked."""
         ...
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         """Something happened."""
         ...
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from zego_aigc.provisioning.entry import Entry
 from zego_aigc.provisioning.errors import InvalidFleet, JournalBusy, JournalError, JournalLost, NotTried, StreamFailed
-from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report, Started, Warned
+from zego_aigc.provisioning.events import Finished, LaneProgress, Outcome, Progress, Report, RunEvent, Started, Warned
 from zego_aigc.provisioning.fleet import Fleet, FleetUnreadable
 from zego_aigc.provisioning.removal import Teardown, teardown
 from zego_aigc.provisioning.run import Provisioning, provision
 
 __all__ = [
     "Entry",
-    "Event",
     "Finished",
     "Fleet",
     "FleetUnreadable",
@@ -25,6 +24,7 @@ __all__ = [
     "Progress",
     "Provisioning",
     "Report",
+    "RunEvent",
     "Started",
     "StreamFailed",
     "Teardown",

@@ -13,7 +13,7 @@ from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.errors import NotTried
 from zego_aigc.schema.actions import Action
 
-__all__ = ["Event", "Finished", "LaneProgress", "Outcome", "Progress", "Report", "Started", "Status", "Warned"]
+__all__ = ["Finished", "LaneProgress", "Outcome", "Progress", "Report", "RunEvent", "Started", "Status", "Warned"]
 
 Status = Literal["done", "failed", "unknown", "pending"]
 
@@ -74,7 +74,7 @@ class Finished(msgspec.Struct, frozen=True):
     report: Report
 
 
-Event = Started | Warned | Outcome | Finished
+RunEvent = Started | Warned | Outcome | Finished
 
 
 class Report(msgspec.Struct, kw_only=True):

@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from zego_aigc.provisioning.cooldown import pause
 from zego_aigc.provisioning.errors import JournalError, JournalLost
-from zego_aigc.provisioning.events import Event, Finished, LaneProgress, Outcome, Progress, Report
+from zego_aigc.provisioning.events import Finished, LaneProgress, Outcome, Progress, Report, RunEvent
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import Target
 from zego_aigc.provisioning.journal_update import JournalUpdate
@@ -74,7 +74,7 @@ class Operation:
         self._group: TaskGroup
         self._worked = anyio.Event()
         self._over = anyio.Event()
-        self._events: Handoff[Event]
+        self._events: Handoff[RunEvent]
 
     async def _prepare(self) -> None:
         """Check everything, and begin the journal. Whatever this raises leaves the block unentered."""
@@ -227,7 +227,7 @@ class Operation:
             if isinstance(event, Outcome):
                 return event
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[RunEvent]:
         """Everything that happens, outcomes included. Iterate over this or over the operation itself, not over both.
 
         Raises:
@@ -236,13 +236,13 @@ class Operation:
         while (event := await self._next()) is not None:
             yield event
 
-    async def _next(self) -> Event | None:
+    async def _next(self) -> RunEvent | None:
         event = await self._events.get()
         if event is None and self._error is not None:
             raise self._error from None
         return event
 
-    async def _emit(self, event: Event) -> None:
+    async def _emit(self, event: RunEvent) -> None:
         """Emit an event, and wait while too many are unread."""
         self._events.put(event)
         await self._apply_backpressure()

@@ -87,7 +87,10 @@ class AudioStream:
 async def open_audio(
     pool: SessionPool, drive: WsDrive, *, sample_rate: int, channels: int, voice_channel: int | None
 ) -> AsyncGenerator[AudioStream, None]:
-    """Open the WebSocket of a drive, send Start, and Stop at the end. See :meth:`zego_aigc.handles.StreamTask.open_audio`."""
+    """Open the WebSocket of a drive, send Start, and Stop at the end.
+
+    See :meth:`zego_aigc.handles.StreamTaskHandle.open_audio`.
+    """
     if channels not in {1, 2}:
         raise InvalidRequest([Problem("Channel", "choice", f"must be 1 or 2 (got {channels})")], action="DriveByWsStream")
     payload = {"DriveId": drive.drive_id, "SampleRate": sample_rate, "Channel": channels}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 from typing import Any
 
 import pytest
+from aiohttp import web
 from callback_requests import SECRET, Recorder, body_of, over_aiohttp, over_asgi, until
 
 from zego_aigc.callbacks import ASRResult, CallbackRouter, Event, LLMResult
@@ -87,8 +90,6 @@ async def test_it_has_a_bound_that_all_of_an_events_share(caplog: pytest.LogCapt
 
 async def test_a_copy_that_comes_meanwhile_is_asked_to_come_again_and_a_forgery_refused() -> None:
     """Were the copy answered with 200 and the first attempt failed, the event would be lost."""
-    import json
-
     router = CallbackRouter(secret=SECRET)
     go = asyncio.Event()
     handled: list[str] = []
@@ -112,8 +113,6 @@ async def test_a_copy_that_comes_meanwhile_is_asked_to_come_again_and_a_forgery_
 
 
 async def test_after_a_failed_attempt_the_signature_is_still_good_for_that_body_only() -> None:
-    import json
-
     router = CallbackRouter(secret=SECRET)
     fail = True
 
@@ -227,10 +226,6 @@ async def test_the_services_own_repeats_bring_back_what_was_not_taken() -> None:
 
 
 def over_aiohttp_url(router: CallbackRouter) -> Any:
-    import contextlib
-
-    from aiohttp import web
-
     @contextlib.asynccontextmanager
     async def served() -> Any:
         app = web.Application()

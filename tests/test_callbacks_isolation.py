@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import logging
 import time
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from aiohttp import web
 from callback_requests import SECRET, Recorder, body_of, over_aiohttp, until
 
-from zego_aigc.callbacks import ASRResult, CallbackRouter, Event, LLMResult
+from zego_aigc.callbacks import ASRResult, CallbackRouter, Event, LLMResult, UserAudioData
 
 pytestmark = pytest.mark.anyio
 
@@ -194,11 +196,6 @@ async def test_a_body_of_a_mebibyte_is_refused_by_its_length_unread() -> None:
 
 
 async def test_the_largest_documented_callback_is_taken_url_encoded_too() -> None:
-    import base64
-    from urllib.parse import quote
-
-    from zego_aigc.callbacks import UserAudioData
-
     router = CallbackRouter(secret=SECRET)
     sizes: list[int] = []
 

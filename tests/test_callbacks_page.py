@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 from callback_requests import SECRET, asgi_request, body_of
 
+from zego_aigc import callbacks
+
 pytestmark = pytest.mark.anyio
 
 PAGE = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text()
@@ -56,8 +58,6 @@ def test_the_pages_plain_example_works(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_the_page_names_every_event_and_every_error() -> None:
-    from zego_aigc import callbacks
-
     for kind in callbacks.EVENTS.values():
         assert f"| `{kind.__name__}` |" in PAGE
     for name in ("MalformedCallback", "BadSignature", "StaleCallback", "ReplayedCallback"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tracemalloc
 import urllib.parse
 from datetime import UTC, datetime
 from pathlib import Path
@@ -450,8 +451,6 @@ def test_while_a_secret_is_rotated_both_are_taken() -> None:
 
 def test_nothing_but_what_is_signed_is_decoded_before_the_signature_is_right() -> None:
     """A stranger's body costs a scan of its bytes: no objects are made of it, and it is not URL-decoded without need."""
-    import tracemalloc
-
     size = 1 << 20
     hostile = [
         b'{"a":[' + b"[]," * (size // 3) + b"[]]}",

@@ -11,6 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from callback_requests import SECRET, body_of, until
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 from zego_aigc.callbacks import (
     AgentInstanceDeleted,
@@ -22,6 +24,7 @@ from zego_aigc.callbacks import (
     UnknownEvent,
     parse_callback,
 )
+from zego_aigc.callbacks.sse import event_name
 
 pytestmark = pytest.mark.anyio
 
@@ -265,9 +268,6 @@ async def test_over_asgi_an_error_of_the_source_is_raised_and_not_swallowed() ->
 
 
 async def test_in_fastapi_the_stream_is_a_response() -> None:
-    from fastapi import FastAPI
-    from fastapi.responses import StreamingResponse
-
     router = CallbackRouter(secret=SECRET, reorder_wait=0)
     app = FastAPI(lifespan=router.lifespan)
 
@@ -298,8 +298,6 @@ async def test_in_fastapi_the_stream_is_a_response() -> None:
 
 
 def test_every_kind_of_event_has_a_name_for_browsers() -> None:
-    from zego_aigc.callbacks.sse import event_name
-
     assert event_name(event_of(Event="Exception", Data={"Code": 2203})) == "Exception"
     unknown = event_of(Event="Newer")
     assert isinstance(unknown, UnknownEvent)

@@ -9,6 +9,7 @@ import urllib.parse
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from vendor_client import VendorClient
 from zego_aigc.aiagent import RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.sandbox import Sandbox
-from zego_aigc.sandbox.gate import RateWindow, split_query
+from zego_aigc.sandbox.gate import Claims, RateWindow, split_query, verify
 from zego_aigc.schema.actions import Service
 
 __all__ = ["sandbox", "vendor"]
@@ -70,8 +71,6 @@ async def test_a_head_is_not_a_call_and_leaves_the_connection_open(sandbox: Sand
 
 async def test_the_printed_signature_is_accepted() -> None:
     async with Sandbox(app_id=12345, server_secret="9193cc662a4c0ec135ec71fb57194b38") as sandbox:
-        from zego_aigc.sandbox.gate import Claims, verify
-
         signature = "43e5cfcca828314675f91b001390566a"
         verify(Claims("A", 12345, "4fd24687296dd9f3", 1615186943, signature, "2.0"), sandbox.server_secret, 1615186943.5)
 
@@ -223,8 +222,6 @@ def test_a_query_means_the_same_whether_or_not_it_is_quoted(raw_query: str) -> N
 
 
 async def test_the_eleventh_call_of_an_action_in_a_second_is_refused_and_other_actions_are_not() -> None:
-    import aiohttp
-
     async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
         vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
         codes = [await vendor.code("QueryDigitalHumanStreamTasks") for _ in range(11)]

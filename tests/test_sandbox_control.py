@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from sandbox_fixtures import sandbox, vendor
 from vendor_client import LLM, TTS, VendorClient, digital_human
@@ -138,8 +139,6 @@ async def test_the_recording_can_be_filtered(sandbox: Sandbox, vendor: VendorCli
 
 
 async def test_only_so_many_calls_are_remembered_and_all_are_counted() -> None:
-    import aiohttp
-
     async with Sandbox(history=3, rate_limit=None) as sandbox, aiohttp.ClientSession() as session:
         vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
         for _ in range(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -261,8 +262,6 @@ async def test_an_invalid_request_names_what_is_wrong_without_its_secrets() -> N
 
 
 async def test_orphans_of_raw_calls_are_shown_masked(said: io.StringIO) -> None:
-    import asyncio
-
     orphans: list[Orphan] = []
     go_on = asyncio.Event()
 

@@ -6,6 +6,7 @@ when it is first named, so a process that only verifies callbacks or builds requ
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc import aiagent, digitalhuman, errors
@@ -120,8 +121,6 @@ _LATE = {
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     value = globals()[name] = getattr(import_module(_LATE[name]), name)
     return value
 

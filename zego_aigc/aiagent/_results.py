@@ -3,14 +3,18 @@
 # ruff: noqa: PYI051 - known names help completion; any other string passes too
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Literal
+
+import msgspec
 
 from zego_aigc.aiagent._asr import RegisteredASR
 from zego_aigc.aiagent._history import HistoryMessage
 from zego_aigc.aiagent._llm import RegisteredLLM
 from zego_aigc.aiagent._tts import RegisteredTTS
 from zego_aigc.schema.actions import Result
+from zego_aigc.schema.decoding import declared
 
 __all__ = [
     "AgentInstanceMsgList",
@@ -63,12 +67,6 @@ class EncodedDigitalHumanConfig(str):
         Raises:
             ValueError: it is not base64 of JSON in the shape that is known.
         """
-        import base64
-
-        import msgspec
-
-        from zego_aigc.schema.decoding import declared
-
         try:
             text = base64.b64decode(self + "=" * (-len(self) % 4), validate=True)
             return msgspec.convert(declared(DigitalHumanStreams, msgspec.json.decode(text)), DigitalHumanStreams)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+
+from zego_aigc.cli._errors import report_error
+from zego_aigc.cli._output import print_error
+from zego_aigc.cli._parser import parse
 
 __all__ = ["main"]
 
@@ -14,16 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: all done. 1: something failed. 2: wrong usage, or a fleet or journal that cannot be used; nothing was sent.
     3: outcomes are left unknown or pending.
     """
-    from zego_aigc.cli._errors import report_error
-    from zego_aigc.cli._output import print_error
-    from zego_aigc.cli._parser import parse
-
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         status: int = options.run(options)
     except BrokenPipeError:  # whoever read our output has gone
-        import os
-
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

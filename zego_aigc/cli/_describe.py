@@ -7,15 +7,14 @@ import argparse
 from zego_aigc.cli._output import print_line
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.schema.describe import describe, plain
+from zego_aigc.schema.naming import did_you_mean
 
 __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Print what an Action takes and gives, or which Actions there are."""
-    from zego_aigc.schema.describe import describe, plain
-    from zego_aigc.schema.naming import did_you_mean
-
     if options.action is None:
         for name, cls in ACTIONS.items():
             print_line(f"{name:<36} {plain((cls.__doc__ or '').strip().splitlines()[0])}")

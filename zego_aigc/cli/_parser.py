@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TypeAlias
 
 from zego_aigc._version import __version__
@@ -57,8 +58,6 @@ def _command(commands: Commands, name: str, module: str, summary: str, descripti
     )
 
     def run(options: argparse.Namespace) -> int:
-        from importlib import import_module
-
         do: Callable[[argparse.Namespace], int] = import_module(f"zego_aigc.cli.{module}").run
         return do(options)
 

@@ -11,6 +11,10 @@ from uuid import uuid4
 from zego_aigc.cli._environment import client_from_environment
 from zego_aigc.cli._run import drive
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.limits.local_quota import LocalQuota
+from zego_aigc.provisioning.fleet import Fleet
+from zego_aigc.provisioning.journal_file import Target
+from zego_aigc.provisioning.run import Options, Provisioning
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -24,10 +28,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _provision(options: argparse.Namespace) -> int:
-    from zego_aigc.limits.local_quota import LocalQuota
-    from zego_aigc.provisioning.fleet import Fleet
-    from zego_aigc.provisioning.run import Options, Provisioning
-
     async with AsyncExitStack() as stack:
         client, sandbox = await _target(options, stack)
         budget = None if options.sandbox or options.quota is None else LocalQuota(options.quota, options.quota, options.quota)
@@ -68,6 +68,4 @@ def where(client: Client, sandbox: str | None = None) -> str:
     """The target, in a few words."""
     if sandbox is not None:
         return "a sandbox inside this command"
-    from zego_aigc.provisioning.journal_file import Target
-
     return str(Target.of(client))

@@ -7,14 +7,13 @@ import argparse
 from zego_aigc.cli._environment import credentials
 from zego_aigc.cli._output import print_line
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.tokens import room_payload, token04
 
 __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a login token."""
-    from zego_aigc.tokens import room_payload, token04
-
     account = credentials()
     if account is None:
         raise ConfigurationError("set ZEGO_APP_ID and ZEGO_SERVER_SECRET in the environment: a token is made from them")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
+from zego_aigc.aiagent import QueryAgents
 from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
 from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of, warnings_of
@@ -297,8 +298,6 @@ GROUP BY plan.agent_id
 
 async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings, pause: Callable[[], float]) -> None:
     """Agents that entries refer to and that the fleet does not register must exist."""
-    from zego_aigc.aiagent import QueryAgents
-
     foreign = _FOREIGN.format(owners=plan.owners_of("agent_id"))
     await journal.run_in_transaction(lambda connection: connection.execute(foreign) and None)
     at = 0

@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import msgspec
 
 from zego_aigc.sandbox.guard import is_loopback_url
 from zego_aigc.schema.redaction import MASK
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from zego_aigc.sandbox.clock import Clock
     from zego_aigc.transport.task_scope import TaskScope
 
@@ -189,8 +188,6 @@ class Outbox:
             self._clock.call_at(due, lambda when: self._enqueue(delivery, when))
 
     async def _send(self, delivery: Delivery) -> tuple[int | None, str]:
-        import aiohttp
-
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=RECEIVER_TIMEOUT))
         assert delivery.url is not None

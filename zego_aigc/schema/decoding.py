@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import enum
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import msgspec
 
 __all__ = ["OpenNumber", "dec_hook", "declared", "enc_hook", "unix_seconds", "utc"]
@@ -81,8 +80,6 @@ def unix_seconds(time: float) -> float:
 
 def utc(time: int | None) -> datetime | None:
     """An aware datetime for a Unix time; None for 0, which stands for "not given", and for what no calendar holds."""
-    from datetime import UTC, datetime
-
     try:
         return datetime.fromtimestamp(unix_seconds(time), UTC) if time else None
     except (OverflowError, OSError, ValueError):

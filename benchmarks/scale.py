@@ -127,7 +127,8 @@ def paced(folder: Path, each: int) -> None:
     write(file, entries(each))
     with serving(10) as served:
         fault = {"Fault": "latency", "With": {"seconds": 0.0, "jitter": 0.05}}
-        urlopen(Request(f"{served.url}/_sandbox/faults", json.dumps(fault).encode())).close()
+        headers = {"Content-Type": "application/json"}
+        urlopen(Request(f"{served.url}/_sandbox/faults", json.dumps(fault).encode(), headers)).close()
         seconds = asyncio.run(provision_all(served, file))
         with urlopen(f"{served.url}/_sandbox/state") as answer:
             state = json.load(answer)

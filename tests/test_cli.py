@@ -295,7 +295,7 @@ def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     faults = f"{sandbox}/_sandbox/faults"
-    urlopen(Request(faults, b'{"Fault": "stall_after_work", "After": 10}')).close()
+    urlopen(Request(faults, b'{"Fault": "stall_after_work", "After": 10}', {"Content-Type": "application/json"})).close()
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
     process = begun(arguments)

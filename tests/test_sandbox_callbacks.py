@@ -214,6 +214,7 @@ async def test_a_host_tag_chooses_the_address(sandbox: Sandbox, vendor: VendorCl
 async def test_latencies_are_told_at_the_end_of_an_instance_that_was_asked(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice()
+    await sandbox.clock.advance(1)
     await vendor.do("SendAgentInstanceLLM", {"AgentInstanceId": identity, "Text": "?"})
     await sandbox.clock.advance(10)
     await vendor.do("DeleteAgentInstance", {"AgentInstanceId": identity})

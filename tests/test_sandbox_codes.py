@@ -201,7 +201,9 @@ CAUSES: dict[int, Cause] = {
         lambda sandbox: sandbox.app.rooms.join("room-1", "user", publishing=False),
         then=("StartListening", INSTANCE),
     ),
-    410001047: call("RegisterAgent", {"AgentId": "a", "LLM": {**LLM, "ApiKey": "zego_test"}}),
+    410001047: call(
+        "RegisterAgent", {"AgentId": "a", "LLM": {**LLM, "Url": "https://llm.invalid/elsewhere", "ApiKey": "zego_test"}}
+    ),
     410001048: after(
         setting("catalogue", HUMANS),
         then=("CreateDigitalHumanAgentInstance", {**digital_human(), "DigitalHuman": {"DigitalHumanId": "theirs"}}),

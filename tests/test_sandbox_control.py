@@ -228,6 +228,7 @@ async def test_another_program_can_change_an_account_and_say_who_is_where(sandbo
     await vendor.agent()
     identity = await vendor.voice()
     await command(vendor, "/_sandbox/presence", {"RoomId": "room-1", "UserId": "user"})
+    await sandbox.clock.advance(1)
     assert (await command(vendor, "/_sandbox/speak", {"Text": "hi", "About": identity}))[0] == 200
     await sandbox.clock.advance(600)
     assert [message["Content"] for message in sandbox.app.instances[identity].conversation.messages] == ["hi", "You said: hi"]

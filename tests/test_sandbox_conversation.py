@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sandbox_fixtures import sandbox, vendor
+from sandbox_fixtures import vendor
 from vendor_client import VendorClient
 
-from zego_aigc.sandbox import ModelFailure, Question, Sandbox
+from zego_aigc.sandbox import ModelFailure, Pace, Question, Sandbox
 
-__all__ = ["sandbox", "vendor"]
+__all__ = ["vendor"]
 
 pytestmark = pytest.mark.anyio
 
 SWITCHES = "ASRResult LLMResult Interrupted UserSpeakAction AgentInstanceStatus UserAudioData AgentSpeakAction"
 
 ALL_ON = dict.fromkeys(SWITCHES.split(), 1)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """One whose agents are in their rooms at once."""
+    async with Sandbox(rate_limit=None, pace=Pace(join=0, think=1, character=0.1)) as running:
+        yield running
 
 
 @pytest.fixture
@@ -70,7 +78,7 @@ async def test_a_question_is_thought_about_and_then_answered(sandbox: Sandbox, v
         ("LLMResult", {"Round": round_, "Text": "Really."}),
         ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": round_}),
         ("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}),
-        ("AgentInstanceStatus", {"Status": "IDLE"}),
+        ("AgentInstanceStatus", {"Status": "IDLE", "Round": round_}),
         ("AgentSpeakAction", {"Action": "SPEAK_END"}),
     ]
 
@@ -82,10 +90,11 @@ async def test_each_round_tells_its_own_statuses(sandbox: Sandbox, vendor: Vendo
     assert events(sandbox, "AgentInstanceStatus", "AgentSpeakAction") == [
         ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": first}),
         ("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}),
-        ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": second}),
+        ("AgentInstanceStatus", {"Status": "IDLE", "Round": first}),
         ("AgentSpeakAction", {"Action": "SPEAK_END"}),
+        ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": second}),
         ("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}),
-        ("AgentInstanceStatus", {"Status": "IDLE"}),
+        ("AgentInstanceStatus", {"Status": "IDLE", "Round": second}),
         ("AgentSpeakAction", {"Action": "SPEAK_END"}),
     ]
 
@@ -112,8 +121,8 @@ async def test_a_user_who_speaks_is_heard_answered_and_cuts_the_agent(
     told = events(sandbox, "Interrupted", "UserSpeakAction", "ASRResult", "LLMResult")
     turn = first + 1
     assert told == [
-        ("Interrupted", {"Round": first, "Reason": 1, "PlayedText": "a lon"}),
         ("UserSpeakAction", {"UserId": "user", "Action": "SPEAK_BEGIN", "Round": turn}),
+        ("Interrupted", {"Round": first, "Reason": 1, "PlayedText": "a lon"}),
         ("UserSpeakAction", {"UserId": "user", "Action": "SPEAK_END", "Round": turn}),
         ("ASRResult", {"UserId": "user", "Round": turn, "Text": "stop it"}),
         ("LLMResult", {"Round": turn, "Text": "Aha."}),
@@ -181,8 +190,8 @@ async def test_metadata_is_cut_out_of_the_answer_and_reported(sandbox: Sandbox, 
     round_ = await ask(vendor, identity, "hi")
     await sandbox.clock.advance(5)
     assert events(sandbox, "AgentInstanceMetaInfo", "LLMResult") == [
-        ("AgentInstanceMetaInfo", {"Round": round_, "MetaInfo": {"mood": "glad"}}),
         ("LLMResult", {"Round": round_, "Text": "Hello."}),
+        ("AgentInstanceMetaInfo", {"Round": round_, "MetaInfo": {"mood": "glad"}}),
     ]
     identity = await vendor.voice(**options, TTS={"Vendor": "Aliyun", "Params": {"app": {"app_key": "k"}}})
     await ask(vendor, identity, "hi")
@@ -203,7 +212,7 @@ async def test_what_was_never_configured_is_told_as_an_exception(sandbox: Sandbo
 async def test_without_speech_synthesis_answers_are_texts_only(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice(AdvancedConfig={"DisableTTS": True}, CallbackConfig={"LLMResult": 1})
-    assert await vendor.code("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "x"}) == 410001007
+    assert await vendor.code("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "x"}) == 410000003
     await ask(vendor, identity, "hi")
     await sandbox.clock.advance(1)
     assert await status(vendor, identity) == "IDLE"
@@ -236,8 +245,8 @@ async def test_queued_speech_follows_in_order_and_the_queue_holds_five(
     for number in range(6):
         await say(vendor, identity, f"{number}", SamePriorityOption="Enqueue")
     body = {"AgentInstanceId": identity, "Text": "x", "SamePriorityOption": "Enqueue"}
-    assert await vendor.code("SendAgentInstanceTTS", body) == 410001007
-    assert await vendor.code("SendAgentInstanceLLM", body) == 410001006
+    assert await vendor.code("SendAgentInstanceTTS", body) == 410000003
+    assert await vendor.code("SendAgentInstanceLLM", body) == 410000003
     await sandbox.clock.advance(10)
     assert [text for _, text in await messages(vendor, identity)] == list("012345")
 
@@ -250,7 +259,12 @@ async def test_a_higher_priority_cuts_in_and_a_lower_one_waits(sandbox: Sandbox,
     await say(vendor, identity, "low", Priority="Low")
     sandbox.user_speaks("hush")
     await sandbox.clock.advance(10)
-    assert [text for role, text in await messages(vendor, identity) if role == "assistant"][:3] == ["mediummedi", "high", "low"]
+    assert [text for role, text in await messages(vendor, identity) if role == "assistant"] == [
+        "mediummedi",
+        "high",
+        "You said: hush",  # speech waits while the user speaks
+        "low",
+    ]
 
 
 async def test_the_older_interrupt_mode_is_a_priority(sandbox: Sandbox, vendor: VendorClient, identity: str) -> None:

@@ -98,7 +98,8 @@ async def test_a_digital_human_comes_with_what_its_client_needs(vendor: VendorCl
         ({"DigitalHuman": {"DigitalHumanId": "mine"}}, 0),
         ({"AdvancedConfig": {"DisableTTS": True}}, 410000003),
         ({"AdvancedConfig": {"MaxIdleTime": 9}}, 410000003),
-        ({"LLM": {**LLM, "ApiKey": "zego_test"}}, 410001047),
+        ({"LLM": {**LLM, "Url": "https://llm.invalid/elsewhere", "ApiKey": "zego_test"}}, 410001047),
+        ({"LLM": {**LLM, "Model": "zego_test", "ApiKey": "zego_test"}}, 0),
     ],
 )
 async def test_what_is_wrong_with_a_digital_human_has_its_code(
@@ -217,6 +218,7 @@ async def test_a_graceful_shutdown_waits_for_the_speech_to_end_and_refuses_other
 ) -> None:
     await vendor.agent()
     identity = await vendor.voice()
+    await sandbox.clock.advance(1)
     await vendor.do("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "x" * 50})
     await vendor.do("DeleteAgentInstance", {"AgentInstanceId": identity, "GracefulShutdown": True})
     for action in ("SendAgentInstanceTTS", "SendAgentInstanceLLM"):
@@ -232,6 +234,7 @@ async def test_a_graceful_shutdown_waits_for_the_speech_to_end_and_refuses_other
 async def test_a_graceful_shutdown_waits_no_longer_than_it_was_told(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice()
+    await sandbox.clock.advance(1)
     await vendor.do("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "x" * 300})
     order = {"AgentInstanceId": identity, "GracefulShutdown": True, "GracefulShutdownTimeout": 10}
     await vendor.do("DeleteAgentInstance", order)

@@ -25,6 +25,7 @@ from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Quotas
 from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
 from zego_aigc.sandbox.instances import InstanceKind
+from zego_aigc.sandbox.models import Models
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.schema.actions import ACTIONS
@@ -254,8 +255,8 @@ STEPS = st.one_of(
 @given(st.lists(STEPS, max_size=40))
 def test_an_account_stays_consistent_whatever_is_called(steps: list[tuple[str, int, int]]) -> None:
     async def run() -> None:
-        clock = Clock()
-        app = App(clock, Outbox(clock, TaskScope("zego_aigc sandbox")), 1, "secret", quota=3)
+        clock, scope = Clock(), TaskScope("test")
+        app = App(clock, Outbox(clock, scope), Models(clock, scope), 1, "secret", quota=3)
         carry_out(app, "RegisterAgent", {"AgentId": "agent"})
         for step in steps:
             await take(app, *step)

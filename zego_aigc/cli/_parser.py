@@ -152,6 +152,8 @@ def _sandbox(commands: Commands) -> None:
     command.add_argument(
         "--callback-url", type=_web_address, metavar="URL", help="where callbacks go; the sandbox's page shows them in any case"
     )
+    command.add_argument("--tls", action="store_true", help="give drives wss:// addresses, with a self-made certificate")
+    command.add_argument("--llm", action="store_true", help="call an LLM.Url on other machines, too; on this one it always is")
     command.add_argument("--allow-remote-callbacks", action="store_true", help="let callbacks leave this machine")
     command.add_argument(
         "--callback-secret-from-env",

@@ -68,6 +68,8 @@ def _serve(options: argparse.Namespace) -> int:
                 app_id=app_id,
                 server_secret=secret,
                 quota=options.quota,
+                tls=options.tls,
+                llm=options.llm,
                 callback_url=options.callback_url,
                 callback_secret=callback_secret,
                 remote_callbacks=options.allow_remote_callbacks,

@@ -12,14 +12,16 @@ own declaration). Then the function that `registry` has for its Action executes 
 =============================================  ======================================================================
 behaviour of each Action                       ``actions_agents``, ``actions_instances``, ``actions_conversation``;
                                                ``actions_assets``, ``actions_streams``, ``actions_drives``
-state of AI Agent                              `agents` (registered), `instances` (running), `conversation` (of each), `rooms`
+state of AI Agent                              `agents` (registered), `instances` (running), `rooms`, `conversation` (how an
+                                               instance talks), `speech` (from texts to what is spoken)
 state of Digital Human                         `catalogue` (humans, voices), `streams` (tasks), `drives`, `websocket` (audio)
 one AppId                                      `account` (settings, limits, ids: what the state above uses), `app` (the
                                                account with all its state)
-the sandbox                                    `world` (`clock`, callbacks, apps, `faults`, `recording`),
+the sandbox                                    `world` (`clock`, callbacks, models, apps, `faults`, `recording`),
                                                `sandbox` (the world behind a server, as users hold it)
+models                                         `models` (calls LLM.Url), `model_stream` (its answer, by the vendor's rules)
 callbacks                                      `callbacks` (signing, order, retries), `emit` (one on request)
-under ``/_sandbox/``                           `control_api` (paths), `control_commands` (POST), ``page.html``
+under ``/_sandbox/``                           `guard` (who may), `control_api` (paths), `control_commands` (POST), ``page.*``
 =============================================  ======================================================================
 
 From the bottom: the state knows its account, the app joins state and account, behaviours work on an app, the world holds
@@ -34,6 +36,7 @@ from zego_aigc.sandbox.callbacks import Delivery, DeliveryAttempt
 from zego_aigc.sandbox.catalogue import Catalogue, Human, Voice
 from zego_aigc.sandbox.conversation import ModelFailure, Question
 from zego_aigc.sandbox.faults import Fault, FaultRule, Faults
+from zego_aigc.sandbox.models import ModelCall
 from zego_aigc.sandbox.recording import RecordedCall, Recording
 from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, serve
 
@@ -49,6 +52,7 @@ __all__ = [
     "FaultRule",
     "Faults",
     "Human",
+    "ModelCall",
     "ModelFailure",
     "Pace",
     "Question",

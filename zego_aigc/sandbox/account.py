@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Unpack
 
 import msgspec
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.callbacks import Delivery, Outbox
     from zego_aigc.sandbox.clock import Clock
     from zego_aigc.sandbox.conversation import Question
+    from zego_aigc.sandbox.models import Models
 
 __all__ = ["DEFAULT_CALLBACK_SECRET", "Account", "Pace", "Quotas", "Settings"]
 
@@ -96,9 +97,14 @@ class Settings(TypedDict, total=False):
     """How long things take."""
     catalogue: Catalogue
     """The digital humans and voices that exist."""
-    reply: Callable[[Question], str]
-    """Stands in for the language model: takes a :class:`Question`, returns what the agent answers, or
-    raises :class:`ModelFailure`."""
+    reply: Callable[[Question], str] | None
+    """Stands in for every language model: takes a :class:`Question`, returns what the agent answers, or raises
+    :class:`ModelFailure`. Without it (None), an LLM.Url on this machine is called, and others answer "You said: ..."."""
+    llm: bool
+    """Whether an LLM.Url on other machines is called, too (False): that may cost, and shows them what is said."""
+    exceptions_at_end: bool
+    """Whether instances that end by themselves send their Code as an Exception event, too (False): the vendor's pages
+    have both."""
 
 
 class UniqueIds(Generic[HolderT]):
@@ -136,6 +142,7 @@ class Account:
     Args:
         clock: the sandbox's.
         outbox: the sandbox's.
+        models: the sandbox's.
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
         settings: see :class:`Settings`.
@@ -149,6 +156,7 @@ class Account:
         self,
         clock: Clock,
         outbox: Outbox,
+        models: Models,
         app_id: int,
         server_secret: str,
         **settings: Unpack[Settings],
@@ -160,6 +168,7 @@ class Account:
             raise TypeError(f"no setting is called {', '.join(sorted(unknown))}; there are {known}")
         self.clock = clock
         self.outbox = outbox
+        self.models = models
         self.app_id = app_id
         self.server_secret = server_secret
         self.quotas: Quotas = _quotas(settings.get("quota", 10))
@@ -183,7 +192,12 @@ class Account:
         self.callback_secret: str = settings.get("callback_secret", DEFAULT_CALLBACK_SECRET)
         self.pace: Pace = settings.get("pace") or Pace()
         self.catalogue: Catalogue = settings.get("catalogue") or Catalogue()
-        self.reply: Callable[[Question], str] = settings.get("reply") or _answer
+        self.reply: Callable[[Question], str] | None = settings.get("reply")
+        self.llm: bool = settings.get("llm", False)
+        self.exceptions_at_end: bool = settings.get("exceptions_at_end", False)
+        self.zim_history: dict[str, Sequence[Mapping[str, str]]] = {}
+        """What stands in the ZIM chats of users, by UserId: messages with ``Role`` and ``Content``, oldest first. New
+        instances with MessageHistory.SyncMode 0 begin with the last of them."""
         self.configured = True
         """False has every call refused with 100000011, as by a gateway that cannot find the app's configuration."""
         self.services: set[Service] = set(Service)
@@ -209,6 +223,18 @@ class Account:
         self._windows: dict[str, RateWindow] = {}
         self._retired: deque[tuple[dict[str, Any], str]] = deque()
         self._numbers = itertools.count(1)
+
+    def calls_model(self, url: str) -> bool:
+        """Whether an LLM.Url is really called."""
+        return self.reply is None and (self.llm or is_loopback_url(url))
+
+    def answer(self, question: Question) -> str:
+        """What the model that is not called says.
+
+        Raises:
+            ModelFailure: if it fails.
+        """
+        return f"You said: {question.text}" if self.reply is None else self.reply(question)
 
     def admits(self, action: str, now: float) -> bool:
         """Count a call against the limit of its Action and say whether it is within."""
@@ -308,7 +334,3 @@ def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:
 def _check_count(name: str, count: Any) -> None:
     if count is not None and not (isinstance(count, int) and count >= 0):
         raise ValueError(f"{name} must be a number from 0 on, or None for no bound, not {count!r}")
-
-
-def _answer(question: Question) -> str:
-    return f"You said: {question.text}"

@@ -16,7 +16,7 @@ from zego_aigc.aiagent import (
     StartListening,
     StopListening,
 )
-from zego_aigc.sandbox.conversation import HIGH, LOW, MEDIUM, Cut, QueueFull, Utterance
+from zego_aigc.sandbox.conversation import HIGH, LOW, MAX_QUEUED, MEDIUM, Cut, QueueFull, Utterance
 from zego_aigc.sandbox.instances import Instance, InstanceKind
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.registry import answers
@@ -44,7 +44,7 @@ def ask(app: App, action: SendAgentInstanceLLM) -> dict[str, Any]:
         keep_question=bool(action.add_question_to_history),
         remember=action.add_answer_to_history is not False,
     )
-    _offer(app, instance, utterance, action.same_priority_option, 410001006)
+    _offer(app, instance, utterance, action.same_priority_option)
     return {"Round": utterance.round}
 
 
@@ -53,7 +53,7 @@ def say(app: App, action: SendAgentInstanceTTS) -> dict[str, Any]:
     """Have the agent say a text."""
     instance = _addressed(app, action.agent_instance_id)
     if instance.conversation.traits.silent:
-        raise Refusal(410001007, "the instance was made with DisableTTS")
+        raise Refusal(410000003, "the instance was made with AdvancedConfig.DisableTTS: it cannot speak")
     priority, option = action.priority, action.same_priority_option
     if action.interrupt_mode is not None and priority is None:
         priority, option = ("High" if action.interrupt_mode == 1 else "Medium"), "ClearAndInterrupt"
@@ -64,7 +64,7 @@ def say(app: App, action: SendAgentInstanceTTS) -> dict[str, Any]:
         text=action.text,
         remember=action.add_history is not False,
     )
-    _offer(app, instance, utterance, option, 410001007)
+    _offer(app, instance, utterance, option)
     if instance.kind is InstanceKind.LIVE:
         instance.watch(app.clock.now())
     return {"Round": utterance.round}
@@ -106,11 +106,7 @@ def add(app: App, action: AddAgentInstanceMsg) -> None:
 def start_listening(app: App, action: StartListening) -> dict[str, Any]:
     """Begin the user's turn in walkie-talkie mode."""
     instance = _turn(app, action)
-    now = app.clock.now()
-    round_ = instance.conversation.listen(now)
-    user_id = action.user_id or instance.user_id
-    instance.notify("UserSpeakAction", {"UserId": user_id, "Action": "SPEAK_BEGIN", "Round": round_}, now)
-    return {"Round": round_}
+    return {"Round": instance.conversation.listen(action.user_id or instance.user_id, app.clock.now())}
 
 
 @answers(StopListening)
@@ -123,27 +119,25 @@ def stop_listening(app: App, action: StopListening) -> dict[str, Any]:
 
 
 def user_speaks(app: App, instance: Instance, text: str, seconds: float) -> None:
-    """A user says something, beginning now and for `seconds`.
+    """A user says something, beginning now and for `seconds`; an empty text is not understood (Exception 1004).
 
-    In walkie-talkie mode it is heard only between StartListening and StopListening.
+    It is heard once the agent has joined; in walkie-talkie mode, only between StartListening and StopListening.
     """
     conversation, now = instance.conversation, app.clock.now()
     if instance.walkie_talkie:
         if conversation.listening_round is not None:
             instance.overheard = f"{instance.overheard} {text}".strip()
         return
-    round_ = conversation.listen(now)
-    speaking = {"UserId": instance.user_id, "Action": "SPEAK_BEGIN", "Round": round_}
-    instance.notify("UserSpeakAction", speaking, now)
+    round_ = conversation.listen(instance.user_id, now)
 
     def silence(at: float) -> None:
         if app.instances.get(instance.instance_id) is instance and conversation.listening_round == round_:
-            _turn_is_over(instance, instance.user_id, text, at, seconds)
+            _turn_is_over(instance, instance.user_id, text, at, seconds, spoken=True)
 
     app.clock.call_at(now + seconds, silence)
 
 
-def _turn_is_over(instance: Instance, user_id: str, text: str, at: float, seconds: float = 1.0) -> int:
+def _turn_is_over(instance: Instance, user_id: str, text: str, at: float, seconds: float = 1.0, *, spoken: bool = False) -> int:
     turn = instance.conversation.listening_round
     if turn is not None:
         if seconds >= 1:
@@ -151,6 +145,8 @@ def _turn_is_over(instance: Instance, user_id: str, text: str, at: float, second
         instance.notify("UserSpeakAction", {"UserId": user_id, "Action": "SPEAK_END", "Round": turn}, at)
         if text:
             instance.notify("ASRResult", {"UserId": user_id, "Round": turn, "Text": text}, at)
+        elif spoken:
+            instance.notify("Exception", {"Code": 1004, "Message": "speech without text", "Round": turn}, at)
     return instance.conversation.heard(text, at)
 
 
@@ -176,11 +172,12 @@ def _conversing(app: App, instance_id: str, action: str) -> Instance:
     return instance
 
 
-def _offer(app: App, instance: Instance, utterance: Utterance, option: str | None, code: int) -> None:
+def _offer(app: App, instance: Instance, utterance: Utterance, option: str | None) -> None:
     try:
         instance.conversation.offer(utterance, enqueue=option == "Enqueue", at=app.clock.now())
     except QueueFull as error:
-        raise Refusal(code, "the queue holds five already") from error
+        # Not 410001006 or 410001007, which are for passing failures and would have a client try again.
+        raise Refusal(410000003, f"{MAX_QUEUED} texts wait already: send it once one of them was spoken") from error
 
 
 def _turn(app: App, action: StartListening | StopListening) -> Instance:

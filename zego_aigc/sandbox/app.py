@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.clock import Clock
     from zego_aigc.sandbox.drives import SandboxDrive
     from zego_aigc.sandbox.instances import Instance
+    from zego_aigc.sandbox.models import Models
     from zego_aigc.sandbox.streams import SandboxTask
 
 __all__ = ["App"]
@@ -28,6 +29,7 @@ class App(Account):
     Args:
         clock: the sandbox's.
         outbox: the sandbox's.
+        models: the sandbox's.
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
         settings: see :class:`~zego_aigc.sandbox.Settings`.
@@ -37,8 +39,16 @@ class App(Account):
         ValueError: for an `app_id`, a quota or a limit out of range.
     """
 
-    def __init__(self, clock: Clock, outbox: Outbox, app_id: int, server_secret: str, **settings: Unpack[Settings]) -> None:
-        super().__init__(clock, outbox, app_id, server_secret, **settings)
+    def __init__(
+        self,
+        clock: Clock,
+        outbox: Outbox,
+        models: Models,
+        app_id: int,
+        server_secret: str,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(clock, outbox, models, app_id, server_secret, **settings)
         self.instances: dict[str, Instance] = {}
         """Running agent instances by AgentInstanceId."""
         self.tasks: dict[str, SandboxTask] = {}

@@ -54,6 +54,7 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PUBLIC_HUMANS = (
+    Human(digital_human_id="63c3aa64-1d80-4b04-a0be-1c65614eb7eb", name="Public test digital human"),
     Human(digital_human_id="e583d35f-9793-42b4-ab1b-189a35b88d1c", name="Elias"),
     Human(digital_human_id="0d3538a4-9e8e-4155-b1fb-c7defb8eeef8", name="Mira"),
     Human(digital_human_id="5f2b1c7e-6a0d-4f3e-9d51-2c8a7be04411", name="Juno"),

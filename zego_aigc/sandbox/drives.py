@@ -28,15 +28,29 @@ class SandboxDrive:
         self.token = token
         self.pcm: bytearray = bytearray()
         """The audio that came over the WebSocket."""
-        self.frames = 0
+        self.frames: int = 0
         """In how many binary frames."""
         self.start: dict[str, Any] | None = None
         """The Payload of the Start command: SampleRate, Channel, VoiceChannel."""
+        self.connected: bool = False
+        """Whether a WebSocket has been opened for it."""
+        self.stopped: bool = False
+        """Whether Stop has come: all audio is there."""
+        self.spoken_until: float = 0.0
+        """When what has come of its audio is spoken: Unix seconds on the sandbox's clock."""
         self.close_code: int | None = None
-        """How the sandbox closed the WebSocket: 1000 after a Stop, another code for misuse."""
+        """The code with which its WebSocket was closed before Stop, for misuse or an interruption."""
         self.close_reason = ""
         self.hang_up: Callable[[int, str], None] | None = None
         """Closes the WebSocket, while there is one."""
+
+    def add_audio(self, data: bytes, at: float) -> None:
+        """Take in audio: 16-bit samples, spoken after what came before it."""
+        self.pcm += data
+        self.frames += 1
+        start = self.start or {}
+        seconds = len(data) / (2 * (start.get("Channel") or 1) * (start.get("SampleRate") or 16000))
+        self.spoken_until = max(self.spoken_until, at) + seconds
 
     @property
     def over(self) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.sandbox.conversation import Conversation, ModelFailure, Question, Traits, Utterance
+from zego_aigc.sandbox.conversation import Conversation, ModelFailure, Question, Reply, Timing, Traits, Utterance
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence
 from zego_aigc.schema.naming import snake
@@ -107,13 +107,13 @@ class Instance:
         self.conversation: Conversation = Conversation(
             _traits(account, None if kind is InstanceKind.LIVE else request.message_history, conversing, advanced),
             call_at=account.clock.call_at,
-            answer=self._answer,
-            voice=self._voice,
+            ask=self._ask,
+            tts=lambda: self.config.get("TTS"),
             notify=self.notify,
             idle=self._idle,
         )
-        if kind is not InstanceKind.LIVE and (history := request.message_history) is not None and history.sync_mode == 1:
-            self.conversation.messages.extend(message.to_wire() for message in history.messages or ())
+        if kind is not InstanceKind.LIVE and request.message_history is not None:
+            self.conversation.messages.extend(self._history(request.message_history))
         self._timers: dict[str, Timer] = {}
 
     # --- its life ------------------------------------------------------------------------------------------------
@@ -160,12 +160,15 @@ class Instance:
         for name in list(self._timers):
             self._cancel_timer(name)
         self.conversation.end()
+        if why is not EndReason.DELETED and self.account.exceptions_at_end:
+            message = f"the agent instance has ended: {why.name}"
+            self.notify("Exception", {"Code": int(why), "Message": message, "Round": self.conversation.round}, at)
         self.account.alive[self.quota] -= 1
         self.account.stream_ids.release(self.agent_stream_id, self)
         self.account.agent_user_ids.release(self.agent_user_id, self)
         data: dict[str, Any] = {"Code": int(why), "DeletedTimestamp": int(at * 1000)}
         if self.asked:
-            think = int(self.conversation.traits.think * 1000)
+            think = int(self.account.pace.think * 1000)
             data["LatencyData"] = {
                 "LLMTTFT": think // 2,
                 "LLMTPS": 50.0,
@@ -230,41 +233,60 @@ class Instance:
 
     # --- within --------------------------------------------------------------------------------------------------
 
+    def _history(self, history: MessageHistory) -> Iterable[Mapping[str, str]]:
+        """What the conversation begins with: the messages given, or those of the user's ZIM chat."""
+        if history.sync_mode == 1:
+            return [message.to_wire() for message in history.messages or ()]
+        count = history.zim.load_message_count if history.zim else None
+        if count is None:
+            count = 20 if history.window_size is None else history.window_size
+        chat = self.account.zim_history.get(self.user_id, ())
+        return chat[len(chat) - count :] if count < len(chat) else chat
+
     def _joined(self, at: float) -> None:
+        self.conversation.joined = True
         self.notify("AgentInstanceCreated", {"CreatedTimestamp": int(at * 1000)}, at)
 
     def _idle(self, at: float) -> None:
         if self.closing:
             self.end(EndReason.DELETED, at)
 
-    def _answer(self, utterance: Utterance, context: tuple[Mapping[str, str], ...], at: float) -> str:
-        if "LLM" not in self.config:
-            self._except(2202, "there is no LLM, neither registered nor given", utterance, at)
-            return ""
+    def _ask(self, utterance: Utterance, context: tuple[Mapping[str, str], ...], reply: Reply, at: float) -> Timing:
+        """Have the language model answer: the one at LLM.Url where that may be called, else the scripted one."""
+        llm: dict[str, Any] | None = self.config.get("LLM")
+        if llm is None:
+            message = "there is no LLM, neither registered nor given"
+            return self.account.clock.call_at(at + self.account.pace.think, lambda when: reply.fail(2202, message, when))
         self.asked = True
-        prompt: str = utterance.system_prompt or self.config.get("LLM", {}).get("SystemPrompt") or ""
         question = Question(
             agent_instance_id=self.instance_id,
             round=utterance.round,
             text=utterance.question or "",
-            system_prompt=prompt,
+            system_prompt=utterance.system_prompt or llm.get("SystemPrompt") or "",
             messages=context,
         )
+        if self.account.calls_model(llm.get("Url", "")):
+            info = {
+                "room_id": self.room_id,
+                "user_id": self.user_id,
+                "agent_instance_id": self.instance_id,
+                "agent_user_id": self.agent_user_id,
+                "round_id": utterance.round,
+                "time_stamp": int(at * 1000),
+            }
+            return self.account.models.ask(llm, question, info, reply, at)
+        return self.account.clock.call_at(at + self.account.pace.think, lambda when: self._answer(question, reply, when))
+
+    def _answer(self, question: Question, reply: Reply, at: float) -> None:
         try:
-            return self.account.reply(question)
+            text = self.account.answer(question)
         except ModelFailure as failure:
-            self._except(failure.code, failure.message, utterance, at)
-            return ""
-
-    def _voice(self, utterance: Utterance, at: float) -> bool:
-        """Whether there is a voice to speak with."""
-        if "TTS" in self.config:
-            return True
-        self._except(2302, "there is no TTS, neither registered nor given", utterance, at)
-        return False
-
-    def _except(self, code: int, message: str, utterance: Utterance, at: float) -> None:
-        self.notify("Exception", {"Code": code, "Message": message, "Round": utterance.round}, at)
+            reply.fail(failure.code, failure.message, at)
+            return
+        except BaseException:
+            reply.end(at)
+            raise
+        reply.end(at, text)
 
     def _start_timer(self, name: str, seconds: float, what: Callable[[float], None], *, since: float | None = None) -> None:
         self._cancel_timer(name)
@@ -283,6 +305,5 @@ def _traits(account: Account, history: MessageHistory | None, conversing: Advanc
         deaf_while_speaking=bool(conversing and conversing.interrupt_mode == 1),
         silent=bool(advanced and advanced.disable_tts),
         marks=(meta.begin_characters, meta.end_characters) if meta and meta.begin_characters and meta.end_characters else None,
-        think=account.pace.think,
         character=account.pace.character,
     )

@@ -15,6 +15,7 @@ from zego_aigc.sandbox.account import Settings
 from zego_aigc.sandbox.actions_conversation import user_speaks
 from zego_aigc.sandbox.app import App
 from zego_aigc.sandbox.callbacks import Delivery
+from zego_aigc.sandbox.certificate import self_signed
 from zego_aigc.sandbox.control_api import ControlApi
 from zego_aigc.sandbox.emit import emit
 from zego_aigc.sandbox.guard import Guard, is_loopback
@@ -46,13 +47,15 @@ class Sandbox(World):
         port: which port; 0 takes a free one.
         history: how many calls are remembered.
         seed: of the randomness behind faults.
+        tls: whether drives get ``wss://`` addresses, as at the vendor: on a port of their own, with a certificate made at
+            start, see :attr:`certificate`. Needs the extra ``token``.
         token: what requests under ``/_sandbox/`` must carry. By default none on loopback, and elsewhere one is made.
         allowed_hosts: further host names under which it may be called, such as a service's name in a compose file.
         settings: of the first app: ``quota``, ``rate_limit``, ``callback_url`` and more, see :class:`Settings`.
 
     Raises:
         TypeError: for an unknown setting.
-        ValueError: for an `app_id`, a quota or a limit out of range.
+        ValueError: for an `app_id`, a quota or a limit out of range, or a callback's address on another machine.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Sandbox(World):
         port: int = 0,
         history: int = 10_000,
         seed: int = 0,
+        tls: bool = False,
         token: str | None = None,
         allowed_hosts: Collection[str] = (),
         **settings: Unpack[Settings],
@@ -72,6 +76,9 @@ class Sandbox(World):
         self.token: str = token if token is not None else "" if is_loopback(host) else secrets.token_urlsafe(18)
         """What requests under ``/_sandbox/`` must carry, as ``Authorization: Bearer``; empty for none."""
         self._guard = Guard(host, allowed_hosts, self.token)
+        self.certificate: str = ""
+        """With `tls`: the certificate in PEM, once it runs. It is self-made, so clients trust it only if they are given it."""
+        self._tls = tls
         self._host = host
         self._port = port
         self._running = AsyncExitStack()
@@ -150,6 +157,7 @@ class Sandbox(World):
             ) from None
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.outbox.close)
+            stack.push_async_callback(self.models.close)
             await self.scope.open()
             stack.push_async_callback(self.scope.close)
             services = ServiceHandler(self, self._guard, ControlApi(self, self._guard).handle)
@@ -162,6 +170,10 @@ class Sandbox(World):
             await runner.setup()
             await web.TCPSite(runner, self._host, self._port).start()
             self._set_url(_callable_url(*runner.addresses[0][:2]))
+            if self._tls:
+                context, self.certificate = self_signed(self._host)
+                await web.TCPSite(runner, self._host, ssl_context=context, port=0).start()
+                self.set_ws_url(_callable_url(*runner.addresses[1][:2]).replace("http", "wss", 1))
             self._running = stack.pop_all()
         return self
 

@@ -141,6 +141,11 @@ class SandboxTask:
             self._cancel_timer("idle")
             self._set_status(drive, DriveStatus.DRIVING, at)
 
+    def all_sent(self, drive: SandboxDrive, at: float) -> None:
+        """Stop has come for a drive: it ends once its audio is spoken."""
+        if drive is self.current:
+            self._start_timer("drive", max(at, drive.spoken_until), lambda due: self.finish(drive, due))
+
     def finish(self, drive: SandboxDrive, at: float, *, failed: bool = False) -> None:
         """A drive has come to its end; the next one begins."""
         if drive is not self.current:

@@ -1,4 +1,7 @@
-"""The WebSocket that feeds a drive: Start, PCM in binary frames, Stop. Misuse closes it with a reason."""
+"""The WebSocket that feeds drives: Start, PCM in binary frames, Stop; then another Start, or the end of the connection.
+
+Misuse closes it with a reason. After Stop the connection stays open for the next drive of its task, until the sender closes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["CLOSE_CODES", "feed"]
 
 CLOSE_CODES = {
-    1000: "Stop was received",
     4000: "a message breaks the protocol",
     4001: "the drive was interrupted",
     4003: "no such drive, or the token is not its own",
@@ -26,12 +28,11 @@ CLOSE_CODES = {
 }
 """How the sandbox closes the connection. The vendor documents no codes."""
 
-
 FORMATS: dict[str, tuple[int, ...]] = {"SampleRate": (16000, 24000), "Channel": (1, 2), "VoiceChannel": (0, 1, 2)}
-"""What Start may say about the sound, as far as the vendor's page prints it."""
+"""What Start may say about the audio, as far as the vendor's page prints it."""
 
 MAX_FRAME = 1 << 20
-"""Bytes of sound in one message: more than ten seconds."""
+"""Bytes of audio in one message: more than ten seconds."""
 
 
 class _Misuse(Exception):
@@ -39,33 +40,20 @@ class _Misuse(Exception):
 
 
 async def feed(request: web.BaseRequest, apps: Mapping[int, App]) -> web.StreamResponse:
-    """Take a connection for a drive and hold it until Stop, misuse, or the end of the drive."""
-    socket = web.WebSocketResponse(
-        max_msg_size=4 * MAX_FRAME
-    )  # over one MAX_FRAME is refused with a reason, over this it is not even read
+    """Take a connection for drives and hold it until the sender closes, misuse, or an interruption."""
+    # Over one MAX_FRAME is refused with a reason, over this it is not even read.
+    socket = web.WebSocketResponse(max_msg_size=4 * MAX_FRAME)
     await socket.prepare(request)
-    query = request.rel_url.query
-    found = _find(apps, query.get("Token", ""))
+    found = _find(apps, request.rel_url.query.get("Token", ""))
     if found is None:
         await socket.close(code=4003, message=CLOSE_CODES[4003].encode())
         return socket
     task, drive = found
-    if drive.hang_up is not None or drive.close_code is not None:
+    if drive.hang_up is not None or drive.connected:
         await socket.close(code=4009, message=CLOSE_CODES[4009].encode())
         return socket
-    cut: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-    drive.hang_up = lambda code, reason: None if cut.done() else cut.set_result((code, reason))
-    receiving = asyncio.ensure_future(_receive(socket, task, drive))
-    try:
-        await asyncio.wait([receiving, cut], return_when=asyncio.FIRST_COMPLETED)
-        code, reason = receiving.result() if receiving.done() else cut.result()
-    finally:
-        drive.hang_up = None
-        receiving.cancel()
-        await asyncio.wait([receiving])
-    drive.close_code, drive.close_reason = code, reason
-    task.finish(drive, task.account.clock.now(), failed=code != 1000)
-    await socket.close(code=code, message=reason.encode()[:123])
+    connection = _Connection(socket, task, drive)
+    await connection.run()
     return socket
 
 
@@ -79,52 +67,111 @@ def _find(apps: Mapping[int, App], token: str) -> tuple[SandboxTask, SandboxDriv
     return None
 
 
-async def _receive(socket: web.WebSocketResponse, task: SandboxTask, drive: SandboxDrive) -> tuple[int, str]:
-    """Take in messages. The code and reason with which to close."""
-    try:
-        async for message in socket:
-            if message.type is WSMsgType.BINARY:
-                _take_audio(task, drive, message.data)
-            elif message.type is WSMsgType.TEXT and _execute(drive, message.data):
-                return 1000, CLOSE_CODES[1000]
-    except _Misuse as error:
-        return 4000, str(error)
-    return 1006, "the connection was closed before Stop"  # whatever code the sender gave: only Stop ends a drive well
+class _Connection:
+    """One WebSocket: feeds one drive of a task after the other."""
 
+    def __init__(self, socket: web.WebSocketResponse, task: SandboxTask, drive: SandboxDrive) -> None:
+        self._socket = socket
+        self._task = task
+        self._interrupted: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        self._drive: SandboxDrive | None = None
+        """The drive that is being fed; None between Stop and the next Start."""
+        self._attach(drive)
 
-def _take_audio(task: SandboxTask, drive: SandboxDrive, data: bytes) -> None:
-    if drive.start is None:
-        raise _Misuse("audio came before Start")
-    if len(data) > MAX_FRAME:
-        raise _Misuse(f"a frame of {len(data)} bytes is too large; send up to {MAX_FRAME} at once")
-    drive.pcm += data
-    drive.frames += 1
-    if drive.frames == 1:
-        task.speaks(drive, task.account.clock.now())
+    async def run(self) -> None:
+        """Hold the connection until it ends."""
+        receiving = asyncio.ensure_future(self._receive())
+        try:
+            await asyncio.wait([receiving, self._interrupted], return_when=asyncio.FIRST_COMPLETED)
+            code, reason = receiving.result() if receiving.done() else self._interrupted.result()
+        finally:
+            drive = self._detach()
+            receiving.cancel()
+            await asyncio.wait([receiving])
+        if drive is not None:  # whatever code the sender gave: only Stop ends a drive well
+            drive.close_code, drive.close_reason = code, reason
+            self._task.finish(drive, self._now(), failed=True)
+        await self._socket.close(code=code, message=reason.encode()[:123])
 
+    def _attach(self, drive: SandboxDrive) -> None:
+        self._drive = drive
+        drive.connected = True
+        drive.hang_up = self._hang_up
 
-def _execute(drive: SandboxDrive, text: str) -> bool:
-    """Carry out a command; whether it was Stop."""
-    try:
-        command: Any = msgspec.json.decode(text)
-        action, payload = command["Action"], command["Payload"]
-        drive_id = payload["DriveId"]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise _Misuse("a command is JSON with Action and Payload, and its Payload has a DriveId") from error
-    if drive_id != drive.drive_id:
-        raise _Misuse(f"DriveId must be {drive.drive_id}")
-    match action:
-        case "Start" if drive.start is None:
-            drive.start = _format(payload)
-        case "Start":
+    def _detach(self) -> SandboxDrive | None:
+        drive, self._drive = self._drive, None
+        if drive is not None:
+            drive.hang_up = None
+        return drive
+
+    def _hang_up(self, code: int, reason: str) -> None:
+        if not self._interrupted.done():
+            self._interrupted.set_result((code, reason))
+
+    def _now(self) -> float:
+        return self._task.account.clock.now()
+
+    async def _receive(self) -> tuple[int, str]:
+        """Take in messages. The code and reason with which to close."""
+        try:
+            async for message in self._socket:
+                if message.type is WSMsgType.BINARY:
+                    self._take_audio(message.data)
+                elif message.type is WSMsgType.TEXT:
+                    self._execute(message.data)
+        except _Misuse as error:
+            return 4000, str(error)
+        return (1000, "") if self._drive is None else (1006, "the connection was closed before Stop")
+
+    def _take_audio(self, data: bytes) -> None:
+        drive = self._drive
+        if drive is None or drive.start is None:
+            raise _Misuse("audio came before Start")
+        if len(data) > MAX_FRAME:
+            raise _Misuse(f"a frame of {len(data)} bytes is too large; send up to {MAX_FRAME} at once")
+        drive.add_audio(data, self._now())
+        if drive.frames == 1:
+            self._task.speaks(drive, self._now())
+
+    def _execute(self, text: str) -> None:
+        try:
+            command: Any = msgspec.json.decode(text)
+            action, payload = command["Action"], command["Payload"]
+            drive_id = payload["DriveId"]
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            raise _Misuse("a command is JSON with Action and Payload, and its Payload has a DriveId") from error
+        match action:
+            case "Start":
+                self._start(drive_id, payload)
+            case "Stop":
+                self._stop(drive_id)
+            case _:
+                raise _Misuse("Action must be Start or Stop")
+
+    def _start(self, drive_id: str, payload: dict[str, Any]) -> None:
+        if self._drive is None:
+            current = self._task.current
+            if current is None or not current.token or current.drive_id != drive_id:
+                raise _Misuse("DriveId must be that of the task's new drive: call DriveByWsStream before each Start")
+            if current.connected:
+                raise _Misuse("the drive has had its Start and Stop: call DriveByWsStream for another")
+            self._attach(current)
+        assert self._drive is not None
+        if drive_id != self._drive.drive_id:
+            raise _Misuse(f"DriveId must be {self._drive.drive_id}")
+        if self._drive.start is not None:
             raise _Misuse("Start came twice")
-        case "Stop" if drive.start is None:
+        self._drive.start = _format(payload)
+
+    def _stop(self, drive_id: str) -> None:
+        if self._drive is None or self._drive.start is None:
             raise _Misuse("Stop came before Start")
-        case "Stop":
-            return True
-        case _:
-            raise _Misuse("Action must be Start or Stop")
-    return False
+        if drive_id != self._drive.drive_id:
+            raise _Misuse(f"DriveId must be {self._drive.drive_id}")
+        drive = self._detach()
+        assert drive is not None
+        drive.stopped = True
+        self._task.all_sent(drive, self._now())
 
 
 def _format(payload: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
 from zego_aigc.sandbox.drives import SandboxDrive
 from zego_aigc.sandbox.faults import Faults
+from zego_aigc.sandbox.models import Models
 from zego_aigc.sandbox.recording import Recording
 from zego_aigc.transport.task_scope import TaskScope
 
@@ -31,6 +32,8 @@ class World:
         """The sandbox's time: ``await sandbox.clock.advance(120)``."""
         self.outbox: Outbox = Outbox(self.clock, self.scope)
         """The callbacks: ``sandbox.outbox.deliveries``."""
+        self.models: Models = Models(self.clock, self.scope)
+        """The calls of language models: ``sandbox.models.calls``."""
         self.apps: dict[int, App] = {}
         """The accounts by AppId, the first one first."""
         self.faults: Faults = Faults(seed)
@@ -61,12 +64,13 @@ class World:
             TypeError: for an unknown setting.
             ValueError: for an `app_id`, a quota or a limit out of range.
         """
-        app = self.apps[app_id] = App(self.clock, self.outbox, app_id, server_secret, **settings)
+        app = self.apps[app_id] = App(self.clock, self.outbox, self.models, app_id, server_secret, **settings)
         app.ws_url = self._ws_url
         return app
 
     async def settled(self) -> None:
-        """Wait until no callback is being sent. Retries that are due later are not waited for."""
+        """Wait until no callback is being sent and no model is being asked. Retries that are due later are not waited for."""
+        await self.models.settled()
         await self.outbox.settled()
 
     def set_ws_url(self, url: str) -> None:

@@ -9,69 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from cli_fixtures import *  # noqa: F403 - fixtures
+from cli_fixtures import PROGRAM, lines, order, state, task, write
 
 from zego_aigc.cli import main
 
 ROOT = Path(__file__).parent.parent
 FLEET = ROOT / "examples" / "fleet.toml"
-VARIABLES = ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_REGION", "ZEGO_AIAGENT_URL", "ZEGO_DIGITALHUMAN_URL")
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No account in the environment, and a directory of one's own."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A sandbox in a process of its own, which the environment leads to."""
-    process = subprocess.Popen([*PROGRAM, "sandbox", "--quota", "100"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        ready, _, url = process.stdout.readline().strip().partition(" ")
-        assert ready == "READY"
-        for _ in range(4):
-            name, _, value = process.stdout.readline().strip().removeprefix("export ").partition("=")
-            monkeypatch.setenv(name, value)
-        yield url
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-PROGRAM = [sys.executable, "-m", "zego_aigc"]
-
-
-def state(url: str) -> dict[str, list[Any]]:
-    with urlopen(f"{url}/_sandbox/state") as answer:
-        found: dict[str, list[Any]] = json.load(answer)
-        return found
-
-
-def write(path: Path, *entries: dict[str, Any]) -> Path:
-    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
-    return path
-
-
-def task(name: str, **fields: Any) -> dict[str, Any]:
-    body = {"DigitalHumanConfig": {"DigitalHumanId": "h"}, "RTCConfig": {"RoomId": f"r-{name}", "StreamId": name}}
-    return {"Action": "CreateDigitalHumanStreamTask", "Body": body | fields}
-
-
-def lines(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
+NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.mark.slow
@@ -213,8 +164,8 @@ def test_an_option_that_is_no_number_says_what_it_must_be(
 def test_a_server_that_is_not_there_is_named_and_the_journal_stays_good(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in zip(VARIABLES, ("1", "secret", "", "http://127.0.0.1:9", "http://127.0.0.1:9"), strict=True):
-        monkeypatch.setenv(name, value)
+    for name, value in (("APP_ID", "1"), ("SERVER_SECRET", "secret"), ("AIAGENT_URL", NOBODY), ("DIGITALHUMAN_URL", NOBODY)):
+        monkeypatch.setenv(f"ZEGO_{name}", value)
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(20)))
     assert main(["provision", str(fleet), "--journal", "f.journal"]) == 1
     out = capsys.readouterr().out
@@ -295,7 +246,7 @@ def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     faults = f"{sandbox}/_sandbox/faults"
-    urlopen(Request(faults, b'{"Fault": "stall_after_work", "After": 10}', {"Content-Type": "application/json"})).close()
+    order(sandbox, "faults", Fault="stall_after_work", After=10)
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
     process = begun(arguments)

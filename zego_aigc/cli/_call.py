@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._environment import client_from_options
 from zego_aigc.cli._output import print_error, print_line
 from zego_aigc.errors import ConfigurationError, VendorAdvice
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
@@ -56,7 +56,7 @@ def _advise(cls: type[Action[Any]], body: dict[str, Any]) -> None:
 
 async def _call(options: argparse.Namespace, body: dict[str, Any]) -> Any:
     cls = ACTIONS.get(options.action)
-    async with client_from_environment(timeout=options.timeout) as client:
+    async with client_from_options(options, timeout=options.timeout) as client:
         if cls is None:
             return await client.call_raw(options.action, body, service=Service(options.service), repeat=Repeat.ONCE)
         response = await client.call_with_response(cls.from_wire(body))

@@ -1,31 +1,109 @@
-"""Whom the command line calls."""
+"""The account that the command line calls, and the way there."""
 
 from __future__ import annotations
 
+import argparse
+import logging
 import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.limits.local_limiter import LocalLimiter
+from zego_aigc.limits.local_quota import LocalQuota
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["client_from_environment", "credentials"]
+__all__ = ["client_from_options", "credentials", "load_env_file", "quota_from_options"]
 
 
-def client_from_environment(**options: Any) -> Client:
-    """A client for the account in the environment.
+def load_env_file(path: str) -> None:
+    """Set the variables of a ``.env`` file that are not set yet.
+
+    Raises:
+        ConfigurationError: it cannot be read, or the extra ``cli`` is not installed.
+    """
+    try:
+        from dotenv import dotenv_values
+    except ImportError:
+        raise ConfigurationError("--env-file needs python-dotenv: pip install 'zego_aigc[cli]'") from None
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            values: Mapping[str, str | None] = dotenv_values(stream=file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read --env-file {path}: {getattr(error, 'strerror', None) or error}") from None
+    for name, value in values.items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
+@asynccontextmanager
+async def client_from_options(options: argparse.Namespace, **more: Any) -> AsyncGenerator[Client]:
+    """A client for the account in the environment, with its limiter in one process or in Redis.
 
     Raises:
         ConfigurationError: naming the variables that are missing or malformed.
     """
-    import logging
-
     from zego_aigc.client import Client
 
     # What the library logs, the command line says in its own words.
     logging.getLogger("zego_aigc").addHandler(logging.NullHandler())
-    return Client.from_env(**options)
+    async with AsyncExitStack() as stack:
+        if (url := _redis(options)) is not None:
+            from zego_aigc.redis import RedisLimiter
+
+            try:
+                limiter = RedisLimiter(url, **({} if options.rate is None else {"limit": options.rate}))
+            except ValueError as error:
+                raise ConfigurationError(f"--redis {urlsplit(url).hostname or url}: {error}") from None
+            more["limiter"] = await stack.enter_async_context(limiter)
+        elif options.rate is not None:
+            more["limiter"] = LocalLimiter(options.rate)
+        client = Client.from_env(**more, **_proxy(options))
+        yield await stack.enter_async_context(client)
+
+
+@asynccontextmanager
+async def quota_from_options(options: argparse.Namespace) -> AsyncGenerator[Any]:
+    """Places for live instances, if ``--quota`` says how many there are; counted in Redis where that is used."""
+    if options.quota is None:
+        yield None
+    elif (url := _redis(options)) is not None:
+        from zego_aigc.redis import RedisQuota
+
+        app_id, _ = credentials() or (0, "")
+        async with RedisQuota(
+            url, app_id=app_id, agents=options.quota, digital_humans=options.quota, streams=options.quota
+        ) as quota:
+            yield quota
+    else:
+        yield LocalQuota(options.quota, options.quota, options.quota)
+
+
+def _redis(options: argparse.Namespace) -> str | None:
+    return options.redis or os.environ.get("ZEGO_REDIS_URL", "").strip() or None
+
+
+def _proxy(options: argparse.Namespace) -> dict[str, str]:
+    """The proxy to go through, as an argument of the client."""
+    proxy: str = options.proxy or os.environ.get("ZEGO_PROXY", "").strip()
+    if proxy == "env":
+        proxy = _usual_proxy()
+    return {"proxy": proxy} if proxy else {}
+
+
+def _usual_proxy() -> str:
+    """What the usual variables say of the services' host; nothing where they leave it out."""
+    target = urlsplit(os.environ.get("ZEGO_AIAGENT_URL", "").strip() or "https://aigc-aiagent-api.zegotech.cn")
+    proxies = getproxies()
+    if proxy_bypass(target.netloc):
+        return ""
+    return proxies.get(target.scheme, proxies.get("all", ""))
 
 
 def credentials() -> tuple[int, str] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -15,9 +16,20 @@ from zego_aigc.cli._failures import Failure, Failures, of_outcome
 from zego_aigc.cli._format import duration, verdict
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Report, RunEvent, Warned
 
-__all__ = ["LiveDisplay"]
+__all__ = ["LiveDisplay", "divide", "shortened"]
 
-MOST_ERRORS = 5
+MAX_ERRORS = 5
+GAP = 2
+MAX_BAR = 28
+MIN_BAR = 8
+MIN_NAME = 12
+
+
+class _Terminal(Console):
+    """A console that does not end the process when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - rich calls this where it has caught the BrokenPipeError
 
 
 class LiveDisplay:
@@ -25,20 +37,20 @@ class LiveDisplay:
 
     interval = 0.1
 
-    def __init__(self, title: str, where: str) -> None:
+    def __init__(self, title: str, where: str, *, console: Console | None = None) -> None:
         self._title = title
         self._where = where
-        self._console = Console(highlight=False)
+        self.console: Console = _Terminal(highlight=False) if console is None else console
         self._failures = Failures()
         self._latest: dict[Failure, None] = {}
         self._said = ""
         self._progress: Progress | None = None
         self._live = Live(
-            console=self._console, auto_refresh=False, transient=True, get_renderable=self._draw, redirect_stderr=False
+            console=self.console, auto_refresh=False, transient=True, get_renderable=self.render, redirect_stderr=False
         )
 
     def begin(self) -> None:
-        self._console.print(Text.assemble((self._title, "bold"), "  ", (self._where, "dim")))
+        self.console.print(Text.assemble((self._title, "bold"), "  ", (self._where, "dim")))
         self._live.start()
         self._live.refresh()
 
@@ -65,58 +77,119 @@ class LiveDisplay:
     def end(self, report: Report | None) -> None:
         self._live.stop()
         if report is not None:
-            self._console.print(_summary(report, self._failures))
+            self.console.print(_summary(report, self._failures))
 
     # --- drawing
 
-    def _draw(self) -> RenderableType:
+    def render(self) -> RenderableType:
+        """What stands on the screen now."""
         progress = self._progress
-        if progress is None:
-            return Text("checking the fleet ...", style="dim")
-        parts: list[RenderableType] = [Text(), _lanes(progress), Text(), _foot(progress)]
+        if progress is None or not progress.lanes:
+            so_far = f": {progress.checked:,} entries so far" if progress is not None and progress.checked else ""
+            return Text(f"checking the fleet{so_far} ...", style="dim")
+        parts: list[RenderableType] = [Text(), _lanes(progress, self.console), Text(), _foot(progress)]
         if progress.note:
             parts.append(Text(progress.note, style="yellow"))
         if self._said:
             parts.append(Text(self._said, style="yellow"))
         if self._latest:
-            parts += [Text(), _errors(list(self._latest)[-MOST_ERRORS:])]
+            parts += [Text(), _errors(list(self._latest)[-MAX_ERRORS:], self.console)]
         return Padding(Group(*parts), (0, 1))
 
 
-def _lanes(progress: Progress) -> Table:
+class _Widths(NamedTuple):
+    """How a line is divided; 0 for what finds no room."""
+
+    name: int
+    bar: int
+    rate: int
+    wrong: int
+
+
+def divide(width: int, name: int, count: int, rate: int, wrong: int) -> _Widths:
+    """Divide a line of `width` among what wants so much of it.
+
+    The counts always stand. The bar shrinks first, then names are shortened; then the bar goes, the rate, and at last what
+    went wrong, which the foot and the errors under it say again.
+    """
+    for bar, rate_width, wrong_width in ((MIN_BAR, rate, wrong), (0, rate, wrong), (0, 0, wrong), (0, 0, 0)):
+        room = width - count - GAP - sum(part + GAP for part in (bar, rate_width, wrong_width) if part)
+        if room >= min(name, MIN_NAME):
+            shown = min(name, room)
+            return _Widths(shown, bar and min(MAX_BAR, bar + room - shown), rate_width, wrong_width)
+    return _Widths(max(0, width - count - GAP), 0, 0, 0)
+
+
+def shortened(name: str, width: int, *, ascii_only: bool = False) -> str:
+    """An Action's name in no more than `width` characters: without its verb, then without its middle."""
+    if len(name) <= width:
+        return name
+    name = name.removeprefix("Create").removeprefix("Register")
+    if len(name) <= width:
+        return name
+    dots = ".." if ascii_only else "…"
+    if width <= len(dots) + 1:
+        return name[:width]
+    tail = (width - len(dots)) * 3 // 5
+    return f"{name[: width - len(dots) - tail]}{dots}{name[-tail:]}"
+
+
+def _lanes(progress: Progress, console: Console) -> Table:
+    counts = [f"{lane.done}/{lane.total}" for lane in progress.lanes]
+    rates = ["" if lane.pending == 0 else f"{lane.rate:g}/s of {lane.limit:g}" for lane in progress.lanes]
+    wrongs = [_wrong(lane) for lane in progress.lanes]
+    widths = divide(
+        console.width - 2,
+        max(len(lane.action) for lane in progress.lanes),
+        max(map(len, counts)),
+        max(map(len, rates)),
+        max(map(len, wrongs)),
+    )
     table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(width=28)
+    table.add_column(no_wrap=True, width=widths.name)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    for lane in progress.lanes:
-        finished = lane.pending == 0
-        told = lane.total - lane.pending
-        bar = ProgressBar(total=max(1, lane.total), completed=told, width=28, complete_style="cyan", finished_style="green")
-        table.add_row(
-            Text(lane.action, style="green" if finished and not lane.failed and not lane.unknown else ""),
-            bar,
-            Text(f"{lane.done}/{lane.total}"),
-            Text("" if finished else f"{lane.rate:g}/s of {lane.limit:g}", style="cyan"),
-            _wrong(lane),
-        )
+    if widths.bar:
+        table.add_column(width=widths.bar)
+    if widths.rate:
+        table.add_column(justify="right", no_wrap=True)
+    if widths.wrong:
+        table.add_column(no_wrap=True)
+    for lane, count, rate, wrong in zip(progress.lanes, counts, rates, wrongs, strict=True):
+        name = shortened(lane.action, widths.name, ascii_only=console.options.ascii_only)
+        good = lane.pending == 0 and not wrong
+        cells: list[RenderableType] = [Text(name, style="green" if good else ""), Text(count)]
+        if widths.bar:
+            cells.append(_bar(lane, widths.bar))
+        if widths.rate:
+            cells.append(Text(rate, style="cyan"))
+        if widths.wrong:
+            cells.append(wrong)
+        table.add_row(*cells)
     return table
+
+
+def _bar(lane: LaneProgress, width: int) -> ProgressBar:
+    settled = lane.total - lane.pending
+    return ProgressBar(total=max(1, lane.total), completed=settled, width=width, complete_style="cyan", finished_style="green")
 
 
 def _wrong(lane: LaneProgress) -> Text:
     text = Text()
     for count, word, style in ((lane.failed, "failed", "red"), (lane.unknown, "unknown", "magenta")):
         if count:
-            text.append(f"{count} {word}  ", style=style)
+            text.append(f"{'  ' if text else ''}{count} {word}", style=style)
     return text
 
 
 def _foot(progress: Progress) -> Text:
-    done = sum(lane.done for lane in progress.lanes)
-    total = sum(lane.total for lane in progress.lanes)
-    in_flight = sum(lane.in_flight for lane in progress.lanes)
-    text = Text.assemble((f"{done} of {total}", "bold"), f" in {duration(progress.seconds)}")
+    def total(count: str) -> int:
+        return sum(getattr(lane, count) for lane in progress.lanes)
+
+    in_flight = total("in_flight")
+    text = Text.assemble((f"{total('done')} of {total('total')}", "bold"), f" in {duration(progress.seconds)}")
+    for status, style in (("failed", "red"), ("unknown", "magenta")):
+        if total(status):
+            text.append(f", {total(status)} {status}", style=style)
     if progress.seconds_left and not progress.note:
         text.append(f", about {duration(progress.seconds_left)} left at the limits")
     if in_flight:
@@ -124,11 +197,12 @@ def _foot(progress: Progress) -> Text:
     return text
 
 
-def _errors(failures: list[Failure]) -> Table:
+def _errors(failures: list[Failure], console: Console) -> Table:
+    overflow: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(width=7)
-    table.add_column(no_wrap=True, max_width=44)
-    table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column(no_wrap=True, overflow=overflow, max_width=max(12, console.width // 3))
+    table.add_column(overflow=overflow, no_wrap=True, ratio=1)
     for failure in failures:
         table.add_row(_status(failure.status), Text(failure.subject), Text(failure.text, style="dim"))
     return table

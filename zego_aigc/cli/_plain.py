@@ -1,10 +1,10 @@
-"""Plain lines, for pipes and logs."""
+"""Plain lines, for pipes and logs: progress goes to standard error, and what came of it to standard output."""
 
 from __future__ import annotations
 
 from zego_aigc.cli._failures import Failures, of_outcome
 from zego_aigc.cli._format import counts, duration, verdict
-from zego_aigc.cli._output import print_line
+from zego_aigc.cli._output import print_error, print_line
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Report, RunEvent, Started, Warned
 
 __all__ = ["PlainDisplay"]
@@ -22,22 +22,33 @@ class PlainDisplay:
         self._failures = Failures()
 
     def begin(self) -> None:
-        print_line(f"{self._title}: {self._where}")
+        """Nothing is printed before there is something to say: a fleet with mistakes is answered with those alone."""
+
+    def _head(self) -> None:
+        if self._title:
+            print_error(f"{self._title}: {self._where}")
+            self._title = ""
 
     def event(self, event: RunEvent) -> None:
         match event:
             case Started(actions):
-                print_line(", ".join(f"{count} {action}" for action, count in actions.items()) or "nothing to do")
+                self._head()
+                print_error(", ".join(f"{count} {action}" for action, count in actions.items()) or "nothing to do")
             case Warned(message):
-                print_line(f"warning: {message}")
+                print_error(f"warning: {message}")
             case Outcome():
                 failure = of_outcome(self._failures, event)
                 if failure is not None and failure.count == 1 and failure.status != "pending":
-                    print_line(f"{failure.status}: {failure.subject}: {failure.text}")
+                    print_error(f"{failure.status}: {failure.subject}: {failure.text}")
             case _:
                 pass
 
     def progress(self, progress: Progress) -> None:
+        if not progress.lanes:
+            if progress.checked:
+                self._head()
+                print_error(f"checking the fleet: {progress.checked:,} entries so far")
+            return
         parts = [_lane(lane) for lane in progress.lanes]
         if progress.note:
             parts.append(progress.note)
@@ -45,10 +56,10 @@ class PlainDisplay:
         if line and line != self._last:
             self._last = line
             left = f", {duration(progress.seconds_left)} left" if progress.seconds_left and not progress.note else ""
-            print_line(f"[{duration(progress.seconds)}{left}] {line}")
+            print_error(f"[{duration(progress.seconds)}{left}] {line}")
 
     def notice(self, message: str) -> None:
-        print_line(message)
+        print_error(message)
 
     def end(self, report: Report | None) -> None:
         if report is None:

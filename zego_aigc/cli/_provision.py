@@ -8,35 +8,36 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._environment import client_from_options, quota_from_options
+from zego_aigc.cli._fleet import open_fleet
 from zego_aigc.cli._run import drive
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.limits.local_quota import LocalQuota
 from zego_aigc.provisioning.fleet import Fleet
 from zego_aigc.provisioning.journal_file import Target
 from zego_aigc.provisioning.run import Options, Provisioning
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
+    from zego_aigc.limits.quota import Quota
 
-__all__ = ["run"]
+__all__ = ["run", "where"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Provision a fleet."""
-    return asyncio.run(_provision(options))
+    with open_fleet(options.fleet) as fleet:
+        return asyncio.run(_provision(options, fleet))
 
 
-async def _provision(options: argparse.Namespace) -> int:
+async def _provision(options: argparse.Namespace, fleet: Fleet) -> int:
     async with AsyncExitStack() as stack:
-        client, sandbox = await _target(options, stack)
-        budget = None if options.sandbox or options.quota is None else LocalQuota(options.quota, options.quota, options.quota)
+        client, quota, sandbox = await _target(options, stack)
         operation = Provisioning(
             client,
-            Fleet(options.fleet),
+            fleet,
             options.journal,
             Options(
-                quota=budget,
+                quota=quota,
                 on_quota=options.on_quota,
                 on_unknown=options.on_unknown,
                 if_exists=options.if_exists,
@@ -47,21 +48,21 @@ async def _provision(options: argparse.Namespace) -> int:
             ),
             sandbox=sandbox,
         )
-        return await drive(operation, options, title=f"Provisioning {options.fleet}", where=where(client, sandbox))
+        return await drive(operation, options, title=f"Provisioning {fleet}", where=where(client, sandbox))
 
 
-async def _target(options: argparse.Namespace, stack: AsyncExitStack) -> tuple[Client, str | None]:
-    """The client, and the id of the sandbox that lives as long as this command."""
+async def _target(options: argparse.Namespace, stack: AsyncExitStack) -> tuple[Client, Quota | None, str | None]:
+    """The client, its places, and the id of the sandbox that lives as long as this command."""
     if not options.sandbox:
         try:
-            client = client_from_environment()
+            client = await stack.enter_async_context(client_from_options(options))
         except ConfigurationError as error:
             raise ConfigurationError(f"{error}. To try it without an account, add --sandbox") from None
-        return await stack.enter_async_context(client), None
+        return client, await stack.enter_async_context(quota_from_options(options)), None
     from zego_aigc.sandbox import Sandbox
 
     sandbox = await stack.enter_async_context(Sandbox(quota=10 if options.quota is None else options.quota))
-    return await stack.enter_async_context(sandbox.client()), uuid4().hex
+    return await stack.enter_async_context(sandbox.client()), None, uuid4().hex
 
 
 def where(client: Client, sandbox: str | None = None) -> str:

@@ -10,45 +10,19 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
+from zego_aigc.cli._display import Display, choose_display
 from zego_aigc.cli._output import print_error
 from zego_aigc.errors import VendorAdvice
 
 if TYPE_CHECKING:
-    from zego_aigc.provisioning.events import Progress, Report, RunEvent
+    from zego_aigc.provisioning.events import Report
     from zego_aigc.provisioning.operation import Operation
 
-__all__ = ["Display", "drive"]
-
-
-class Display(Protocol):
-    """How an operation is shown."""
-
-    interval: float
-    """Seconds between two looks at the progress."""
-
-    def begin(self) -> None:
-        """The fleet is being checked."""
-        ...
-
-    def event(self, event: RunEvent) -> None:
-        """Something happened."""
-        ...
-
-    def progress(self, progress: Progress) -> None:
-        """So far it is."""
-        ...
-
-    def notice(self, message: str) -> None:
-        """A word to whoever pressed Ctrl-C."""
-        ...
-
-    def end(self, report: Report | None) -> None:
-        """It is over; without a report when it could not even begin."""
-        ...
+__all__ = ["drive"]
 
 
 async def drive(operation: Operation, options: argparse.Namespace, *, title: str, where: str) -> int:
@@ -56,20 +30,20 @@ async def drive(operation: Operation, options: argparse.Namespace, *, title: str
     # What these say is part of the display.
     logging.getLogger("zego_aigc").addHandler(logging.NullHandler())
     warnings.simplefilter("ignore", VendorAdvice)
-    display = _display(options, title, where)
+    display = choose_display(options, title, where)
     interrupts = _Interrupts(operation, display)
     display.begin()
     report: Report | None = None
     try:
         with interrupts:
-            async with operation:
-                interrupts.running = True
-                watching = asyncio.create_task(_watch(operation, display))
-                try:
+            watching = asyncio.create_task(_watch(operation, display))
+            try:
+                async with operation:
+                    interrupts.running = True
                     async for event in operation.events():
                         display.event(event)
-                finally:
-                    watching.cancel()
+            finally:
+                watching.cancel()
             report = operation.report
     finally:
         display.end(report)
@@ -81,23 +55,6 @@ async def _watch(operation: Operation, display: Display) -> None:
     while True:
         await anyio.sleep(display.interval)
         display.progress(operation.progress)
-
-
-def _display(options: argparse.Namespace, title: str, where: str) -> Display:
-    if options.json:
-        from zego_aigc.cli._json import JsonDisplay
-
-        return JsonDisplay()
-    if sys.stdout.isatty() and not options.plain:
-        try:
-            from zego_aigc.cli._live import LiveDisplay
-        except ImportError:
-            print_error("(for a live display: pip install 'zego_aigc[cli]')")
-        else:
-            return LiveDisplay(title, where)
-    from zego_aigc.cli._plain import PlainDisplay
-
-    return PlainDisplay(title, where)
 
 
 class _Interrupts:

@@ -6,38 +6,42 @@ import argparse
 import asyncio
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
-from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._environment import client_from_options
 from zego_aigc.cli._failures import Failures
 from zego_aigc.cli._format import counts as in_words
-from zego_aigc.cli._output import print_json, print_line
+from zego_aigc.cli._listing import Entry, entry_of, print_csv, print_json_lines, print_table
+from zego_aigc.cli._next import next_steps
+from zego_aigc.cli._output import print_error, print_json, print_line
+from zego_aigc.errors import ConfigurationError
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import error_facts
 from zego_aigc.provisioning.journal_file import Row
 from zego_aigc.provisioning.journal_reader import Reading, read_journal
-
-if TYPE_CHECKING:
-    from zego_aigc.provisioning.presence import Presence
+from zego_aigc.provisioning.presence import Presence, look
 
 __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Say what a journal knows."""
+    """Print what a journal knows."""
+    if options.csv and not options.all:
+        raise ConfigurationError("--csv lists entries: add --all")
+    if options.all and options.live:
+        raise ConfigurationError("--all lists what the journal knows, and --live asks the service: use one of them")
     with read_journal(options.journal) as reading:
-        show: _Show = _Json() if options.json else _Text()
         if options.live:
             reading.refuse_ended_sandbox()
-            return asyncio.run(_live(reading, show))
+            return asyncio.run(_live(options, reading))
         counts = _counts(reading)
-        show.head(reading)
-        show.counts(counts)
-        for row in reading.rows("status IN ('failed', 'sent', 'unknown', 'made')"):
-            show.row(row, _shown(row.status, reading))
-        show.end()
+        if options.all:
+            _list(options, reading)
+        else:
+            _summarize(options, reading, counts)
     return _exit_status(counts)
 
 
@@ -48,6 +52,13 @@ def _counts(reading: Reading) -> dict[str, Counter[str]]:
     return counts
 
 
+def _total(counts: dict[str, Counter[str]]) -> Counter[str]:
+    total = Counter[str]()
+    for counter in counts.values():
+        total += counter
+    return total
+
+
 def _shown(status: str, reading: Reading) -> str:
     if status == "sent":
         return "unknown" if reading.in_use is False else "in flight"
@@ -55,17 +66,43 @@ def _shown(status: str, reading: Reading) -> str:
 
 
 def _exit_status(counts: dict[str, Counter[str]]) -> int:
-    seen = {status for counter in counts.values() for status, count in counter.items() if count}
-    if "failed" in seen:
+    total = _total(counts)
+    if total["failed"]:
         return 1
-    return 3 if seen & {"unknown", "pending", "in flight", "made"} else 0
+    return 3 if any(total[status] for status in ("unknown", "pending", "in flight", "made")) else 0
 
 
-async def _live(reading: Reading, show: _Show) -> int:
-    from zego_aigc.provisioning.presence import look
+def _list(options: argparse.Namespace, reading: Reading) -> None:
+    entries: Iterator[Entry] = (entry_of(row, _shown(row.status, reading)) for row in reading.rows("true"))
+    if options.json:
+        print_json_lines(entries)
+    elif options.csv:
+        print_csv(entries)
+    else:
+        print_table(entries)
 
+
+def _summarize(options: argparse.Namespace, reading: Reading, counts: dict[str, Counter[str]]) -> None:
+    show: _Show = _Json() if options.json else _Text()
+    show.head(reading)
+    show.counts(counts)
+    ends: list[float] = []
+    for row in reading.rows("status IN ('failed', 'sent', 'unknown', 'made')"):
+        status = _shown(row.status, reading)
+        show.row(row, status)
+        if status == "unknown" and row.idle is not None and row.last_sent is not None:
+            ends.append(row.last_sent + row.idle)
+    show.end()
+    if not options.json:
+        until = time.strftime("by %Y-%m-%d %H:%M UTC", time.gmtime(max(ends) + 60)) if ends else None
+        for step in next_steps(_total(counts), str(reading.path), running=reading.in_use is not False, until=until):
+            print_error(f"next: {step}")
+
+
+async def _live(options: argparse.Namespace, reading: Reading) -> int:
+    show: _Show = _Json() if options.json else _Text()
     counts: dict[str, Counter[str]] = {}
-    async with client_from_environment() as client:
+    async with client_from_options(options) as client:
         reading.require(client)
         show.head(reading)
         async for row, presence in look(client, reading):
@@ -73,7 +110,10 @@ async def _live(reading: Reading, show: _Show) -> int:
             show.presence(row, presence)
     show.counts(counts)
     show.end()
-    return 1 if any(counter["gone"] for counter in counts.values()) else 0
+    gone = _total(counts)["gone"]
+    if gone and not options.json:
+        print_error(f"next: zego-aigc provision FLEET --journal {reading.path} --refresh makes anew what is gone")
+    return 1 if gone else 0
 
 
 class _Show:
@@ -104,12 +144,8 @@ class _Json(_Show):
         )
 
     def counts(self, counts: dict[str, Counter[str]]) -> None:
-        total = Counter[str]()
-        for counter in counts.values():
-            total += counter
-        print_json(
-            {"event": "counts", "actions": {action: dict(counter) for action, counter in counts.items()}, "total": dict(total)}
-        )
+        actions = {action: dict(counter) for action, counter in counts.items()}
+        print_json({"event": "counts", "actions": actions, "total": dict(_total(counts))})
 
     def row(self, row: Row, status: str) -> None:
         print_json({"event": "entry", "key": row.key, "action": row.action, "status": status} | _facts(row))
@@ -152,8 +188,11 @@ class _Text(_Show):
 
     def row(self, row: Row, status: str) -> None:
         error = _facts(row).get("error", {})
+        request_id = str(error.get("request_id") or "")
         why = " ".join(str(error.get("message", "no answer was noted")).split())
-        known = f"RequestId {error['request_id']}" if error.get("request_id") else ""
+        if request_id:  # it differs from entry to entry, and the causes of many may be one
+            why = why.replace(f" [RequestId {request_id}]", "")
+        known = f"RequestId {request_id}" if request_id else ""
         self._failures.add(status, row.key, why, known or ("" if status == "failed" else _known(row)))
 
     def presence(self, row: Row, presence: Presence) -> None:

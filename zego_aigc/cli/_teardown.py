@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from zego_aigc.cli._environment import client_from_environment
+from zego_aigc.cli._environment import client_from_options
 from zego_aigc.cli._provision import where
 from zego_aigc.cli._run import drive
 from zego_aigc.provisioning.journal_reader import read_journal
@@ -22,6 +22,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _teardown(options: argparse.Namespace) -> int:
-    async with client_from_environment() as client:
+    async with client_from_options(options) as client:
         operation = Teardown(client, options.journal)
         return await drive(operation, options, title=f"Removing what {options.journal} made", where=where(client))

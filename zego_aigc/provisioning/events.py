@@ -170,6 +170,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """As the limits set it; what waits for a place in the quota is not foreseen."""
     note: str | None
     """What the run is waiting for, where that is not the limits."""
+    checked: int = 0
+    """Entries that were checked so far; there are no lanes before all of them are."""
 
 
 class Meter:

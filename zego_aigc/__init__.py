@@ -27,8 +27,10 @@ from zego_aigc.errors import (
     Problem,
     QuotaExceeded,
     RateLimited,
+    RegistryError,
     ServiceUnavailable,
     TimedOut,
+    TooManyLive,
     TransportError,
     VendorAdvice,
     ZegoError,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from zego_aigc.limits.local_quota import LocalQuota, LocalReservation
     from zego_aigc.limits.quota import Quota, Reservation, Usage
     from zego_aigc.provisioning import Entry, provision, teardown
+    from zego_aigc.storage.registry import LiveRecord, Registry
+    from zego_aigc.storage.sqlite_registry import SQLiteRegistry
     from zego_aigc.transport.pool import SessionPool
 
 __all__ = [
@@ -65,6 +69,7 @@ __all__ = [
     "FullPermit",
     "InvalidRequest",
     "Limiter",
+    "LiveRecord",
     "LocalLimiter",
     "LocalQuota",
     "LocalReservation",
@@ -76,14 +81,18 @@ __all__ = [
     "Quota",
     "QuotaExceeded",
     "RateLimited",
+    "Registry",
+    "RegistryError",
     "Repeat",
     "Reservation",
     "RetryPolicy",
+    "SQLiteRegistry",
     "Service",
     "ServiceUnavailable",
     "SessionPool",
     "Signer",
     "TimedOut",
+    "TooManyLive",
     "TransportError",
     "Usage",
     "VendorAdvice",
@@ -102,6 +111,7 @@ _LATE = {
     "FullLimiter": "zego_aigc.limits.limiter",
     "FullPermit": "zego_aigc.limits.limiter",
     "Limiter": "zego_aigc.limits.limiter",
+    "LiveRecord": "zego_aigc.storage.registry",
     "LocalLimiter": "zego_aigc.limits.local_limiter",
     "LocalQuota": "zego_aigc.limits.local_quota",
     "LocalReservation": "zego_aigc.limits.local_quota",
@@ -109,7 +119,9 @@ _LATE = {
     "RetryPolicy": "zego_aigc.calls.retry",
     "Permit": "zego_aigc.limits.limiter",
     "Quota": "zego_aigc.limits.quota",
+    "Registry": "zego_aigc.storage.registry",
     "Reservation": "zego_aigc.limits.quota",
+    "SQLiteRegistry": "zego_aigc.storage.sqlite_registry",
     "SessionPool": "zego_aigc.transport.pool",
     "Usage": "zego_aigc.limits.quota",
     "provision": "zego_aigc.provisioning",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import msgspec
@@ -24,6 +24,7 @@ from zego_aigc.calls.create_guard import Orphan
 from zego_aigc.calls.endpoint import Endpoint, Endpoints
 from zego_aigc.calls.hooks import AttemptEvent, CallEvent, Hooks
 from zego_aigc.calls.lifetimes import Lifetimes, report_orphan
+from zego_aigc.calls.register import Register, Sweeper
 from zego_aigc.calls.request import RawAction
 from zego_aigc.calls.response import Response
 from zego_aigc.calls.retry import RetryPolicy
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from zego_aigc.limits.limiter import Limiter
     from zego_aigc.limits.quota import Quota
     from zego_aigc.schema.lifecycle import Names
+    from zego_aigc.storage.registry import LiveRecord, Registry
 
 __all__ = ["AttemptEvent", "CallEvent", "Client", "Orphan", "Response", "RetryPolicy"]
 
@@ -89,6 +91,9 @@ class Client:
         on_orphan: called with what a cancelled create has made or may have made, beside the warning in the log.
         on_attempt: called after each attempt with an ``AttemptEvent``.
         on_result: called after each call with a ``CallEvent``.
+        registry: notes what is live, so that what a killed process made is ended by another: a
+            :class:`~zego_aigc.SQLiteRegistry` or a :class:`zego_aigc.redis.RedisRegistry`.
+        live_per_owner: how many live instances each `owner` may have, where there is a registry.
         retry: how long the client waits between and beside attempts, and how often it tries.
 
     Raises:
@@ -114,6 +119,8 @@ class Client:
         on_attempt: Callable[[AttemptEvent], object] | None = None,
         on_result: Callable[[CallEvent], object] | None = None,
         retry: RetryPolicy | None = None,
+        registry: Registry | None = None,
+        live_per_owner: int | None = None,
     ) -> None:
         if pool is not None and (limiter is not None or proxy is not None or session is not None):
             raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
@@ -162,7 +169,9 @@ class Client:
                 Service.DIGITAL_HUMAN: endpoint(_base_url("digitalhuman_url", digitalhuman_url or DIGITALHUMAN_URL)),
             }
         )
-        self._lifetimes = Lifetimes(self._endpoints, quota, policy, report)
+        account = f"{app_id}@{' '.join(sorted({str(self._endpoints[each].route.url.origin()) for each in Service}))}"
+        self._register = None if registry is None else Register(registry, account, per_owner=live_per_owner)
+        self._lifetimes = Lifetimes(self._endpoints, quota, policy, report, self._register)
 
     @classmethod
     def from_env(cls, **options: Any) -> Client:
@@ -212,6 +221,7 @@ class Client:
         timeout: float | None = None,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
+        owner: str | None = None,
     ) -> T:
         """Send an Action and return its typed result; ``None`` where the vendor returns no data.
 
@@ -219,12 +229,16 @@ class Client:
             action: the request. It is checked first: an invalid one touches neither the network nor the limiter.
             timeout: deadline of the whole call in seconds, instead of the client's.
             before_send: awaited with the number of the attempt (from 1) once the limiter has granted it and before its
-                first byte leaves: the place to note an intent durably. What it raises ends the call.
+                first byte leaves: the place to note an intent durably. What it raises ends the call. A create with a
+                `before_send` keeps books of its own and is not noted in the registry.
             deadline_from: ``"grant"`` lets the deadline start when the limiter grants the first attempt, for callers that
                 queue more than a deadline's worth of calls.
+            owner: for whom something is made, where there is a registry.
 
         Raises:
             InvalidRequest: the request breaks documented rules; nothing was sent.
+            TooManyLive: the owner has as many live instances as it may have; nothing was sent.
+            RegistryError: the registry cannot be used; nothing was sent, or what was made has been ended.
             ApiError: the service refused; the subclass and ``code`` say why.
             ConnectFailed: no connection; nothing was sent.
             TimedOut: the deadline passed, and either nothing was sent or a repeat is harmless.
@@ -233,6 +247,8 @@ class Client:
             OutcomeUnknown: the work may have been done, and a repeat could do it twice.
             ConfigurationError: the client is closed, or used from another event loop.
         """
+        if self._register is not None and action.lifecycle is not None and before_send is None:
+            return await self._lifetimes.create(action, on_orphan=self._lifetimes.report, owner=owner, timeout=timeout)
         # Not Endpoint.call(), which would be one coroutine frame more for each of the thousands that may be queued.
         with self._endpoints[action.service].prepare(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from
@@ -431,11 +447,43 @@ class Client:
 
             router.on(AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent)(client.observe)
         """
-        self._lifetimes.observe(event)
+        await self._lifetimes.observe(event)
+
+    # --- the registry
+
+    async def live(self) -> Sequence[LiveRecord]:
+        """What the registry knows to be live, or not known to have ended, of all processes, oldest first.
+
+        Raises:
+            ConfigurationError: the client has no registry.
+            RegistryError: it cannot be read.
+        """
+        return await self._registered().live()
+
+    async def sweep(self) -> Sequence[LiveRecord]:
+        """End what dead processes left, now. A client with a registry does so by itself, three times a lease.
+
+        A process is dead when it has shown no sign of life for a lease, as seen from here: a client that has just been made
+        has to look on for that long first.
+
+        Returns:
+            the records of what was ended.
+
+        Raises:
+            ConfigurationError: the client has no registry.
+            RegistryError: it cannot be used.
+        """
+        return await self._registered().sweep()
+
+    def _registered(self) -> Sweeper:
+        if self._lifetimes.sweeper is None:
+            raise ConfigurationError("the client has no registry: make it with Client(registry=SQLiteRegistry('live.db'))")
+        self.pool.bind()
+        return self._lifetimes.sweeper
 
     # --- closing
 
-    async def aclose(self, *, drain: float = 5.0) -> list[str]:
+    async def aclose(self, *, drain: float = 5.0, live: Literal["end", "leave"] = "end") -> list[str]:
         """Close the client. A pool that was given stays open.
 
         What handles are ending gets `drain` seconds to be ended, what they could not end is tried once more, and calls
@@ -443,10 +491,15 @@ class Client:
 
         Args:
             drain: seconds.
+            live: what to do with what this process has in the registry: ``"end"`` it, or ``"leave"`` it to the process that
+                follows, which may attach to it for a minute; then it is ended.
 
         Returns:
             The AgentInstanceIds and TaskIds of what could not be ended: it bills until it ends by itself.
         """
+        if self._lifetimes.sweeper is not None and not self.pool.closed:
+            await self._lifetimes.sweeper.stop()
+            await self._lifetimes.sweeper.leave(end=live == "end", within=drain)
         cancelled = None if self.pool.closed else await self._lifetimes.finish(drain)
         if self._owns_pool:
             await self.pool.aclose(drain=drain)
@@ -470,6 +523,8 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self.pool.bind()
+        if self._lifetimes.sweeper is not None:
+            await self._lifetimes.sweeper.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from zego_aigc.calls.hooks import logger
@@ -25,11 +26,13 @@ class Cleanup:
     Args:
         caller: what makes its calls.
         quota: where the places of what has ended come free.
+        note_ended: awaited with the id of what was ended.
     """
 
-    def __init__(self, caller: Caller, quota: Quota | None) -> None:
+    def __init__(self, caller: Caller, quota: Quota | None, note_ended: Callable[[str], Awaitable[None]] | None = None) -> None:
         self._caller = caller
         self._quota = quota
+        self._note_ended = note_ended
         self._tasks: dict[str, asyncio.Task[ZegoError | None]] = {}
         self._unended: dict[str, Action[None]] = {}
 
@@ -94,6 +97,8 @@ class Cleanup:
                 logger.warning("%s could not be ended, and goes on billing until it ends by itself: %s", identity, error)
                 return error
         self.ended(identity)
+        if self._note_ended is not None:
+            await self._note_ended(identity)
         return None
 
 

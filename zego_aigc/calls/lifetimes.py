@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -11,12 +11,14 @@ import msgspec
 from zego_aigc.calls.cleanup import Cleanup
 from zego_aigc.calls.hooks import call_hook, logger
 from zego_aigc.calls.orphans import Observer
+from zego_aigc.calls.register import Sweeper
 from zego_aigc.calls.request import RawAction
 
 if TYPE_CHECKING:
     from zego_aigc.callbacks.events import Event
     from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.endpoint import Endpoints
+    from zego_aigc.calls.register import Register
     from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.errors import ZegoError
     from zego_aigc.limits.quota import Quota, Reservation
@@ -35,23 +37,52 @@ class Lifetimes:
         quota: the budget of live instances, if there is one.
         policy: how long endings may take.
         report: called with what is left behind.
+        register: what notes all that is live, if there is one.
     """
 
     def __init__(
-        self, endpoints: Endpoints, quota: Quota | None, policy: RetryPolicy, report: Callable[[Orphan], object]
+        self,
+        endpoints: Endpoints,
+        quota: Quota | None,
+        policy: RetryPolicy,
+        report: Callable[[Orphan], object],
+        register: Register | None = None,
     ) -> None:
         self.caller: Endpoints = endpoints
         """What makes calls."""
         self.quota: Quota | None = quota
         self.report: Callable[[Orphan], object] = report
         self._policy = policy
-        self._cleanup = Cleanup(endpoints, quota)
+        self._register = register
+        self.sweeper: Sweeper | None = None if register is None else Sweeper(register, endpoints, self.end)
+        """What ends what dead processes left, where there is a register."""
+        self._cleanup = Cleanup(endpoints, quota, None if register is None else register.ended)
         self._observer = Observer(report)
 
-    async def create(self, action: Action[T], *, on_orphan: Callable[[Orphan], object]) -> T:
-        """Call a create whose caller takes care of what a cancellation leaves behind."""
-        with self.caller[action.service].prepare(action, on_orphan=on_orphan) as call:
-            return await call.run()
+    async def create(
+        self,
+        action: Action[T],
+        *,
+        on_orphan: Callable[[Orphan], object],
+        owner: str | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        """Call a create whose caller takes care of what a cancellation leaves behind. It is noted in the register."""
+        endpoint = self.caller[action.service]
+        if self._register is None or self.sweeper is None or action.lifecycle is None or action.lifecycle.quota is None:
+            with endpoint.prepare(action, timeout=timeout, on_orphan=on_orphan) as call:
+                return await call.run()
+
+        async def make(before_send: Callable[[int], Awaitable[None]], note: Callable[[Orphan], object]) -> T:
+            def orphaned(orphan: Orphan) -> None:
+                note(orphan)
+                on_orphan(orphan)
+
+            with endpoint.prepare(action, timeout=timeout, before_send=before_send, on_orphan=orphaned) as call:
+                return await call.run()
+
+        await self.sweeper.start()
+        return await self._register.create(action, owner, make, self.end)
 
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
@@ -67,10 +98,12 @@ class Lifetimes:
         """
         return await self._cleanup.end(identity, action, self._policy.delete_timeout)
 
-    def observe(self, event: Event) -> None:
+    async def observe(self, event: Event) -> None:
         """Take note of a callback; see :meth:`zego_aigc.Client.observe`."""
         if (ended := self._observer.note(event)) is not None:
             self._cleanup.ended(ended)
+            if self._register is not None:
+                await self._register.ended(ended)
 
     def expect_callback(self, action: Action[Any], hold: Reservation | None) -> None:
         """A create has an unknown outcome: a callback may settle it."""

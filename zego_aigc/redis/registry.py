@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,6 +49,7 @@ class RedisRegistry:
         if not lease >= 1.0:
             raise ValueError(f"lease must be at least 1 second, not {lease}")
         self.lease: float = lease
+        self.clock: Callable[[], float] = time.monotonic
         self._redis = redis
         self._timeout = timeout
         self._prefix = prefix
@@ -56,6 +58,11 @@ class RedisRegistry:
         self._member = ""
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
         self._runner = ScriptRunner(redis, timeout)
+
+    @property
+    def member(self) -> str:
+        """See :class:`~zego_aigc.Registry`."""
+        return self._member
 
     async def join(self, account: str) -> None:
         """See :class:`~zego_aigc.Registry`."""

@@ -9,7 +9,7 @@ Records of a member that has died are taken over by another and ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -54,6 +54,14 @@ class Registry(Protocol):
 
     lease: float
     """Seconds without a heartbeat after which a member counts as dead."""
+
+    clock: Callable[[], float]
+    """Seconds, never running backwards: by it this process judges how long something has lasted."""
+
+    @property
+    def member(self) -> str:
+        """This process's id, which changes when it is forked; empty before :meth:`join`."""
+        ...
 
     async def join(self, account: str) -> None:
         """Become a member, with this process's first use. Joining again does nothing.

@@ -63,7 +63,7 @@ class SQLiteRegistry:
             raise ValueError(f"lease must be at least 1 second, not {lease}")
         self.path: Path = Path(path)
         self.lease: float = lease
-        self._clock = clock
+        self.clock: Callable[[], float] = clock
         self._heartbeats = Heartbeats(lease)
         self._left: dict[str, float] = {}  # when each record that was left was first seen
         self._account: str | None = None
@@ -71,6 +71,11 @@ class SQLiteRegistry:
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
         self._opening = asyncio.Lock()
         self._store: Store | None = None
+
+    @property
+    def member(self) -> str:
+        """See :class:`Registry`."""
+        return self._member
 
     async def join(self, account: str) -> None:
         """See :class:`Registry`."""
@@ -171,7 +176,7 @@ class SQLiteRegistry:
         """See :class:`Registry`."""
 
         def take_abandoned(db: sqlite3.Connection) -> Sequence[LiveRecord]:
-            now = self._clock()
+            now = self.clock()
             beats = dict(
                 db.execute("SELECT id, beats FROM members WHERE account = ? AND id <> ?", (self._account, self._member))
             )

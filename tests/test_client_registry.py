@@ -1,0 +1,323 @@
+"""A client with a registry: what it makes is noted, and what a dead process left is ended by another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from requests_made import register, stream, talking, voice
+from sandbox_fixtures import eventually
+
+from zego_aigc import (
+    Client,
+    ConfigurationError,
+    LiveRecord,
+    LocalLimiter,
+    OutcomeUnknown,
+    RegistryError,
+    RetryPolicy,
+    SQLiteRegistry,
+    TooManyLive,
+    provision,
+)
+from zego_aigc.aiagent import CreateAgentInstance, DeleteAgentInstance
+from zego_aigc.callbacks import events
+from zego_aigc.calls.register import LATE, MARGIN
+from zego_aigc.sandbox import Pace, Sandbox
+
+pytestmark = pytest.mark.anyio
+
+LEASE = 9000.0
+"""Seconds: a third of it is longer than any test, so that a client sweeps only when it is asked to."""
+
+QUICK = RetryPolicy(max_attempts=2, initial_backoff=0.001, max_backoff=0.01, lookup_delay=0.02, cancel_grace=2.0)
+
+
+class Time:
+    """What the registries of a test take for the time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Processes:
+    """Clients as so many processes would have them, on one registry's file. One that is not asked to sweep is dead."""
+
+    def __init__(self, sandbox: Sandbox, path: Path) -> None:
+        self.sandbox = sandbox
+        self.path = path
+        self.time = Time()
+        self.clients: list[Client] = []
+
+    def registry(self) -> SQLiteRegistry:
+        return SQLiteRegistry(self.path, lease=LEASE, clock=self.time)
+
+    def start(self, registry: SQLiteRegistry | None = None, **options: Any) -> Client:
+        client = self.sandbox.client(
+            registry=registry or self.registry(), retry=QUICK, limiter=LocalLimiter(limit=1000), timeout=5, **options
+        )
+        self.clients.append(client)
+        return client
+
+    async def let_pass(self, seconds: float, *alive: Client) -> list[LiveRecord]:
+        """Let time pass, while those that are alive sweep as they do by themselves; what they ended."""
+        ended: list[LiveRecord] = []
+        while seconds > 0:
+            self.time.now += min(seconds, LEASE / 3)
+            seconds -= LEASE / 3
+            for client in alive:
+                ended += await client.sweep()
+        return ended
+
+    def live(self) -> set[str]:
+        """The ids of what lives at the service."""
+        running = {task_id for task_id, task in self.sandbox.app.tasks.items() if task.running}
+        return running | {*self.sandbox.app.instances}
+
+    @property
+    def account(self) -> str:
+        """What the registry calls the account."""
+        return f"{self.sandbox.app_id}@{self.sandbox.url.rstrip('/')}"
+
+
+def deleted(instance_id: str) -> events.AgentInstanceDeleted:
+    return events.AgentInstanceDeleted(
+        app_id=1,
+        signature="s",
+        nonce="n",
+        timestamp=1,
+        sequence=1,
+        room_id="room-1",
+        event="AgentInstanceDeleted",
+        agent_instance_id=instance_id,
+        data=events.AgentInstanceDeletedData(code=1202),
+    )
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(rate_limit=None, pace=Pace(stream_start=0, stream_stop=0)) as running:
+        async with running.client() as client:
+            await client.call(register())
+        yield running
+
+
+@pytest.fixture
+async def processes(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Processes]:
+    processes = Processes(sandbox, tmp_path / "live.db")
+    yield processes
+    for client in processes.clients:
+        await client.aclose()
+
+
+async def test_what_is_made_is_noted_and_struck_off_when_it_ends(processes: Processes) -> None:
+    client, other = processes.start(), processes.start()
+    async with client.agent(voice()) as agent:
+        (record,) = await other.live()
+        assert (record.action, record.state, record.instance_id) == ("CreateAgentInstance", "live", agent.id)
+        assert (record.room_id, record.stream_id, record.agent_id) == ("room-1", "agent-1", "guide")
+    assert await other.live() == []
+
+
+async def test_a_create_is_noted_before_its_first_byte_leaves(processes: Processes, sandbox: Sandbox) -> None:
+    client = processes.start()
+    sandbox.faults.on(CreateAgentInstance).stall()
+    creating = asyncio.ensure_future(client.call(voice(), owner="ann", timeout=1))
+    await eventually(lambda: sandbox.received(CreateAgentInstance))
+    assert [(record.state, record.owner) for record in await client.live()] == [("starting", "ann")]
+    with pytest.raises(OutcomeUnknown):
+        await creating
+    assert [record.state for record in await client.live()] == ["unknown"]
+
+
+async def test_what_a_dead_process_made_is_ended_by_another(processes: Processes) -> None:
+    dead, alive = processes.start(), processes.start()
+    created = await dead.call(voice())
+    task = await dead.call(stream())
+    ended = await processes.let_pass(2 * LEASE, alive)
+    assert {record.instance_id for record in ended} == {created.agent_instance_id, task.task_id}
+    assert processes.live() == set()
+    assert await alive.live() == []
+
+
+async def test_what_a_living_process_made_is_left_alone(processes: Processes) -> None:
+    one, other = processes.start(), processes.start()
+    created = await one.call(voice())
+    assert await processes.let_pass(5 * LEASE, one, other) == []
+    assert processes.live() == {created.agent_instance_id}
+
+
+async def test_a_stream_task_whose_create_outlived_its_process_is_looked_up_and_ended(processes: Processes) -> None:
+    dead, alive, somebody = processes.registry(), processes.start(), processes.sandbox.client()
+    await alive.live()  # a member
+    await somebody.call(stream("1"))
+    await somebody.call(stream("2"))
+    await dead.join(processes.account)
+    await dead.add(
+        LiveRecord(key="k", action="CreateDigitalHumanStreamTask", room_id="room-1", stream_id="stream-1", lives_unseen=900)
+    )
+    (ended,) = await processes.let_pass(2 * LEASE, alive)
+    assert ended.key == "k"
+    assert [task.stream_id for task in processes.sandbox.app.tasks.values() if task.running] == ["stream-2"]
+    await somebody.aclose()
+    await dead.aclose()
+
+
+async def test_an_instance_of_which_nothing_is_known_is_unknown_until_it_must_be_over(processes: Processes) -> None:
+    dead, alive = processes.registry(), processes.start()
+    await alive.live()
+    await dead.join(processes.account)
+    await dead.add(LiveRecord(key="k", action="CreateAgentInstance", room_id="room-1", lives_unseen=LEASE))
+    await processes.let_pass(2 * LEASE, alive)
+    assert [record.state for record in await alive.live()] == ["unknown"]
+    await processes.let_pass(LEASE + MARGIN, alive)
+    assert await alive.live() == []
+    await dead.aclose()
+
+
+async def test_a_create_that_is_refused_leaves_no_record(processes: Processes) -> None:
+    client = processes.start()
+    with pytest.raises(Exception, match="AgentNotFound"):
+        await client.call(voice(agent_id="nobody"))
+    assert await client.live() == []
+
+
+async def test_a_create_whose_outcome_is_unknown_stays_noted_for_as_long_as_it_may_live(
+    processes: Processes, sandbox: Sandbox
+) -> None:
+    client = processes.start()
+    sandbox.faults.on(CreateAgentInstance).cut_after_work()
+    with pytest.raises(OutcomeUnknown):
+        await client.call(voice())
+    assert [record.state for record in await client.live()] == ["unknown"]
+    await processes.let_pass(LEASE, client)
+    await processes.let_pass(max(LATE, 120 + MARGIN), client)
+    assert await client.live() == []
+
+
+@pytest.mark.parametrize("create", [voice(), talking(), stream()], ids=lambda create: type(create).__name__)
+async def test_a_create_that_is_cancelled_in_flight_is_noted_with_what_it_made(
+    processes: Processes, sandbox: Sandbox, create: Any
+) -> None:
+    client = processes.start()
+    sandbox.faults.on(type(create)).latency(0.1)
+    creating = asyncio.ensure_future(client.call(create))
+    await eventually(lambda: sandbox.received(type(create)))
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    assert {record.instance_id for record in await client.live()} == processes.live()
+
+
+async def test_a_callback_that_says_that_it_has_ended_strikes_it_off_in_any_process(processes: Processes) -> None:
+    one, other = processes.start(), processes.start()
+    created = await one.call(voice())
+    await other.observe(deleted(created.agent_instance_id))
+    assert await one.live() == []
+
+
+async def test_an_owner_has_no_more_than_the_bound(processes: Processes, sandbox: Sandbox) -> None:
+    one, other = processes.start(live_per_owner=1), processes.start(live_per_owner=1)
+    created = await one.call(voice("1"), owner="ann")
+    with pytest.raises(TooManyLive, match="'ann' has 1 live"):
+        await other.call(voice("2"), owner="ann")
+    assert len(sandbox.received(CreateAgentInstance)) == 1
+    await other.call(voice("3"), owner="ben")
+    await one.end(created.agent_instance_id, DeleteAgentInstance(agent_instance_id=created.agent_instance_id))
+    await other.call(voice("4"), owner="ann")
+
+
+async def test_closing_ends_what_this_process_has_and_nothing_else(processes: Processes) -> None:
+    one, other = processes.start(), processes.start()
+    await one.call(voice("1"))
+    kept = await other.call(voice("2"))
+    assert await one.aclose() == []
+    assert processes.live() == {kept.agent_instance_id}
+    assert [record.instance_id for record in await other.live()] == [kept.agent_instance_id]
+
+
+async def test_closing_may_leave_what_lives_for_a_while(processes: Processes) -> None:
+    one, other = processes.start(), processes.start()
+    created = await one.call(voice("1"))
+    await other.live()
+    assert await one.aclose(live="leave") == []
+    assert processes.live() == {created.agent_instance_id}
+    assert await other.sweep() == []
+    assert [record.state for record in await other.live()] == ["left"]
+    (ended,) = await processes.let_pass(60, other)
+    assert ended.instance_id == created.agent_instance_id
+    assert processes.live() == set()
+
+
+async def test_what_a_fleet_makes_belongs_to_its_journal(processes: Processes, tmp_path: Path) -> None:
+    client = processes.start()
+    async with provision(client, [voice("1"), stream("2")], journal=tmp_path / "fleet.journal") as run:
+        assert [outcome.status async for outcome in run] == ["done", "done"]
+    assert await client.live() == []
+
+
+async def test_a_client_without_a_registry_says_how_to_get_one(sandbox: Sandbox) -> None:
+    async with sandbox.client() as client:
+        with pytest.raises(ConfigurationError, match="registry=SQLiteRegistry"):
+            await client.live()
+
+
+class Failing(SQLiteRegistry):
+    """A registry whose disk fills up."""
+
+    full: frozenset[str] = frozenset()
+
+    async def add(self, record: LiveRecord, *, per_owner: int | None = None) -> None:
+        if "add" in self.full:
+            raise RegistryError("no room")
+        await super().add(record, per_owner=per_owner)
+
+    async def made(self, record: LiveRecord, instance_id: str) -> None:
+        if "made" in self.full:
+            raise RegistryError("no room")
+        await super().made(record, instance_id)
+
+    async def ended(self, instance_id: str) -> bool:
+        if "ended" in self.full:
+            raise RegistryError("no room")
+        return await super().ended(instance_id)
+
+
+async def test_what_cannot_be_noted_is_not_sent(processes: Processes, sandbox: Sandbox) -> None:
+    registry = Failing(processes.path, lease=LEASE, clock=processes.time)
+    client = processes.start(registry)
+    registry.full = frozenset({"add"})
+    with pytest.raises(RegistryError):
+        await client.call(voice())
+    assert sandbox.received(CreateAgentInstance) == []
+
+
+@pytest.mark.parametrize("create", [voice(), talking(), stream()], ids=lambda create: type(create).__name__)
+async def test_what_was_made_and_cannot_be_noted_is_ended_again(processes: Processes, create: Any) -> None:
+    registry = Failing(processes.path, lease=LEASE, clock=processes.time)
+    client = processes.start(registry)
+    registry.full = frozenset({"made"})
+    with pytest.raises(RegistryError, match="it was ended again"):
+        await client.call(create)
+    assert processes.live() == set()
+    registry.full = frozenset()
+    assert await client.live() == []
+
+
+async def test_an_end_that_cannot_be_noted_is_noted_later(processes: Processes) -> None:
+    registry = Failing(processes.path, lease=LEASE, clock=processes.time)
+    client = processes.start(registry)
+    registry.full = frozenset({"ended"})
+    async with client.agent(voice()):
+        pass
+    assert processes.live() == set()
+    assert len(await client.live()) == 1
+    registry.full = frozenset()
+    await client.sweep()
+    assert await client.live() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from requests_made import register, stream, talking, voice
 
 from zego_aigc import Action
 from zego_aigc.aiagent import CreateLiveDigitalHumanAgentInstance, DigitalHuman, SendAgentInstanceTTS, UpdateAgent
-from zego_aigc.provisioning.recovery import MARGIN, RecoveryAction, due, recovery_action
+from zego_aigc.provisioning.listings import whose
+from zego_aigc.provisioning.outage import Circuit
+from zego_aigc.provisioning.recovery import MARGIN, RecoveryAction, delay, left_of, recovery_action
+from zego_aigc.provisioning.service_clock import ServiceClock
 
 LIVE = CreateLiveDigitalHumanAgentInstance.from_wire(
     {"AgentId": "a", "CDN": {"Url": "rtmp://x"}, "DigitalHuman": DigitalHuman(digital_human_id="h").to_wire()}
@@ -41,7 +45,56 @@ def test_a_digital_human_that_a_probe_found_alive_is_left_or_waited_out() -> Non
 
 
 def test_nothing_is_sent_again_before_a_late_request_is_over_or_an_instance_has_idled_out() -> None:
-    facts: dict[str, Any] = {"last_sent": 1000.0, "lookup_delay": 3.0, "idle": 120}
-    assert due(RecoveryAction.GIVE_UP, **facts) == due(RecoveryAction.REPEAT, **facts) == 1000.0
-    assert due(RecoveryAction.LOOK_UP, **facts) == due(RecoveryAction.PROBE, **facts) == 1003.0
-    assert due(RecoveryAction.WAIT_FOR_EXPIRY, **facts) == 1123.0 + MARGIN
+    facts: dict[str, Any] = {"last_sent": 1000.0, "now": 1001.0, "lookup_delay": 3.0, "idle": 120}
+    assert delay(RecoveryAction.GIVE_UP, **facts) == delay(RecoveryAction.REPEAT, **facts) == 0.0
+    assert delay(RecoveryAction.LOOK_UP, **facts) == delay(RecoveryAction.PROBE, **facts) == 2.0
+    assert delay(RecoveryAction.WAIT_FOR_EXPIRY, **facts) == 122.0 + MARGIN
+
+
+@pytest.mark.parametrize("step", [-3600.0, -10.0, 0.0, 10.0, 3600.0])
+def test_no_wait_is_longer_than_its_own_length_however_the_clock_is_set(step: float) -> None:
+    assert left_of(5.0, since=1000.0, now=1000.0 + step) == (0.0 if step >= 5 else 5.0)
+    assert left_of(5.0, since=1000.0, now=1002.0) == 3.0
+
+
+def test_the_time_is_the_services_once_it_has_answered_and_a_clock_that_is_set_changes_nothing() -> None:
+    wall, monotonic = 1_000_010.0, 50.0
+    clock = ServiceClock(wall=lambda: wall, monotonic=lambda: monotonic)
+    assert clock.now() == 1_000_010.0
+    assert clock.observe(formatdate(1_000_000, usegmt=True)) == pytest.approx(-10.0)
+    wall -= 3600
+    monotonic += 5
+    assert clock.now() == 1_000_005.0
+    assert clock.observe(formatdate(1_000_005, usegmt=True)) == 0.0
+    assert clock.observe(formatdate(1_000_004, usegmt=True)) == 0.0, "an answer that took its time"
+    assert clock.now() == 1_000_005.0
+
+
+def test_what_lives_under_our_names_is_ours_or_unsure() -> None:
+    assert whose(1000.0, 1001.5) == 0.0, "in whole seconds"
+    assert whose(1000.0, 990.0) == 0.0
+    assert whose(1000.0, None) == 0.0
+    assert whose(990.0, 1000.0) == 10.0
+
+
+def test_the_first_loss_opens_a_circuit_and_one_request_goes_ahead_once_a_probe_is_answered() -> None:
+    circuit = Circuit()
+    for _ in range(3):
+        assert not circuit.is_blocked(0.0)
+        circuit.sent(0.0)
+    circuit.answered(0.1)
+    circuit.lost(0.2)
+    assert circuit.is_blocked(0.3)
+    assert circuit.pause() == 0.0, "it may have been a chance one"
+    circuit.lost(0.4)
+    circuit.open(0.5)
+    assert (circuit.pause(), circuit.since) == (2.0, 0.2)
+    circuit.probe_answered()
+    assert not circuit.is_blocked(0.6)
+    circuit.sent(0.6)
+    assert circuit.is_blocked(0.7), "one goes ahead"
+    circuit.answered(0.8)
+    assert not circuit.is_blocked(0.9)
+    circuit.sent(1.0)
+    assert not circuit.is_blocked(10.0)
+    assert circuit.is_blocked(12.0), "nothing is answered"

@@ -4,18 +4,18 @@
 # (results are of whatever type their Action declares)
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-import anyio
 import msgspec
 
 from zego_aigc.errors import (
     AlreadyExists,
     AuthenticationError,
+    ConfigurationError,
     ConnectFailed,
+    InvalidRequest,
     OutcomeUnknown,
     QuotaExceeded,
     ZegoError,
@@ -26,11 +26,14 @@ from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Status, error_facts
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_update import JournalUpdate
+from zego_aigc.provisioning.outage import CircuitOpen, Outages, Retries, ServiceGone, may_pass
 from zego_aigc.provisioning.plan import Item
 from zego_aigc.provisioning.preflight import updated
 from zego_aigc.provisioning.quota_gate import QuotaGate
 from zego_aigc.provisioning.recovery import MARGIN
+from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.workers import InFlight
+from zego_aigc.schema import validation
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind, names_in
@@ -44,9 +47,6 @@ OnQuota: TypeAlias = (
     "Literal['wait', 'fail'] | Callable[[Entry, QuotaExceeded], Action[Any] | Awaitable[Action[Any] | None] | None]"
 )
 IfExists = Literal["fail", "keep", "update"]
-
-OUTAGE = 60.0
-"""Seconds for which a run that has worked before waits for a network that is gone."""
 
 
 class Made(NamedTuple):
@@ -77,10 +77,13 @@ class Executor:
     """Carries out entries, one at a time for each worker.
 
     Args:
+        client: of the fleet's account.
+        journal: begun.
         gate: hands out places for live instances.
-        on_quota: what to do when there is none; see :func:`zego_aigc.provisioning.provision`.
+        outages: knows whether the service answers.
+        clock: the service's.
+        on_quota: what to do when there is no place; see :func:`zego_aigc.provisioning.provision`.
         if_exists: what to do about an agent that is there already.
-        note: called with what the run waits for, and with None when it goes on.
     """
 
     def __init__(
@@ -89,20 +92,21 @@ class Executor:
         journal: Journal,
         *,
         gate: QuotaGate,
+        outages: Outages,
+        clock: ServiceClock,
         on_quota: OnQuota,
         if_exists: IfExists,
-        note: Callable[[str | None], None],
     ) -> None:
         self._client = client
         self._journal = journal
         self._gate = gate
+        self._outages = outages
+        self._clock = clock
         self._on_quota = on_quota
         self._if_exists: IfExists = if_exists
-        self._note = note
-        self._answered = False
 
     async def execute(self, item: Item, in_flight: InFlight, *, probing: bool = False) -> Made:
-        """Carry out an entry that nothing is known to have been done about.
+        """Carry out an entry that nothing is known to have been done about, however long the service says "later".
 
         Args:
             item: the entry.
@@ -116,73 +120,110 @@ class Executor:
         if item.made_id is not None:
             await self._delete_leftover(item)
         action = item.action
-        outage: float | None = None
+        retries = Retries(self._outages, type(action).__name__)
         while True:
-            hold = await self._place(item, action)
-            if isinstance(hold, Made):
-                return hold
-            if isinstance(hold, Action):
-                action = hold
+            place = await self._place(item, action)
+            if isinstance(place, Made):
+                return place
+            if isinstance(place, Action):
+                action, retries = place, Retries(self._outages, type(place).__name__)
                 continue
             try:
-                made = await self._call(item, action, in_flight, hold, probing=probing)
+                return await self._call(item, action, in_flight, place, probing=probing)
+            except CircuitOpen:
+                in_flight.free()
+                await self._wait_out(action)
             except QuotaExceeded as error:
                 await self._not_done(item, in_flight, error)
                 refused = await self._refused(item, action, error)
                 if isinstance(refused, Made):
                     return refused
                 action = refused
-            except ConnectFailed as error:
-                outage = outage or time.monotonic()
-                if not self._answered or time.monotonic() - outage > OUTAGE:
-                    raise Unreachable(Made(action, "failed", error=error, attempts=error.attempts)) from error
+            except ZegoError as error:
+                if isinstance(error, JournalError) or not may_pass(error):
+                    raise
+                if isinstance(error, ConnectFailed) and not self._outages.has_answered(type(action).__name__):
+                    raise Unreachable(_failed(action, error)) from error
                 await self._not_done(item, in_flight, error)
-                self._note("the network is gone; trying again")
-                await anyio.sleep(min(15.0, 1.0 + time.monotonic() - outage))
-            else:
-                self._answered = True
-                if outage is not None:
-                    self._note(None)
-                return made
+                try:
+                    await retries.wait(error, counted=True)
+                except ServiceGone as gone:
+                    raise _given_up(action, gone) from error
+
+    async def _wait_out(self, action: Action[Any]) -> None:
+        try:
+            await self._outages.wait_out(type(action).__name__)
+        except ServiceGone as gone:
+            raise _given_up(action, gone) from gone
 
     async def _call(
         self, item: Item, action: Action[Any], in_flight: InFlight, hold: Reservation | None, *, probing: bool
     ) -> Made:
-        async def before_send(_: int) -> None:
-            in_flight.leaves()
-            await self._journal.record_attempt(item.key, substitute=_substitute(item, action), now=time.time())
+        """Send a request.
 
-        kind = _quota_kind(action)
+        Raises:
+            CircuitOpen: it was not sent.
+            ZegoError: nothing was done, and it may be sent later.
+            Unreachable: the run should stop.
+        """
+        name = type(action).__name__
+        left = False
+
+        async def before_send(attempt: int) -> None:
+            nonlocal left
+            if attempt == 1:
+                self._outages.leaves(name)
+                left = True
+            in_flight.leaves()
+            await self._journal.record_attempt(item.key, substitute=_substitute(item, action), now=self._clock.now())
+
         try:
             response = await self._client.call_with_response(action, before_send=before_send, deadline_from="grant")
-        except QuotaExceeded:
-            if kind is not None:
-                self._gate.refused(kind, hold)
-            raise
-        except OutcomeUnknown as error:
-            if hold is not None:
-                hold.unknown(expires_in=(idle_time(action) or 0) + MARGIN)
-            return Made(action, "unknown", error=error, attempts=error.attempts)
-        except BaseException as error:
-            if hold is not None:
-                hold.release()
-            match error:
-                case AlreadyExists():
-                    return await self._handle_conflict(action, error, probing=probing)
-                case AuthenticationError():
-                    raise Unreachable(_failed(action, error)) from error
-                case ZegoError() if not isinstance(error, ConnectFailed | JournalError):
-                    return _failed(action, error)
-                case _:
-                    raise
+        except BaseException as error:  # noqa: BLE001 - it is raised again, or the entry's
+            if left:
+                self._outages.count(name, error)
+            return await self._failed(item, action, hold, error, probing=probing)
+        self._outages.answered(name)
+        if behind := self._clock.observe(response.headers.get("Date")):
+            self._journal.correct_times(behind)
         made = made_of(action, response.result, request_id=response.request_id, attempts=response.attempts)
-        if action.lifecycle is not None and kind is not None and made.made_id is not None:
-            self._gate.made(action.lifecycle, hold, made.made_id, action.lifecycle.longest_life(action))
+        life = action.lifecycle
+        if life is not None and life.quota is not None and made.made_id is not None:
+            self._gate.made(life, hold, made.made_id, life.longest_life(action))
         return made
+
+    async def _failed(
+        self, item: Item, action: Action[Any], hold: Reservation | None, error: BaseException, *, probing: bool
+    ) -> Made:
+        """What a request that has failed comes to.
+
+        Raises:
+            BaseException: `error`, if the entry is not done with.
+            Unreachable: the run should stop.
+        """
+        kind = _quota_kind(action)
+        if isinstance(error, QuotaExceeded) and kind is not None:
+            self._gate.refused(kind, hold)
+            raise error
+        if isinstance(error, OutcomeUnknown):
+            if hold is not None:
+                self._gate.unknown(item.key, hold, expires_in=(idle_time(action) or 0) + MARGIN)
+            return Made(action, "unknown", error=error, attempts=error.attempts)
+        if hold is not None:
+            hold.release()
+        match error:
+            case AlreadyExists():
+                return await self._handle_conflict(action, error, probing=probing)
+            case AuthenticationError():
+                raise Unreachable(_failed(action, error)) from error
+            case ZegoError() if not isinstance(error, JournalError) and not may_pass(error):
+                return _failed(action, error)
+            case _:
+                raise error
 
     async def _not_done(self, item: Item, in_flight: InFlight, error: ZegoError) -> None:
         """The attempt has provably done nothing, and the entry goes on waiting: the journal does not call it unknown."""
-        self._journal.record_outcome(JournalUpdate(item.key, "pending", time.time(), error=error_facts(error)))
+        self._journal.record_outcome(JournalUpdate(item.key, "pending", self._clock.now(), error=error_facts(error)))
         await self._journal.flush()
         in_flight.free()
 
@@ -233,6 +274,7 @@ class Executor:
         kind = _quota_kind(action)
         if kind is None or self._gate.unlimited(kind):
             return None
+        self._gate.forget_unknown(item.key)
         if self._on_quota == "wait":
             return await self._gate.acquire(kind)
         try:
@@ -249,9 +291,40 @@ class Executor:
             return action
         if isinstance(self._on_quota, str) or action is not item.action:
             return _failed(action, error)
-        answer = self._on_quota(Entry(item.action, item.key), error)
-        substitute = await answer if isinstance(answer, Awaitable) else answer
-        return _failed(action, error) if substitute is None else substitute
+        try:
+            answer = self._on_quota(Entry(item.action, item.key), error)
+            substitute = await answer if isinstance(answer, Awaitable) else answer
+        except Exception as failure:  # noqa: BLE001 - the caller's, and this entry's alone
+            return _failed(action, _wrong_substitute(f"raised {type(failure).__name__}: {failure}", failure))
+        if substitute is None:
+            return _failed(action, error)
+        if (wrong := _wrong(substitute, action)) is not None:
+            return _failed(action, _wrong_substitute(wrong, error))
+        return substitute
+
+
+def _wrong(substitute: object, action: Action[Any]) -> str | None:
+    """What is wrong with what ``on_quota`` returned, if anything is."""
+    if not isinstance(substitute, Action):
+        return f"returned a {type(substitute).__name__}"
+    kind = _quota_kind(substitute)
+    if kind is not None and kind == _quota_kind(action):
+        return f"returned a {type(substitute).__name__}, for which there is no place either"
+    try:
+        validation.encode(substitute)
+    except InvalidRequest as problem:
+        return f"returned a {type(substitute).__name__} that breaks rules: {problem}"
+    return None
+
+
+def _wrong_substitute(what: str, cause: Exception) -> ConfigurationError:
+    error = ConfigurationError(f"on_quota {what}: it must return an Action of another kind, or None to fail the entry")
+    error.__cause__ = cause
+    return error
+
+
+def _given_up(action: Action[Any], gone: ServiceGone) -> Unreachable:
+    return Unreachable(Made(action, "pending", error=not_tried(str(gone))))
 
 
 def made_of(action: Action[Any], result: Any, *, request_id: str | None = None, attempts: int = 0) -> Made:

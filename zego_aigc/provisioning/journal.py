@@ -39,6 +39,9 @@ CACHE = 16_384  # KiB of the scratch database that stay in memory
 MAX_LOG = 8 * 2**20
 """Bytes of the write-ahead log after which it is brought into the journal."""
 
+WORTH_CORRECTING = 1.5
+"""Seconds by which this machine's clock must differ from the service's: that is told in whole seconds."""
+
 LOOK_AT_LOG = 64
 """Batches from one look at the log's size to the next."""
 
@@ -184,6 +187,26 @@ class Journal:
         """
         self._current_batch().add_outcome(update)
 
+    def correct_times(self, behind: float) -> None:
+        """Set the times of this run's attempts right: they were noted before the service's time was known.
+
+        Args:
+            behind: seconds by which they are.
+        """
+        if abs(behind) < WORTH_CORRECTING:
+            return
+
+        def correct(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE journal.entries SET last_sent = last_sent + :by,"
+                " first_sent = CASE WHEN first_sent < :opened THEN first_sent ELSE first_sent + :by END"
+                " WHERE run = :run AND last_sent IS NOT NULL",
+                {"by": behind, "opened": self.opened, "run": self.run},
+            )
+
+        self._hand_over()
+        self._store.put(correct, _ignore, _ignore)
+
     def flush(self) -> asyncio.Future[None]:
         """Wait until all that was recorded is durable, and every `done` was called.
 
@@ -257,3 +280,7 @@ class Journal:
         self._hand_over()
         await self._store.close()
         self._lock.release()
+
+
+def _ignore(_: object) -> None:
+    """The next thing that is recorded fails, too, and says so."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -275,6 +275,14 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
                 connection.execute(statement)
     connection.execute(f"PRAGMA journal.application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA journal.user_version = {len(SCHEMA)}")
+
+
+def rows(
+    connection: sqlite3.Connection, *, where: str, values: Sequence[Any] = (), after: int = 0, most: int = -1
+) -> list[Row]:
+    """Rows of the attached journal, in order: at most so many of those after a number. `where` is SQL of our own."""
+    query = f"SELECT {COLUMNS} FROM journal.entries WHERE {where} AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 - our own words
+    return list(map(Row._make, connection.execute(query, (*values, after, most))))
 
 
 @contextmanager

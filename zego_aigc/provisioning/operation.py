@@ -6,6 +6,7 @@ They live in an ``async with`` block, report what happens as a stream of events,
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections import Counter
@@ -61,8 +62,8 @@ class Operation:
         self._target = Target.of(client, sandbox)
         self.report: Report = Report(counts={})
         """How it stands; complete once it is over."""
-        self.note: str | None = None
-        """What it waits for, where that is not the limits."""
+        self._notes: dict[str, str] = {}
+        self._grace = GRACE
         self._journal: Journal
         self._workers = WorkerPool(client.pool.spawn, ())
         """Of the work under way."""
@@ -113,17 +114,20 @@ class Operation:
         self._group.cancel_scope.shield = True
         if not self._over.is_set():
             self.stop("the block that ran it was left")
-        self._events.close(drop=True)  # nobody reads them any more
+        self._events.close(drop=True)  # they are not read any more
+        # Who is cancelled must end soon; after an error there is time for a rollback.
+        end = time.monotonic() + GRACE if error is not None and not isinstance(error, Exception) else math.inf
         try:
             try:
-                with anyio.move_on_after(GRACE if error is not None else None):
+                with anyio.move_on_after(self._grace if error is not None else None):
                     await self._worked.wait()
                 self._workers.abandon()
-                await self._over.wait()
-                if error is not None and self._error is None:
-                    await self._rollback()
+                with anyio.move_on_after(max(0.0, end - time.monotonic())):
+                    await self._over.wait()
+                    if error is not None and self._error is None:
+                        await self._rollback()
             finally:
-                self._workers.abandon()  # when the one who leaves is cancelled once more
+                self._workers.abandon()  # those of the rollback, or when the one who leaves is cancelled once more
                 await self._group.__aexit__(None, None, None)
         finally:
             await self._close_journal()
@@ -257,8 +261,17 @@ class Operation:
         self.report.add(outcome)
         self._events.put(outcome)
 
-    def _set_note(self, note: str | None) -> None:
-        self.note = note
+    @property
+    def note(self) -> str | None:
+        """What it waits for, where that is not the limits."""
+        return "; ".join(self._notes.values()) or None
+
+    def _set_note(self, subject: str, note: str | None) -> None:
+        """Say what is waited for on one subject, or with None that nothing is."""
+        if note is None:
+            self._notes.pop(subject, None)
+        else:
+            self._notes[subject] = note
 
     @property
     def progress(self) -> Progress:

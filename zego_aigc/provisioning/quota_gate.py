@@ -12,6 +12,7 @@ import anyio
 
 from zego_aigc.errors import ApiError, QuotaExceeded, ZegoError
 from zego_aigc.limits.local_quota import LocalQuota
+from zego_aigc.provisioning.listings import Listings
 from zego_aigc.schema.codes import is_over
 
 if TYPE_CHECKING:
@@ -44,12 +45,21 @@ class QuotaGate:
 
     Args:
         quota: None for as many as the service takes.
+        listings: asks what lives.
         max_wait: seconds without any progress after which no entry waits any longer.
         note: called with what is waited for, and with None when it goes on.
     """
 
-    def __init__(self, client: Client, quota: Quota | None, max_wait: float, note: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        quota: Quota | None,
+        max_wait: float,
+        listings: Listings,
+        note: Callable[[str | None], None],
+    ) -> None:
         self._client = client
+        self._listings = listings
         self._quota: Quota = LocalQuota(None, None, None) if quota is None else quota
         self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
         self._max_wait = max_wait
@@ -57,6 +67,8 @@ class QuotaGate:
         self._stuck: dict[Kind, float] = {}
         """Since when there has been no place, monotonic."""
         self._held: defaultdict[Kind, dict[str, Lifecycle]] = defaultdict(dict)
+        self._unknown: dict[str, Reservation] = {}
+        """The places of what may or may not live, by the entry's key."""
         self._has_been_full: set[Kind] = set()
         self._reaping = anyio.Lock()
 
@@ -130,11 +142,37 @@ class QuotaGate:
         elif not self._quota.usage(kind).full:
             hold.release()
 
+    @property
+    def counts(self) -> bool:
+        """Whether there is a budget, so that what lives already must be counted before anything is made."""
+        return not self._forgetful
+
     def adopt(self, life: Lifecycle, instance_id: str) -> None:
         """An instance that an earlier run made counts, too."""
         if not self._forgetful and life.quota is not None:
             self._quota.adopt(life.quota, instance_id)
             self._remember(life.quota, life, instance_id)
+
+    def adopt_unknown(self, key: str, life: Lifecycle, expires_in: float) -> None:
+        """What an earlier run may have made holds a place until it has ended for sure."""
+        if not self._forgetful and life.quota is not None and expires_in > 0:
+            self._unknown[key] = self._quota.adopt(life.quota, f"unknown {key}", expires_in=expires_in)
+
+    def unknown(self, key: str, hold: Reservation, *, expires_in: float) -> None:
+        """What an entry may have made keeps its place until it has ended for sure, or the entry is tried again."""
+        hold.unknown(expires_in=expires_in)
+        if not self._forgetful:
+            self._unknown[key] = hold
+
+    def forget_unknown(self, key: str) -> None:
+        """An entry that was unknown is about to be made: it needs a place like any other, and has had one."""
+        if (hold := self._unknown.pop(key, None)) is not None:
+            hold.release()
+
+    def found(self, key: str, life: Lifecycle, instance_id: str) -> None:
+        """What an entry may have made was found: it lives."""
+        self.forget_unknown(key)
+        self.adopt(life, instance_id)
 
     def ended(self, kind: Kind | None, instance_id: str) -> None:
         """An instance has ended."""
@@ -177,8 +215,8 @@ class QuotaGate:
 
     async def _listed(self, listing: Listing, held: dict[str, Lifecycle]) -> set[str]:
         fields = {life.id_field for life in held.values() if life.listing == listing}
-        answer = await self._client.call(listing.ask())
-        return {getattr(item, field) for item in listing.of(answer) for field in fields}
+        items = await self._listings.get(listing)
+        return {getattr(item, field) for item in items for field in fields}
 
 
 def _plain(kind: Kind) -> str:

@@ -1,4 +1,7 @@
-"""What is done about an entry that an earlier attempt may have done: pure rules. Times are Unix times, in seconds."""
+"""What is done about an entry that an earlier attempt may have done: pure rules.
+
+Times are Unix times by the service's clock.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Literal
 from zego_aigc.schema.actions import Action, Repeat
 from zego_aigc.schema.lifecycle import Recovery
 
-__all__ = ["MARGIN", "RecoveryAction", "due", "recovery_action"]
+__all__ = ["MARGIN", "RecoveryAction", "delay", "left_of", "recovery_action"]
 
 MARGIN = 40.0
 """Seconds on top of MaxIdleTime before an instance without its user counts as gone: the vendor may have carried the request
@@ -54,19 +57,26 @@ def recovery_action(
     return RecoveryAction.GIVE_UP
 
 
-def due(how: RecoveryAction, *, last_sent: float, lookup_delay: float, idle: int | None) -> float:
-    """When it may be done.
+def delay(how: RecoveryAction, *, last_sent: float, now: float, lookup_delay: float, idle: int | None) -> float:
+    """Seconds until it may be done. However the clock was set meanwhile: never more than it takes from now on.
 
     Args:
         how: what is to be done.
         last_sent: when the last attempt left.
+        now: the time, by the same clock.
         lookup_delay: seconds that a request may take to be carried out after its answer was lost.
         idle: MaxIdleTime in seconds.
     """
     match how:
         case RecoveryAction.REPEAT | RecoveryAction.GIVE_UP:
-            return last_sent
+            return 0.0
         case RecoveryAction.LOOK_UP | RecoveryAction.PROBE:
-            return last_sent + lookup_delay
+            length = lookup_delay
         case RecoveryAction.WAIT_FOR_EXPIRY:
-            return last_sent + lookup_delay + (idle or 0) + MARGIN
+            length = lookup_delay + (idle or 0) + MARGIN
+    return left_of(length, since=last_sent, now=now)
+
+
+def left_of(length: float, *, since: float, now: float) -> float:
+    """Seconds that are left of a time that began at `since`: none if it is over, and never more than its length."""
+    return min(length, max(0.0, since + length - now))

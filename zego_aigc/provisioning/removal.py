@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,12 +12,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
+from zego_aigc.provisioning import journal_file
 from zego_aigc.provisioning.entry import whereabouts
+from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Outcome, Started
 from zego_aigc.provisioning.journal import Journal
-from zego_aigc.provisioning.journal_file import COLUMNS, Row
+from zego_aigc.provisioning.journal_file import Row
 from zego_aigc.provisioning.journal_update import JournalUpdate
+from zego_aigc.provisioning.listings import Listings, unsure
 from zego_aigc.provisioning.operation import Operation
+from zego_aigc.provisioning.outage import CircuitOpen, Outages, Retries, ServiceGone, may_pass
+from zego_aigc.provisioning.recovery import MARGIN, left_of
+from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.codes import is_over
@@ -29,9 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Removal", "Teardown", "teardown"]
 
-_OURS = "origin = 'made' AND made_id IS NOT NULL AND status <> 'removed' AND (? IS NULL OR run = ?)"
+_OURS = "origin = 'made' AND made_id IS NOT NULL AND status NOT IN ('removed', 'sent', 'unknown') AND (? IS NULL OR run = ?)"
 _LOST = "status IN ('sent', 'unknown') AND action IN (SELECT value FROM json_each(?)) AND (? IS NULL OR run = ?)"
 """Only what makes something can be lost."""
+
+MAX_LIST_AGE = 5.0
+"""Seconds that a list may be old by which lost entries are found."""
 
 
 def _phases() -> list[list[list[str]]]:
@@ -77,6 +85,9 @@ class Removal:
         journal: begun.
         workers: see :func:`removal_pool`.
         report: awaited with each outcome.
+        outages: knows whether the service answers.
+        listings: asks what lives.
+        clock: the service's.
         made_in: only what this run made; everything unless given.
     """
 
@@ -87,13 +98,20 @@ class Removal:
         workers: WorkerPool,
         report: Callable[[Outcome], Awaitable[None]],
         *,
+        outages: Outages,
+        listings: Listings,
+        clock: ServiceClock,
         made_in: int | None = None,
     ) -> None:
         self._client = client
         self._journal = journal
         self._workers = workers
-        self._report = report
+        self._emit = report
+        self._outages = outages
+        self._listings = listings
+        self._clock = clock
         self._only = (made_in, made_in)
+        self._began = time.monotonic()
         self.removed: int = 0
 
     async def count(self) -> dict[str, int]:
@@ -107,53 +125,44 @@ class Removal:
         return dict(rows)
 
     async def run(self) -> None:
-        """Remove everything, phase by phase."""
-        await self._find_lost()
+        """Remove everything, phase by phase; what may have been made is looked for beside the first one."""
+        lost = await self._counts(_LOST, (_makers(), *self._only))
         for phase in _phases():
             if not self._workers.stopping:
-                await self._run_phase(phase)
+                await self._run_phase(phase, sum(lost.values()))
+                lost = {}
         if self._workers.error is not None:
             raise self._workers.error
 
-    async def _run_phase(self, phase: Sequence[Sequence[str]]) -> None:
-        counts = dict(
-            await self._journal.run_in_transaction(
-                lambda connection: connection.execute(
-                    f"SELECT action, count(*) FROM journal.entries WHERE {_OURS} GROUP BY action",
-                    self._only,
-                ).fetchall()
-            )
-        )
+    async def _run_phase(self, phase: Sequence[Sequence[str]], lost: int) -> None:
+        counts = await self._counts(_OURS, self._only)
         todo = {tuple(actions): sum(counts.get(action, 0) for action in actions) for actions in phase}
         lanes = [
-            Lane(self._workers, _Feed(self._journal, actions, self._only), self._remove, actions=actions)
+            Lane(
+                self._workers,
+                _Feed(self._journal, f"{_OURS} AND action IN ({', '.join('?' * len(actions))})", (*self._only, *actions)),
+                self._remove,
+                actions=actions,
+            )
             for actions, count in todo.items()
             if count
         ]
-        await self._workers.run(lanes, sum(todo.values()))
+        if lost:
+            lanes.append(Lane(self._workers, _Feed(self._journal, _LOST, (_makers(), *self._only)), self._find))
+        await self._workers.run(lanes, lost + sum(todo.values()))
 
-    async def _remove(self, row: Row, in_flight: InFlight) -> None:
-        assert row.made_id is not None
-        ending = LIFECYCLES[row.action].end(row.made_id)
+    async def _counts(self, where: str, values: Sequence[Any]) -> dict[str, int]:
+        """How many rows there are by Action."""
+        rows = await self._journal.run_in_transaction(
+            lambda connection: connection.execute(
+                f"SELECT action, count(*) FROM journal.entries WHERE {where} GROUP BY action", values
+            ).fetchall()
+        )
+        return dict(rows)
 
-        async def before_send(_: int) -> None:
-            in_flight.leaves()
-
-        request_id: str | None = None
-        attempts = 0
-        try:
-            response = await self._client.call_with_response(ending, before_send=before_send, deadline_from="grant")
-            request_id, attempts = response.request_id, response.attempts
-        except ZegoError as error:
-            if not (isinstance(error, ApiError) and is_over(error)):
-                attempts = getattr(error, "attempts", 0)
-                await self._report(_outcome(row, ending, "failed", error, getattr(error, "request_id", None), attempts))
-                self._workers.entry_finished()
-                return
-            request_id, attempts = error.request_id, error.attempts
-        await self._record(JournalUpdate(row.key, "removed", time.time()))
-        self.removed += 1
-        await self._report(_outcome(row, ending, "done", None, request_id, attempts))
+    async def _report(self, outcome: Outcome) -> None:
+        """An entry is done with."""
+        await self._emit(outcome)
         self._workers.entry_finished()
 
     async def _record(self, update: JournalUpdate) -> None:
@@ -161,48 +170,125 @@ class Removal:
         self._journal.record_outcome(update)
         await self._journal.flush()
 
+    # --- what was made
+
+    async def _remove(self, row: Row, in_flight: InFlight) -> None:
+        """End what an entry made. An outage is waited out."""
+        assert row.made_id is not None
+        ending = LIFECYCLES[row.action].end(row.made_id)
+        retries = Retries(self._outages, type(ending).__name__)
+        while True:
+            try:
+                request_id, attempts = await self._end(ending, in_flight)
+            except CircuitOpen:
+                in_flight.free()
+                failure: ZegoError | None = None
+            except ZegoError as error:
+                if not may_pass(error):
+                    await self._report(_failure(row, ending, error))
+                    return
+                in_flight.free()
+                failure = error
+            else:
+                break
+            try:
+                if failure is None:
+                    await self._outages.wait_out(type(ending).__name__)
+                else:
+                    await retries.wait(failure, counted=True)
+            except ServiceGone as gone:
+                await self._report(_failure(row, ending, failure or NotTried(str(gone))))
+                return
+        await self._record(JournalUpdate(row.key, "removed", self._clock.now()))
+        self.removed += 1
+        await self._report(_outcome(row, ending, "done", None, request_id, attempts))
+
+    async def _end(self, ending: Action[Any], in_flight: InFlight) -> tuple[str | None, int]:
+        """Send what ends something: its RequestId, and the number of attempts. What is gone already counts as ended.
+
+        Raises:
+            CircuitOpen: it was not sent.
+            ZegoError: it could not be ended.
+        """
+        name = type(ending).__name__
+        left = False
+
+        async def before_send(attempt: int) -> None:
+            nonlocal left
+            if attempt == 1:
+                self._outages.leaves(name)
+                left = True
+            in_flight.leaves()
+
+        try:
+            response = await self._client.call_with_response(ending, before_send=before_send, deadline_from="grant")
+        except BaseException as error:
+            if left:
+                self._outages.count(name, error)
+            if isinstance(error, ApiError) and is_over(error):
+                return error.request_id, error.attempts
+            raise
+        self._outages.answered(name)
+        self._clock.observe(response.headers.get("Date"))
+        return response.request_id, response.attempts
+
     # --- what may have been made
 
-    async def _find_lost(self) -> None:
-        at = 0
-        while rows := await self._journal.run_in_transaction(
-            partial(_rows, where=_LOST, values=(_makers(), *self._only), at=at)
-        ):
-            for row in rows:
-                at = row.seq
-                await self._find(row)
-
-    async def _find(self, row: Row) -> None:
-        """Find what an entry of unknown outcome made, so that it can be removed; or report that it is unknown."""
-        life = LIFECYCLES[row.action]
-        try:
-            if life.recovery is Recovery.FIND:
-                made_id = await self._client.find(row.action, _names(row), not_before=row.first_sent)
-                if made_id is not None:
-                    await self._record(JournalUpdate(row.key, "done", time.time(), origin="made", made_id=made_id))
-                else:
-                    await self._absent(row)
-                return
-            if life.recovery is Recovery.COMPARE and not await self._is_there(row, life):
-                await self._absent(row)
-                return
-        except ZegoError as error:
-            await self._report(_unknown(row, f"it could not be looked up: {error}"))
+    async def _find(self, row: Row, in_flight: InFlight) -> None:
+        """Find what an entry of unknown outcome made and remove it; or report that it is unknown. An outage is waited out."""
+        retries = Retries(self._outages, row.action)
+        while True:
+            try:
+                await self._found_or_not(row, in_flight)
+            except ZegoError as error:
+                try:
+                    if not isinstance(error, JournalError) and may_pass(error):
+                        await retries.wait(error)
+                        continue
+                except ServiceGone:
+                    pass
+                if isinstance(error, JournalError):
+                    raise
+                await self._report(_unknown(row, f"it could not be looked up: {error}"))
             return
-        await self._report(_unknown(row, _what_is_known(row)))
+
+    async def _found_or_not(self, row: Row, in_flight: InFlight) -> None:
+        life = LIFECYCLES[row.action]
+        if life.recovery is Recovery.FIND:
+            # One list serves all: what they were made by was sent before this began.
+            found = await self._listings.find(life, _names(row), row.first_sent, since=self._began, max_age=MAX_LIST_AGE)
+            if found is None:
+                await self._report_absent(row)
+            elif not found.ours:
+                await self._report(_unknown(row, unsure(life, found)))
+            else:
+                await self._record(JournalUpdate(row.key, "done", self._clock.now(), origin="made", made_id=found.made_id))
+                await self._remove(row._replace(made_id=found.made_id), in_flight)
+        elif life.recovery is Recovery.COMPARE and not await self._is_there(row, life):
+            await self._report_absent(row)
+        else:
+            await self._report(_unknown(row, _what_is_known(row)))
 
     async def _is_there(self, row: Row, life: Lifecycle) -> bool:
         """Whether something stands under the id that the request chose; it may be somebody else's."""
         chosen = _chosen_id(row, life)
         assert life.listing is not None
-        answer = await self._client.call(life.listing.ask([chosen]))
-        return any(getattr(item, life.id_field) == chosen for item in life.listing.of(answer))
+        response = await self._client.call_with_response(life.listing.ask([chosen]), deadline_from="grant")
+        self._clock.observe(response.headers.get("Date"))
+        return any(getattr(item, life.id_field) == chosen for item in life.listing.of(response.result))
 
-    async def _absent(self, row: Row) -> None:
-        await self._record(JournalUpdate(row.key, "removed", time.time()))
+    async def _report_absent(self, row: Row) -> None:
+        """What is not there was not made, or is not made yet."""
+        left = left_of(MARGIN, since=row.last_sent or 0.0, now=self._clock.now())
+        left = min(left, MARGIN - (time.monotonic() - self._began))  # it left before this began, whatever the clocks say
+        if left > 0:
+            until = time.strftime("%H:%M:%S UTC", time.gmtime(time.time() + left))
+            why = f"it is not there, but the service may still carry the request out: tear down again at {until} or later"
+            await self._report(_unknown(row, why))
+            return
+        await self._record(JournalUpdate(row.key, "removed", self._clock.now()))
         life = LIFECYCLES[row.action]
-        ending = life.end(_chosen_id(row, life))
-        await self._report(_outcome(row, ending, "done", None, None, 0))
+        await self._report(_outcome(row, life.end(_chosen_id(row, life)), "done", None, None, 0))
 
 
 class Teardown(Operation):
@@ -215,7 +301,16 @@ class Teardown(Operation):
 
     async def _prepare(self) -> None:
         await self._journal.begin(self._target)
-        self._removal = Removal(self._client, self._journal, self._workers, self._report)
+        clock = ServiceClock()
+        self._removal = Removal(
+            self._client,
+            self._journal,
+            self._workers,
+            self._report,
+            outages=Outages(self._client, partial(self._set_note, "outage")),
+            listings=Listings(self._client, clock),
+            clock=clock,
+        )
         counts = await self._removal.count()
         self.report.counts = {action: Counter(pending=count) for action, count in counts.items()}
 
@@ -231,26 +326,24 @@ class Teardown(Operation):
 
 
 class _Feed:
-    """Rows to remove, in order, a chunk at a time."""
+    """Rows to deal with, in order, a chunk at a time."""
 
-    def __init__(self, journal: Journal, actions: Sequence[str], only: Sequence[int | None]) -> None:
+    def __init__(self, journal: Journal, where: str, values: Sequence[Any]) -> None:
         self._journal = journal
-        marks = ", ".join("?" * len(actions))
-        self._where = f"{_OURS} AND action IN ({marks})"
-        self._values = (*only, *actions)
+        self._where = where
+        self._values = values
         self._at = 0
 
     async def __call__(self, most: int) -> list[Row]:
-        take = partial(_rows, where=self._where, values=self._values, at=self._at, most=most)
+        take = partial(journal_file.rows, where=self._where, values=self._values, after=self._at, most=most)
         rows = await self._journal.run_in_transaction(take)
         if rows:
             self._at = rows[-1].seq
         return rows
 
 
-def _rows(connection: sqlite3.Connection, *, where: str, values: Sequence[Any], at: int, most: int = 64) -> list[Row]:
-    query = f"SELECT {COLUMNS} FROM journal.entries WHERE {where} AND seq > ? ORDER BY seq LIMIT ?"
-    return list(map(Row._make, connection.execute(query, (*values, at, most))))
+def _failure(row: Row, ending: Action[Any], error: ZegoError) -> Outcome:
+    return _outcome(row, ending, "failed", error, getattr(error, "request_id", None), getattr(error, "attempts", 0))
 
 
 def _outcome(

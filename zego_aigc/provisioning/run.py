@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import anyio
 import msgspec
 
-from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, TransportError, ZegoError
+from zego_aigc.errors import AlreadyExists, ConfigurationError, OutcomeUnknown, ZegoError
 from zego_aigc.limits.quota import Quota
-from zego_aigc.provisioning import plan, preflight
+from zego_aigc.provisioning import journal_file, plan, preflight
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.errors import JournalError, NotTried, StreamFailed
 from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
 from zego_aigc.provisioning.executor import Executor, IfExists, Made, OnQuota, Unreachable, made_of, not_tried
 from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
-from zego_aigc.provisioning.operation import Operation
+from zego_aigc.provisioning.listings import Listings, unsure
+from zego_aigc.provisioning.operation import GRACE, Operation
+from zego_aigc.provisioning.outage import Outages, Retries, ServiceGone, may_pass
 from zego_aigc.provisioning.plan import Delay, Item, State
 from zego_aigc.provisioning.preflight import Entries
 from zego_aigc.provisioning.quota_gate import QuotaClosed, QuotaGate
-from zego_aigc.provisioning.recovery import RecoveryAction, due, recovery_action
+from zego_aigc.provisioning.recovery import MARGIN, RecoveryAction, delay, left_of, recovery_action
 from zego_aigc.provisioning.removal import Removal, removal_pool
+from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.streaming import Streams, could_not_ask
 from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
 from zego_aigc.schema.actions import ACTIONS, Action
@@ -40,8 +43,7 @@ __all__ = ["Options", "Provisioning", "provision"]
 OnUnknown = Literal["report", "wait"]
 Until = Literal["created", "streaming"]
 
-MAX_LOOK_UPS = 4
-"""How often a look-up is tried before its entry is left unknown."""
+_MAY_LIVE = "status IN ('done', 'made', 'sent', 'unknown') AND origin IS NOT 'kept' AND origin IS NOT 'updated'"
 
 
 def provision(
@@ -164,9 +166,18 @@ class Provisioning(Operation):
         super().__init__(client, journal, must_exist=False, sandbox=sandbox)
         self._entries = entries
         self._options = options
-        self._gate = QuotaGate(client, options.quota or client.quota, options.quota_wait, self._set_note)
-        self._streams = Streams(client) if options.until == "streaming" else None
+        self._clock = ServiceClock()
+        self._listings = Listings(client, self._clock)
+        self._gate = QuotaGate(
+            client, options.quota or client.quota, options.quota_wait, self._listings, partial(self._set_note, "quota")
+        )
+        self._outages = Outages(client, partial(self._set_note, "outage"))
+        self._streams = Streams(client, self._listings) if options.until == "streaming" else None
+        if options.rollback:
+            self._grace = GRACE / 2  # the rest is the rollback's
         self._rolled_back = False
+        self._expiring: dict[str, float] = {}
+        """Until when, in Unix time, entries are waited for to end by themselves; by key."""
         self._executor: Executor
         self._lanes: _Lanes
 
@@ -188,9 +199,10 @@ class Provisioning(Operation):
             self._client,
             self._journal,
             gate=self._gate,
+            outages=self._outages,
+            clock=self._clock,
             on_quota=options.on_quota,
             if_exists=options.if_exists,
-            note=self._set_note,
         )
         self._workers = pool = WorkerPool(self._client.pool.spawn, [[[action] for action in totals.actions]])
         self._lanes = _Lanes(
@@ -208,10 +220,24 @@ class Provisioning(Operation):
         for warning in self.report.warnings:
             await self._emit(Warned(warning))
         if await self._journal.run_in_transaction(plan.has_work):
+            await self._count_places()
             await self._let_window_pass()
         lanes = self._lanes
         await self._workers.run([*lanes.actions.values(), lanes.known, lanes.unclear, lanes.expiring], self.report.total)
         await self._journal.flush()  # when it was stopped, some outcomes are still on their way to the disk
+
+    async def _count_places(self) -> None:
+        """Count against the budget what the journal knows to live, or to live perhaps, before anything is made."""
+        if not self._gate.counts:
+            return
+        for row in await self._journal.run_in_transaction(partial(journal_file.rows, where=_MAY_LIVE)):
+            if (life := LIFECYCLES.get(row.action)) is None:
+                continue
+            if row.made_id is not None:
+                self._gate.adopt(life, row.made_id)
+            elif row.status != "done":
+                length = (row.idle or 0) + MARGIN
+                self._gate.adopt_unknown(row.key, life, left_of(length, since=row.last_sent or 0.0, now=self._clock.now()))
 
     def _feed(self, take: Callable[..., list[Item]]) -> Callable[[int], Awaitable[list[Item]]]:
         """What fetches a lane's next entries from the plan."""
@@ -242,7 +268,7 @@ class Provisioning(Operation):
         starts = life is not None and life.status is not None and life.status.starting
         if made.status == "done" and made.made_id is not None and self._streams is not None and life is not None and starts:
             self._journal.record_outcome(
-                JournalUpdate(item.key, "made", time.time(), origin=made.origin, made_id=made.made_id, result=made.wire)
+                JournalUpdate(item.key, "made", self._clock.now(), origin=made.origin, made_id=made.made_id, result=made.wire)
             )
             await self._journal.flush()
             in_flight.answered()
@@ -288,7 +314,7 @@ class Provisioning(Operation):
             JournalUpdate(
                 item.key,
                 "made" if made.status == "pending" and made.made_id is not None else made.status,
-                time.time(),
+                self._clock.now(),
                 origin=made.origin,
                 made_id=made.made_id,
                 result=made.wire,
@@ -333,8 +359,6 @@ class Provisioning(Operation):
             self._report(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
             await self._apply_backpressure()
             return
-        if item.made_id is not None and (life := LIFECYCLES.get(item.sent_as)) is not None:
-            self._gate.adopt(life, item.made_id)
         self._report(
             Outcome(
                 key=item.key,
@@ -359,7 +383,7 @@ class Provisioning(Operation):
     async def _put_off(self, item: Item, made: Made, *, probed: bool) -> None:
         """Record that an entry is unknown, and recover it later in this run."""
         assert made.error is not None
-        now = time.time()
+        now = self._clock.now()
         later = Delay(State.TO_RECOVER, now, probed, item.seq)
         self._journal.record_outcome(JournalUpdate(item.key, "unknown", now, error=error_facts(made.error), then=later))
         await self._journal.flush()
@@ -372,9 +396,8 @@ class Provisioning(Operation):
             await self._finish(item, made, in_flight)
             return
         how = self._recovery_action(item, probed=item.probed)
-        when = due(how, last_sent=item.last_sent or time.time(), lookup_delay=self._options.lookup_delay, idle=item.idle)
         if how is not RecoveryAction.WAIT_FOR_EXPIRY:
-            await _sleep_until(when)
+            await anyio.sleep(self._delay(item, how))
         match how:
             case RecoveryAction.REPEAT:
                 await self._create(item, in_flight)
@@ -387,24 +410,42 @@ class Provisioning(Operation):
             case RecoveryAction.PROBE:
                 await self._create(item, in_flight, probing=True)
             case RecoveryAction.WAIT_FOR_EXPIRY:  # a lane of its own, so that nothing waits behind it
+                when = self._clock.now() + self._delay(item, how)
                 delay = Delay(State.AWAITING_EXPIRY, when, item.probed, item.seq)
                 await self._journal.run_in_transaction(partial(plan.put_off, delays=[delay]))
                 self._lanes.expiring.wake()
             case RecoveryAction.GIVE_UP:
                 await self._record(item, self._left_unknown(item))
 
+    def _delay(self, item: Item, how: RecoveryAction) -> float:
+        now = self._clock.now()
+        last_sent = now if item.last_sent is None else item.last_sent
+        return delay(how, last_sent=last_sent, now=now, lookup_delay=self._options.lookup_delay, idle=item.idle)
+
     async def _expire(self, item: Item, in_flight: InFlight) -> None:
         """Wait until what an earlier attempt may have made has surely ended, and make it anew."""
-        last_sent = item.last_sent or time.time()
-        await _sleep_until(
-            due(
-                RecoveryAction.WAIT_FOR_EXPIRY,
-                last_sent=last_sent,
-                lookup_delay=self._options.lookup_delay,
-                idle=item.idle,
-            )
-        )
+        seconds = self._delay(item, RecoveryAction.WAIT_FOR_EXPIRY)
+        self._expiring[item.key] = time.time() + seconds
+        self._note_expiry()
+        try:
+            await anyio.sleep(seconds)
+        finally:
+            del self._expiring[item.key]
+            self._note_expiry()
         await self._create(item, in_flight, probing=True, final=True)
+
+    def _note_expiry(self) -> None:
+        """Say what is waited for, and until when."""
+        if not self._expiring:
+            self._set_note("expiry", None)
+            return
+        until = time.strftime("%H:%M:%S UTC", time.gmtime(min(self._expiring.values())))
+        first = min(self._expiring, key=self._expiring.__getitem__)
+        others = f" and {len(self._expiring) - 1} more" if len(self._expiring) > 1 else ""
+        self._set_note(
+            "expiry",
+            f"{first}{others} may live and must end by itself (MaxIdleTime) before it is made anew: waiting until {until}",
+        )
 
     def _left_unknown(self, item: Item) -> Made:
         if item.error is not None:
@@ -414,29 +455,42 @@ class Provisioning(Operation):
         return Made(item.action, "unknown", error=error, attempts=item.attempts)
 
     async def _look_up(self, item: Item) -> Made | None:
-        """What an earlier attempt made; None if it made nothing."""
-        for attempt in range(1, MAX_LOOK_UPS + 1):
+        """What an earlier attempt made; None if it made nothing. An outage is waited out."""
+        retries = Retries(self._outages, type(item.action).__name__)
+        while True:
             try:
                 return await self._looked_up(item)
-            except (TransportError, ApiError) as error:
-                if attempt == MAX_LOOK_UPS:
-                    unknown = OutcomeUnknown(f"it could not be looked up: {error}", action=item.action, attempts=item.attempts)
-                    unknown.__cause__ = error
-                    return Made(item.action, "unknown", error=unknown, attempts=item.attempts)
-                await anyio.sleep(2.0 ** (attempt - 1))
-        raise AssertionError
+            except ZegoError as error:
+                if not may_pass(error):
+                    return self._unclear(item, f"it could not be looked up: {error}", error)
+                try:
+                    await retries.wait(error)
+                except ServiceGone as gone:
+                    self.stop(str(gone))
+                    return self._unclear(item, f"it could not be looked up: {error}", error)
+
+    def _unclear(self, item: Item, why: str, cause: BaseException | None = None) -> Made:
+        unknown = OutcomeUnknown(why, action=item.action, attempts=item.attempts)
+        unknown.__cause__ = cause
+        return Made(item.action, "unknown", error=unknown, attempts=item.attempts)
 
     async def _looked_up(self, item: Item) -> Made | None:
         life = item.action.lifecycle
-        if life is not None and life.recovery is Recovery.COMPARE:
+        assert life is not None
+        if life.recovery is Recovery.COMPARE:
             ours = await self._client.is_registered(item.action)
             if ours is None:
                 return None
             if ours:
                 return made_of(item.action, None, attempts=item.attempts)
             return await self._executor.registered_agent(item.action, _another(item))
-        found = await self._client.look_up(item.action, not_before=item.first_sent)
-        return None if found is None else made_of(item.action, found, attempts=item.attempts)
+        found = await self._listings.find(life, life.names(item.action), item.first_sent)
+        if found is None:
+            return None
+        if not found.ours:
+            return self._unclear(item, unsure(life, found))
+        self._gate.found(item.key, life, found.made_id)
+        return made_of(item.action, type(item.action).result(**{life.id_field: found.made_id}), attempts=item.attempts)
 
     async def _create_absent(self, item: Item, in_flight: InFlight) -> None:
         """Send again what was not there. If it is there now, the earlier attempt was late."""
@@ -449,8 +503,9 @@ class Provisioning(Operation):
             self.stop(str(reason))
             made = reason.made
         if made.status == "failed" and isinstance(made.error, AlreadyExists):
-            found = await self._look_up(item)
-            made = made if found is None else found
+            made = await self._look_up(item) or self._unclear(
+                item, "what has its stream is not listed, and may be what an earlier attempt made", made.error
+            )
         await self._finish(item, made, in_flight)
 
     # --- the end
@@ -470,19 +525,32 @@ class Provisioning(Operation):
         if not self._options.rollback or self._rolled_back or self._error is not None:
             return
         self._rolled_back = True
-        self._set_note("removing again what this run made")
+        self._set_note("rollback", "removing again what this run made")
         self._workers = workers = removal_pool(self._client)
-        removal = Removal(self._client, self._journal, workers, self._emit_left, made_in=self._journal.run)
+        removal = Removal(
+            self._client,
+            self._journal,
+            workers,
+            self._emit_left,
+            outages=self._outages,
+            listings=self._listings,
+            clock=self._clock,
+            made_in=self._journal.run,
+        )
         await removal.run()
         self.report.rolled_back = removal.removed
-        self._set_note(None)
+        if workers.stopping:
+            await self._warn("the rollback was cut off: 'zego-aigc teardown', or teardown(), removes the rest")
+        self._set_note("rollback", None)
 
     async def _emit_left(self, outcome: Outcome) -> None:
         """Warn of what a rollback could not remove."""
         if outcome.status != "done":
-            warning = f"{outcome.key} was not removed again: {outcome.error}"
-            self.report.warnings.append(warning)
-            await self._emit(Warned(warning))
+            await self._warn(f"{outcome.key} was not removed again: {outcome.error}")
+
+    async def _warn(self, warning: str) -> None:
+        self.report.warnings.append(warning)
+        await self._emit(Warned(warning))
 
 
 _REPORTED_AS = {"sent": "unknown", "made": "pending", "removed": "pending"}
@@ -514,8 +582,3 @@ def _another(item: Item) -> AlreadyExists:
         attempts=item.attempts,
         advice="What stands under the id is not what was asked for: choose another id, or say if_exists='keep' or 'update'.",
     )
-
-
-async def _sleep_until(when: float) -> None:
-    if (left := when - time.time()) > 0:
-        await anyio.sleep(left)

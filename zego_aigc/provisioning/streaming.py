@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
 from zego_aigc.errors import ApiError, ZegoError
 from zego_aigc.provisioning.errors import StreamFailed
+from zego_aigc.provisioning.listings import Listings
 from zego_aigc.schema.codes import is_over
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
-    from zego_aigc.schema.lifecycle import Lifecycle, Listing, StatusQuery
+    from zego_aigc.schema.lifecycle import Lifecycle, StatusQuery
 
 __all__ = ["Streams"]
 
-PATIENCE = 60.0
+MAX_WAIT = 60.0
 """Seconds that a task may take to stream."""
 
 PAUSE = 0.5
@@ -28,11 +28,9 @@ PAUSE = 0.5
 class Streams:
     """Asks how stream tasks are coming along, or whatever else declares that it takes a while until it is up."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, listings: Listings) -> None:
         self._client = client
-        self._lock = anyio.Lock()
-        self._asked: dict[Listing, float] = {}
-        self._listed: dict[Listing, Sequence[Any]] = {}
+        self._listings = listings
 
     async def wait(self, life: Lifecycle, made_id: str) -> bool:
         """Wait until a task streams. False when it is still on its way up after a minute.
@@ -44,10 +42,10 @@ class Streams:
         query = life.status
         assert query is not None
         made = time.monotonic()
-        while time.monotonic() - made < PATIENCE:
+        while time.monotonic() - made < MAX_WAIT:
             status = None
             if life.listing is not None:
-                items = await self._list(life.listing, since=made)
+                items = await self._listings.get(life.listing, since=made, max_age=PAUSE)
                 status = next((item.status.name for item in items if getattr(item, life.id_field) == made_id), None)
             if status is None:
                 status = await self._ask(life, query, made_id)
@@ -55,16 +53,6 @@ class Streams:
                 return True
             await anyio.sleep(PAUSE)
         return False
-
-    async def _list(self, listing: Listing, *, since: float) -> Sequence[Any]:
-        """What runs, as it was at `since` (monotonic seconds) or later, and a little while ago at most."""
-        async with self._lock:
-            now, asked = time.monotonic(), self._asked.get(listing, 0.0)
-            if asked < since or now - asked >= PAUSE:
-                answer = await self._client.call(listing.ask())
-                self._asked[listing] = now
-                self._listed[listing] = listing.of(answer)
-            return self._listed[listing]
 
     async def _ask(self, life: Lifecycle, query: StatusQuery, made_id: str) -> str:
         """The status of a task that is not listed as running.
@@ -86,5 +74,5 @@ class Streams:
 
 
 def could_not_ask(task_id: str, error: ZegoError) -> str:
-    """Why nobody knows whether a task streams."""
+    """Why it is not known whether a task streams."""
     return f"the task {task_id} was made, but whether it streams could not be asked: {error}"

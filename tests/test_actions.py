@@ -71,7 +71,7 @@ def leaves(cls: type[msgspec.Struct], fields: dict[str, Field]) -> list[tuple[st
 def test_every_documented_action_is_registered_under_its_name() -> None:
     ours = {name for name, cls in ACTIONS.items() if cls.__module__.startswith("zego_aigc.")}
     assert ours == set(ACTION_NAMES)
-    assert len(ours) == 32
+    assert len(ours) == 33
     assert all(name == cls.__name__ for name, cls in ACTIONS.items())
     assert zego_aigc.ACTIONS is ACTIONS
 
@@ -83,7 +83,7 @@ def test_nothing_is_missing_from_the_contract_data() -> None:
         for name in ACTION_NAMES
         for fields in (request_of(name), response_of(name))
         for path, field in walk(fields)
-        if not isinstance(path[-1], int)
+        if not isinstance(path[-1], int) and field.src != "M"
     ]
     assert len(documented) + sum(len(field.needs) for field in documented) == 497 - 22
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
 from provision_fixtures import removed, rows, run
-from requests_made import llm, stream, voice
+from requests_made import llm, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Repeat, Service
-from zego_aigc.aiagent import RegisterAgent, SendAgentInstanceTTS
+from zego_aigc.aiagent import CreateDigitalHumanAgentInstance, RegisterAgent, SendAgentInstanceTTS
 from zego_aigc.digitalhuman import DriveByRTCStream, SourceRTCConfig
 from zego_aigc.errors import AlreadyExists, OutcomeUnknown, QuotaExceeded
 from zego_aigc.handles import HANDLES, Handle
@@ -195,6 +195,19 @@ async def test_the_sandbox_can_be_told_that_it_is_full_of_it(sandbox: Sandbox, c
     sandbox.faults.on(CreateMadeUpRelay).times(1).quota_full()
     with pytest.raises(QuotaExceeded):
         await client.call(relay())
+
+
+async def test_a_second_code_that_says_full_is_heard_by_the_budget_and_not_tried_again(
+    sandbox: Sandbox, agent: RegisterAgent
+) -> None:
+    sandbox.faults.on(CreateDigitalHumanAgentInstance).refuse(410001025)
+    async with sandbox.client(quota=LocalQuota()) as client:
+        assert client.quota is not None
+        with pytest.raises(QuotaExceeded, match="DigitalHumanInsufficientResources"):
+            async with client.digital_human_agent(talking()):
+                pass
+        assert client.quota.usage("digital_humans") == Usage(10, 0, 0, 0, full=True)
+    assert len(sandbox.received(CreateDigitalHumanAgentInstance)) == 1
 
 
 # --- handles and lost creates

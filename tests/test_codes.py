@@ -127,6 +127,31 @@ def test_an_error_says_whether_the_same_call_may_succeed_later(code: int) -> Non
     assert api_error(code).retryable == RETURN_CODES[code].retryable
 
 
+CREATES_WITH_A_FACE = ["CreateDigitalHumanAgentInstance", "CreateLiveDigitalHumanAgentInstance"]
+
+
+@pytest.mark.parametrize("action", CREATES_WITH_A_FACE)
+def test_a_create_that_finds_no_digital_human_free_is_over_its_quota_like_one_that_is_told_so(action: str) -> None:
+    error = api_error(410001025, action=action)
+    assert type(error) is errors.QuotaExceeded
+    assert not error.retryable
+    assert error.advice == api_error(410001031, action=action).advice
+    assert error.name == "DigitalHumanInsufficientResources"
+
+
+def test_elsewhere_the_same_code_passes_by_itself() -> None:
+    error = api_error(410001025, action="UpdateAgentInstance")
+    assert type(error) is errors.ServiceUnavailable
+    assert error.retryable
+
+
+@pytest.mark.parametrize("message", ["AgentNotFound: no agent 'a'", "AgentNotFound", "no agent 'a'", ""])
+def test_the_name_of_a_code_stands_in_a_message_once(message: str) -> None:
+    error = api_error(410001009, message, action="QueryAgents")
+    assert str(error).count("AgentNotFound") == 1
+    assert error.message == message
+
+
 def test_a_known_code_is_judged_by_itself_whatever_the_http_status() -> None:
     assert type(api_error(410001009, status=429)) is errors.NotFound
 

@@ -228,8 +228,9 @@ class ApiError(ZegoError):
         retry_after: float | None = None,
     ) -> None:
         text = f"{action or 'the call'} was refused: {name} ({code})"
-        if message:
-            text += f": {message}"
+        # Some messages begin with the code's name.
+        if said := message.removeprefix(name).lstrip(": "):
+            text += f": {said}"
         if advice:
             text += f". {advice}"
         if request_id:

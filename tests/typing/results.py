@@ -81,6 +81,10 @@ async def digitalhuman_results(client: Client) -> None:
     assert_type(
         await client.call(digitalhuman.GetDigitalHumanInfo(digital_human_id="digitalhumanid")), digitalhuman.DigitalHumanInfo
     )
+    assert_type(
+        await client.call(digitalhuman.GetDigitalHumanRenderInfo(digital_human_id="digitalhumanid")),
+        digitalhuman.DigitalHumanRenderInfo,
+    )
     assert_type(await client.call(digitalhuman.GetTimbreList()), digitalhuman.TimbreList)
     assert_type(
         await client.call(

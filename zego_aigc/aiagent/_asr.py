@@ -47,11 +47,11 @@ class ASR(Wire, frozen=True, kw_only=True):
     params: Mapping[str, Any] | None = None
     """The vendor's own parameters, passed on as they are: language, model, hot words."""
     vad_silence_segmentation: (
-        Annotated[int, Number(200, 2000), Deprecated("VAD.TurnDetectConfig.SilenceSegmentation")] | None
+        Annotated[float, Number(200, 2000), Deprecated("VAD.TurnDetectConfig.SilenceSegmentation")] | None
     ) = None
     """Silence that ends an utterance, in ms: 200 to 2000, at most 1500 with Tencent; default 500.
     Newer pages set it in VAD.TurnDetectConfig."""
-    pause_interval: Annotated[int, Number(200, 2000), Deprecated("VAD.TurnDetectConfig.PauseInterval")] | None = None
+    pause_interval: Annotated[float, Number(200, 2000), Deprecated("VAD.TurnDetectConfig.PauseInterval")] | None = None
     """Utterances closer than this are joined, in ms: 200 to 2000. It works only above the silence value.
     Newer pages set it in VAD.TurnDetectConfig."""
     vad_sensitive_level: (

@@ -84,7 +84,7 @@ class VAD(Wire, frozen=True, kw_only=True):
     """What counts as speech."""
 
 
-def pause_advice(path: str, pause: int | None, rival: str, silence: int | None) -> tuple[Advice, ...]:
+def pause_advice(path: str, pause: float | None, rival: str, silence: float | None) -> tuple[Advice, ...]:
     """A pause that is not longer than the silence does nothing."""
     if pause is None or pause > (DEFAULT_SILENCE if silence is None else silence):
         return ()

@@ -13,7 +13,6 @@ What a stranger sends therefore costs a scan of its bytes and no more.
 from __future__ import annotations
 
 import hmac
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ import msgspec
 from zego_aigc.callbacks import events
 from zego_aigc.callbacks.errors import BadSignature, MalformedCallback, StaleCallback
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.schema.decoding import unix_seconds
+from zego_aigc.schema.decoding import decode_json, unix_seconds
 
 __all__ = [
     "EVENTS",
@@ -300,22 +299,12 @@ def _event(received: dict[str, Any]) -> events.Event:
 
 def _decoded(text: bytes) -> dict[str, Any]:
     try:
-        try:
-            value = msgspec.json.decode(text)
-        except ValueError:
-            value = _decoded_loosely(text)
+        value = decode_json(text)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise MalformedCallback("the callback's body is not a JSON object")
     return value
-
-
-def _decoded_loosely(text: bytes) -> Any:
-    """As JSON, with U+FFFD in the place of half characters, be they escaped or plain bytes."""
-    value = json.loads(text.decode("utf-8", "replace"))
-    repaired = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return msgspec.json.decode(repaired)
 
 
 _STATUSES = {"IDLE", "LISTENING", "THINKING", "SPEAKING"}

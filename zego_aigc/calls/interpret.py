@@ -10,7 +10,7 @@ import msgspec
 
 from zego_aigc.calls.retry import AttemptOutcome, outcome_of_refusal, retry_after
 from zego_aigc.errors import BadResponse, ZegoError
-from zego_aigc.schema.codes import RETURN_CODES, api_error
+from zego_aigc.schema.codes import api_error, meaning_of
 from zego_aigc.schema.redaction import MASK, mask_map
 from zego_aigc.transport.envelope import Envelope, Unreadable, clean, excerpt, read
 
@@ -60,7 +60,7 @@ def interpret_response(
         if answer.status < 300:
             return envelope
         return _unreadable(answer, request, action, "it says success all the same", host, attempts, scrub, clock)
-    known = RETURN_CODES.get(envelope.code)
+    known = meaning_of(envelope.code, request.name)
     error = api_error(
         envelope.code,
         message=clean(scrub(envelope.message or "", action), MAX_MESSAGE_LENGTH),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import msgspec
+from zego_aigc.schema.decoding import decode_json
 
 if TYPE_CHECKING:
     from zego_aigc.transport.http import Answer
@@ -38,7 +38,7 @@ class Response(Generic[T]):
     @property
     def data(self) -> Any:
         """The answer's ``Data`` as it came, with fields that this library does not know. It may hold secrets."""
-        return msgspec.json.decode(self._body).get("Data")
+        return decode_json(self._body).get("Data")
 
     def __repr__(self) -> str:
         return f"Response(request_id={self.request_id!r}, attempts={self.attempts}, elapsed={self.elapsed:.3f})"

@@ -13,9 +13,11 @@ __all__ = [
     "DigitalHumanAction",
     "DigitalHumanInfo",
     "DigitalHumanList",
+    "DigitalHumanRenderInfo",
     "FetchMode",
     "GetDigitalHumanInfo",
     "GetDigitalHumanList",
+    "GetDigitalHumanRenderInfo",
     "GetTimbreList",
     "Timbre",
     "TimbreList",
@@ -57,6 +59,15 @@ class DigitalHumanInfo(Result, frozen=True, kw_only=True):
     """Whether everybody may use it, or it is yours."""
     actions: Sequence[DigitalHumanAction] = ()
     """The gestures that it can make."""
+
+
+class DigitalHumanRenderInfo(Result, frozen=True, kw_only=True):
+    """What older client SDKs need to render a digital human themselves."""
+
+    client_inference_package_url: str = ""
+    """Where the package for rendering is."""
+    is_support_small_image_mode: bool = False
+    """Whether the digital human can be rendered from a small picture."""
 
 
 class DigitalHumanList(Result, frozen=True, kw_only=True):
@@ -112,6 +123,20 @@ class GetDigitalHumanInfo(Action[DigitalHumanInfo], frozen=True, kw_only=True):
     service: ClassVar[Service] = Service.DIGITAL_HUMAN
     repeat: ClassVar[Repeat] = Repeat.READS
     page: ClassVar[str] = f"{PAGES}/digital-human-management/get-digital-human-info"
+
+    digital_human_id: Annotated[str, Text(min_chars=1)]
+    """Which digital human."""
+
+
+class GetDigitalHumanRenderInfo(Action[DigitalHumanRenderInfo], frozen=True, kw_only=True):
+    """Ask what an older client SDK needs to render a digital human itself; newer ones need nothing.
+
+    The vendor's own servers call it, but no page describes it: the link leads to the service's overview.
+    """
+
+    service: ClassVar[Service] = Service.DIGITAL_HUMAN
+    repeat: ClassVar[Repeat] = Repeat.READS
+    page: ClassVar[str] = f"{PAGES}/overview"
 
     digital_human_id: Annotated[str, Text(min_chars=1)]
     """Which digital human."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CreateDigitalHumanStreamTask",
     "DigitalHumanConfig",
+    "ExtraConfig",
     "GetDigitalHumanStreamTaskStatus",
+    "OutputMode",
     "QueryDigitalHumanStreamTasks",
     "RTCConfig",
     "RunningStreamTask",
@@ -108,8 +111,25 @@ class DigitalHumanConfig(Wire, frozen=True, kw_only=True):
 
     digital_human_id: Annotated[str, Text(min_chars=1)]
     """Which digital human, an id from GetDigitalHumanList."""
-    background_color: Annotated[str, Text(pattern="#[0-9A-Fa-f]{6}", form="a colour such as #00ff88")] | None = None
-    """What stands behind it, as ``#rrggbb``; default ``#000000``."""
+    background_color: (
+        Annotated[str, Text(pattern="#[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?", form="a colour such as #00ff88, or #00ff88cc")] | None
+    ) = None
+    """What stands behind it, as ``#rrggbb``, or as ``#rrggbbaa`` with its opacity; default ``#000000``. The vendor's own
+    server sends ``#00000000``, which is transparent."""
+
+
+class OutputMode(enum.IntEnum):
+    """The kind of client that a stream task's video is for."""
+
+    WEB = 1
+    MOBILE = 2
+
+
+class ExtraConfig(Wire, frozen=True, kw_only=True):
+    """More about a stream task. No page of the vendor's has it, but its own servers send it."""
+
+    output_mode: int | None = None
+    """The kind of client that the video is for: an :class:`OutputMode`, 1 web or 2 mobile."""
 
 
 class RTCConfig(Wire, frozen=True, kw_only=True):
@@ -185,3 +205,5 @@ class CreateDigitalHumanStreamTask(Action[StreamTask], frozen=True, kw_only=True
     """How long the task may live, in seconds: 10 to 86400, default 86400."""
     max_idle_time: Annotated[int, Number(30, 86400)] | None = None
     """How long the task may go without being driven, in seconds: 30 to 86400, default 900."""
+    extra_config: ExtraConfig | None = None
+    """More about it, such as the kind of client that the video is for."""

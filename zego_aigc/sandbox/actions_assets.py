@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zego_aigc.digitalhuman import GetDigitalHumanInfo, GetDigitalHumanList, GetTimbreList
+from zego_aigc.digitalhuman import GetDigitalHumanInfo, GetDigitalHumanList, GetDigitalHumanRenderInfo, GetTimbreList
 from zego_aigc.sandbox.registry import answers
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ def list_humans(app: App, action: GetDigitalHumanList) -> dict[str, Any]:
 def show_human(app: App, action: GetDigitalHumanInfo) -> dict[str, Any]:
     """One digital human."""
     return app.catalogue.visible(action.digital_human_id, app.app_id).to_wire()
+
+
+@answers(GetDigitalHumanRenderInfo)
+def show_render_info(app: App, action: GetDigitalHumanRenderInfo) -> dict[str, Any]:
+    """What an older client needs to render a digital human; the package's address leads nowhere."""
+    human = app.catalogue.visible(action.digital_human_id, app.app_id)
+    url = f"https://assets.sandbox.invalid/{human.digital_human_id}/inference.zip"
+    return {"ClientInferencePackageUrl": url, "IsSupportSmallImageMode": True}
 
 
 @answers(GetTimbreList)

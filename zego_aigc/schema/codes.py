@@ -28,11 +28,21 @@ from zego_aigc.errors import (
     RateLimited,
     ServiceUnavailable,
 )
+from zego_aigc.schema.lifecycle import LIFECYCLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EXCEPTION_CODES", "RETURN_CODES", "ExceptionCode", "ReturnCode", "api_error", "error_class", "is_over"]
+__all__ = [
+    "EXCEPTION_CODES",
+    "RETURN_CODES",
+    "ExceptionCode",
+    "ReturnCode",
+    "api_error",
+    "error_class",
+    "is_over",
+    "meaning_of",
+]
 
 
 class ReturnCode(msgspec.Struct, frozen=True):
@@ -232,12 +242,25 @@ _NOT_FOUND = frozenset({"DigitalHumanNotFound", "TimbreNotFound"})
 _UNKNOWN_ADVICE = "The code is newer than this library: look it up on the vendor's page of return codes."
 
 
-def error_class(code: int, *, status: int = 200) -> type[ApiError]:
+def meaning_of(code: int, action: str = "") -> ReturnCode | None:
+    """What a return code means as the answer to an Action; None if the library does not know it.
+
+    A code may say "full" as the answer to a create though it means something else elsewhere: the Action's lifecycle tells.
+    """
+    known = RETURN_CODES.get(code)
+    life = LIFECYCLES.get(action)
+    if known is not None and life is not None and code in life.full_codes:
+        documented = RETURN_CODES[life.full_codes[0]]
+        return msgspec.structs.replace(known, why=documented.why, advice=documented.advice)
+    return known
+
+
+def error_class(code: int, *, status: int = 200, action: str = "") -> type[ApiError]:
     """The class of the error that a return code becomes.
 
     A code that the library does not know is judged by the HTTP status: 429 is a rate limit, a 5xx a failure of the service.
     """
-    known = RETURN_CODES.get(code)
+    known = meaning_of(code, action)
     if known is not None:
         return NotFound if known.name in _NOT_FOUND else _CLASS_BY_KIND.get(known.why, ApiError)
     if status == 429:
@@ -267,8 +290,8 @@ def api_error(
         data: the answer's ``Data``.
         retry_after: seconds that the service asked to wait.
     """
-    known = RETURN_CODES.get(code)
-    return error_class(code, status=status)(
+    known = meaning_of(code, action)
+    return error_class(code, status=status, action=action)(
         code=code,
         name="Unknown" if known is None else known.name,
         advice=_UNKNOWN_ADVICE if known is None else known.advice,
@@ -281,6 +304,12 @@ def api_error(
         data=data,
         retry_after=retry_after,
     )
+
+
+def is_over(error: ApiError) -> bool:
+    """Whether a refused ending says that there is nothing left to end."""
+    known = RETURN_CODES.get(error.code)
+    return known is not None and known.why in {"gone", "register", "done", "closing"}
 
 
 # --- exception codes ---------------------------------------------------------------------------------------------
@@ -338,9 +367,3 @@ EXCEPTION_CODES: dict[int, ExceptionCode] = {
     )
 }
 """Every exception code that the vendor documents, by number."""
-
-
-def is_over(error: ApiError) -> bool:
-    """Whether a refused ending says that there is nothing left to end."""
-    known = RETURN_CODES.get(error.code)
-    return known is not None and known.why in {"gone", "register", "done", "closing"}

@@ -1,19 +1,46 @@
-"""What results need beyond msgspec: nulls passed over, open sets of numbers, our own string types, times as datetimes."""
+"""What results need beyond msgspec: broken text, nulls passed over, open sets of numbers, our own string types, times."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # (free-form JSON)
 from __future__ import annotations
 
 import enum
+import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import msgspec
 
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
 
-if TYPE_CHECKING:
-    import msgspec
+__all__ = ["OpenNumber", "dec_hook", "declared", "decode_json", "enc_hook", "unix_seconds", "utc"]
 
-__all__ = ["OpenNumber", "dec_hook", "declared", "enc_hook", "unix_seconds", "utc"]
+
+def decode_json(text: bytes) -> Any:
+    """A JSON text as builtins. What is no character becomes U+FFFD, so that half an emoji does not cost all the rest.
+
+    Raises:
+        ValueError: it is not JSON all the same.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        if (repaired := _repaired(text)) == text:
+            raise
+        return msgspec.json.decode(repaired)
+
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape sequence in JSON: a whole surrogate pair, half of one, or another."""
+
+
+def _repaired(text: bytes) -> bytes:
+    """A JSON text without a byte order mark, bytes that are not UTF-8, and halves of surrogate pairs."""
+    plain = text.decode("utf-8-sig", "replace").encode()
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match["half"] else match[0], plain)
 
 
 class OpenNumber(enum.IntEnum):

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from zego_aigc.schema.decoding import dec_hook, declared
+from zego_aigc.schema.decoding import dec_hook, declared, decode_json
 from zego_aigc.schema.naming import wire
 from zego_aigc.schema.redaction import MASK
 
@@ -56,10 +56,10 @@ def read(body: bytes, result: Any) -> Envelope[Any]:
 
 
 def _read_loosely(body: bytes, result: Any) -> Envelope[Any]:
-    """For refusals, whose ``Data`` may be anything, and for answers that put null where a value belongs."""
+    """For refusals, whose ``Data`` may be anything, and for answers with broken text or null where a value belongs."""
     try:
-        fields = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        fields = decode_json(body)
+    except (ValueError, RecursionError) as error:
         raise Unreadable("it is not JSON") from error
     if not isinstance(fields, dict) or not isinstance(code := fields.get("Code"), int) or isinstance(code, bool):
         raise Unreadable("it has no numeric Code")

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from zego_aigc.limits.quota import Quota
     from zego_aigc.schema.lifecycle import Names
     from zego_aigc.storage.registry import LiveRecord, Registry
+    from zego_aigc.transport.audio import DriveSSL
 
 __all__ = ["AttemptEvent", "CallEvent", "Client", "Orphan", "Response", "RetryPolicy"]
 
@@ -95,6 +96,8 @@ class Client:
             :class:`~zego_aigc.SQLiteRegistry` or a :class:`zego_aigc.redis.RedisRegistry`.
         live_per_owner: how many live instances each `owner` may have, where there is a registry.
         retry: how long the client waits between and beside attempts, and how often it tries.
+        drive_ssl: how the certificate of the WebSocket of ``task.open_audio()`` is checked, and of nothing else: True as
+            usual, an ``ssl.SSLContext`` or ``aiohttp.Fingerprint``, or False for no check.
 
     Raises:
         ConfigurationError: something is missing, malformed or contradictory; the message says what.
@@ -121,6 +124,7 @@ class Client:
         retry: RetryPolicy | None = None,
         registry: Registry | None = None,
         live_per_owner: int | None = None,
+        drive_ssl: DriveSSL = True,
     ) -> None:
         if pool is not None and (limiter is not None or proxy is not None or session is not None):
             raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
@@ -171,7 +175,7 @@ class Client:
         )
         account = f"{app_id}@{' '.join(sorted({str(self._endpoints[each].route.url.origin()) for each in Service}))}"
         self._register = None if registry is None else Register(registry, account, per_owner=live_per_owner)
-        self._lifetimes = Lifetimes(self._endpoints, quota, policy, report, self._register)
+        self._lifetimes = Lifetimes(self._endpoints, quota, policy, report, self._register, drive_ssl)
 
     @classmethod
     def from_env(cls, **options: Any) -> Client:
@@ -439,13 +443,13 @@ class Client:
         return await self._lifetimes.end(identity, action)
 
     async def observe(self, event: Event) -> None:
-        """Take note of a callback that says that an instance or a stream task was made or has ended.
+        """Take note of a callback: what it says of an instance, a stream task or a drive.
 
-        It frees the place in the :class:`~zego_aigc.Quota` of what has ended by itself, spares :meth:`aclose` ending it, and
-        reports to ``on_orphan`` the id of an agent instance whose creation by a handle ended in an unknown outcome. Register it
-        with a router::
+        It lets ``agent.joined()``, ``agent.events()`` and ``audio.finished()`` know, frees the place in the
+        :class:`~zego_aigc.Quota` of what has ended by itself, spares :meth:`aclose` ending it, and reports to ``on_orphan`` the
+        id of an agent instance whose creation by a handle ended in an unknown outcome. Register it with a router::
 
-            router.on(AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent)(client.observe)
+            router.on(Event)(client.observe)
         """
         await self._lifetimes.observe(event)
 

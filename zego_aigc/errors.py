@@ -123,6 +123,10 @@ class TransportError(ZegoError):
     """The vendor's name of the Action."""
     attempts: int = 0
     """How many times the request was tried."""
+    close_code: int | None = None
+    """Of an audio WebSocket that the service closed: the code that it gave."""
+    close_reason: str = ""
+    """And the reason."""
 
 
 class ConnectFailed(TransportError):
@@ -139,7 +143,8 @@ class TimedOut(TransportError, TimeoutError):
     """
 
     waited_for: str = ""
-    """What the time went into: ``limiter``, ``before_send``, ``connect``, ``answer``, ``retry``, or ``streaming``."""
+    """What the time went into: ``limiter``, ``before_send``, ``connect``, ``answer``, ``retry``, ``streaming``,
+    ``write`` (of audio) or ``callback``."""
 
 
 class BadResponse(TransportError):

@@ -24,11 +24,13 @@ from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from zego_aigc.callbacks.subscriptions import Subscription
     from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.lifetimes import Lifetimes
     from zego_aigc.limits.quota import Reservation
     from zego_aigc.schema.actions import Action
     from zego_aigc.transport.audio import AudioStream
+    from zego_aigc.transport.pcm import AudioFormat
 
 __all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTaskHandle", "handle_of"]
 
@@ -124,6 +126,30 @@ class _Agent(Handle[AgentT], Generic[AgentT]):
     async def say(self, text: str, **options: Any) -> aiagent.Round:
         """Have a text spoken, up to 300 characters; `options` are the other fields of SendAgentInstanceTTS."""
         return await self._lifetimes.caller.call(aiagent.SendAgentInstanceTTS(agent_instance_id=self.id, text=text, **options))
+
+    def events(self, *, max_waiting: int = 256) -> Subscription:
+        """The instance's callbacks as they come, until it ends: ``async for event in agent.events()``.
+
+        They have to be handed to :meth:`zego_aigc.Client.observe`: ``router.on(Event)(client.observe)``. Only those that reach
+        this process are seen.
+
+        Args:
+            max_waiting: events that are kept for a reader that is slower than they come; then the oldest are dropped, and
+                counted in ``missed``.
+        """
+        return self._lifetimes.events.follow(self.id, max_waiting)
+
+    async def joined(self, *, timeout: float = 30.0) -> None:
+        """Wait for the callback AgentInstanceCreated: before it the instance neither hears nor can be heard.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            TimedOut: it did not come in time; callbacks have to be handed to :meth:`zego_aigc.Client.observe`.
+            ZegoError: the instance has ended.
+        """
+        await self._lifetimes.events.joined(self.id, timeout)
 
 
 class LiveAgentInstance(_Agent[aiagent.CreatedDigitalHumanAgentInstance]):
@@ -237,25 +263,68 @@ class StreamTaskHandle(Handle[digitalhuman.StreamTask]):
 
     @asynccontextmanager
     async def open_audio(
-        self, *, sample_rate: int = 16000, channels: int = 1, voice_channel: int | None = None
+        self,
+        *,
+        sample_rate: int = 16000,
+        channels: int = 1,
+        voice_channel: int | None = None,
+        source: AudioFormat | None = None,
+        pace: bool = False,
+        write_timeout: float = 10.0,
     ) -> AsyncGenerator[AudioStream, None]:
         """Drive the digital human with PCM audio over a WebSocket.
 
         Args:
-            sample_rate: 16000 or 24000 Hz.
+            sample_rate: what the service is to take: 16000 or 24000 Hz.
             channels: 1 or 2 (interleaved, at 16000 Hz or more).
             voice_channel: with 2 channels, which one the lips follow: 0 both mixed, 1 left, 2 right.
+            source: what is written, if it is not 16-bit PCM of that rate and number of channels; it is turned into that
+                (extra ``audio``).
+            pace: send at the speed of speech, half a second ahead: what is cut by an interruption was then not sent for
+                nothing. Otherwise audio is sent as fast as it is written.
+            write_timeout: seconds for which the service may take nothing before a write gives up.
 
         Raises:
-            TransportError: the WebSocket cannot be opened or breaks.
+            InvalidRequest: the service does not take such audio; nothing was sent.
+            ConnectFailed: the WebSocket cannot be opened.
+            TransportError: it breaks, or the service closes it, before the end of the block; ``close_code`` and
+                ``close_reason`` say how.
         """
         from zego_aigc.transport.audio import open_audio
+        from zego_aigc.transport.pcm import Converter, drive_format
 
+        target = drive_format(sample_rate=sample_rate, channels=channels, voice_channel=voice_channel, source=source)
+        Converter(source or target, target)  # complains now about a missing extra, not once the drive has begun
         drive = await self._lifetimes.caller.call(digitalhuman.DriveByWsStream(task_id=self.id))
         async with open_audio(
-            self._lifetimes.caller.pool, drive, sample_rate=sample_rate, channels=channels, voice_channel=voice_channel
+            self._lifetimes.caller.pool,
+            drive,
+            target,
+            source=source or target,
+            voice_channel=voice_channel,
+            pace=pace,
+            write_timeout=write_timeout,
+            drive_ssl=self._lifetimes.drive_ssl,
+            over=self._lifetimes.events.drive_over,
         ) as stream:
             yield stream
+
+    def events(self, *, max_waiting: int = 256) -> Subscription:
+        """The task's callbacks as they come; see :meth:`zego_aigc.Client.observe`, which has to be given them."""
+        return self._lifetimes.events.follow(self.id, max_waiting)
+
+    async def drive_finished(self, drive: digitalhuman.Drive | str, *, timeout: float = 600.0) -> None:
+        """Wait until a drive has been spoken, which a callback says.
+
+        Args:
+            drive: what ``drive_text`` and its like returned, or a DriveId.
+            timeout: seconds.
+
+        Raises:
+            TimedOut: no callback said so in time; they have to be handed to :meth:`zego_aigc.Client.observe`.
+            ZegoError: the drive failed.
+        """
+        await self._lifetimes.events.drive_over(drive if isinstance(drive, str) else drive.drive_id, timeout)
 
 
 HANDLES: dict[str, type[Handle[Any]]] = {

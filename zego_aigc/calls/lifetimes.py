@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from zego_aigc.callbacks.events import Event
     from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.endpoint import Endpoints
+    from zego_aigc.calls.event_hub import EventHub
     from zego_aigc.calls.register import Register
     from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.errors import ZegoError
     from zego_aigc.limits.quota import Quota, Reservation
     from zego_aigc.schema.actions import Action
+    from zego_aigc.transport.audio import DriveSSL
 
 __all__ = ["Lifetimes", "report_orphan"]
 
@@ -38,6 +40,7 @@ class Lifetimes:
         policy: how long endings may take.
         report: called with what is left behind.
         register: what notes all that is live, if there is one.
+        drive_ssl: how the certificates of audio WebSockets are checked.
     """
 
     def __init__(
@@ -47,17 +50,21 @@ class Lifetimes:
         policy: RetryPolicy,
         report: Callable[[Orphan], object],
         register: Register | None = None,
+        drive_ssl: DriveSSL = True,
     ) -> None:
         self.caller: Endpoints = endpoints
         """What makes calls."""
         self.quota: Quota | None = quota
         self.report: Callable[[Orphan], object] = report
+        self.drive_ssl: DriveSSL = drive_ssl
+        """How the certificates of audio WebSockets are checked."""
         self._policy = policy
         self._register = register
         self.sweeper: Sweeper | None = None if register is None else Sweeper(register, endpoints, self.end)
         """What ends what dead processes left, where there is a register."""
         self._cleanup = Cleanup(endpoints, quota, None if register is None else register.ended)
         self._observer = Observer(report)
+        self._events: EventHub | None = None
 
     async def create(
         self,
@@ -84,6 +91,15 @@ class Lifetimes:
         await self.sweeper.start()
         return await self._register.create(action, owner, make, self.end)
 
+    @property
+    def events(self) -> EventHub:
+        """What callbacks said, for those who wait for it or follow it."""
+        if self._events is None:
+            from zego_aigc.calls.event_hub import EventHub
+
+            self._events = EventHub()
+        return self._events
+
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
 
@@ -104,6 +120,7 @@ class Lifetimes:
             self._cleanup.ended(ended)
             if self._register is not None:
                 await self._register.ended(ended)
+        self.events.note(event)
 
     def expect_callback(self, action: Action[Any], hold: Reservation | None) -> None:
         """A create has an unknown outcome: a callback may settle it."""
@@ -118,6 +135,8 @@ class Lifetimes:
         Returns:
             the cancellation that came meanwhile.
         """
+        if self._events is not None:
+            self._events.close()
         return await self._cleanup.finish(drain)
 
     @property

@@ -172,10 +172,17 @@ class SessionPool:
         await asyncio.sleep(0)
         return await http.post(session, url, body, self._options)
 
-    async def websocket(self, address: str) -> aiohttp.ClientWebSocketResponse:
-        """Open a WebSocket, with the pool's proxy and TLS settings."""
+    async def websocket(
+        self, address: str, *, ssl: bool | ssl.SSLContext | aiohttp.Fingerprint = True
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket, with the pool's proxy.
+
+        Args:
+            address: where.
+            ssl: how its certificate is checked; True for the pool's way.
+        """
         self.bind()
-        return await self._sessions[False].ws_connect(address, heartbeat=20.0, proxy=self._options.get("proxy"))
+        return await self._sessions[False].ws_connect(address, heartbeat=20.0, proxy=self._options.get("proxy"), ssl=ssl)
 
     async def warmup(self, urls: Iterable[yarl.URL], connections: int, within: float) -> None:
         """Open connections to each host, so that the first calls find them.

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def block(heading: str) -> str:
     found: list[str] = re.findall(rf"^## {heading}\n(?:(?!^## ).*\n)*?```sh\n((?:.*\n)*?)```$", readme, re.MULTILINE)
     (text,) = found
     return text
+
+
+def metadata(wheel: Path) -> str:
+    """What the package's page is made of."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return archive.read(name).decode()
 
 
 @cache
@@ -105,6 +113,8 @@ def package(session: nox.Session) -> None:
     away = Path(session.create_tmp())
     session.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(away), ".")
     (wheel,) = away.glob("*.whl")
+    if links := re.findall(r"\]\((?!https:|#)[^)]*\)", metadata(wheel)):
+        session.error(f"the package's page would have links that lead nowhere: {links}")
     session.install(f"{wheel}[cli]")
     shutil.copytree("examples", away / "examples")
     job = "".join(line for line in block("Run it").splitlines(keepends=True) if not line.startswith("pip install"))

@@ -13,6 +13,7 @@ with the AppId and secrets that the sandbox prints, and then
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -33,11 +34,27 @@ from zego_aigc.aiagent import (
 )
 from zego_aigc.callbacks import AgentInstanceDeleted, CallbackRouter
 from zego_aigc.errors import AlreadyExists, NotFound
+from zego_aigc.tokens import room_payload, token04
 
 CLIENT = web.AppKey("client", Client)
 LIVE = web.AppKey("live", set[str])
 AGENT = "concierge"
 DIGITAL_HUMAN = "0d3538a4-9e8e-4155-b1fb-c7defb8eeef8"
+
+
+class LoginTokens:
+    """What lets one user into one room."""
+
+    def __init__(self, app_id: int, server_secret: str) -> None:
+        self._app_id = app_id
+        self._server_secret = server_secret
+
+    def make(self, user: str, room: str) -> str:
+        """A token for an hour."""
+        return token04(self._app_id, user, self._server_secret, ttl=3600, payload=room_payload(room))
+
+
+LOGIN_TOKENS = web.AppKey("login_tokens", LoginTokens)
 
 routes = web.RouteTableDef()
 
@@ -65,6 +82,7 @@ async def start(request: web.Request) -> web.Response:
             "id": created.agent_instance_id,
             "room": create.rtc.room_id,
             "stream": create.rtc.user_stream_id,
+            "token": request.app[LOGIN_TOKENS].make(user, create.rtc.room_id),
             "digital_human_config": created.digital_human_config,
         },
         status=201,
@@ -103,10 +121,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": str(error)}, status=502)
 
 
-def create_app(client: Client, callback_secret: str) -> web.Application:
+def create_app(client: Client, callback_secret: str, login_tokens: LoginTokens) -> web.Application:
     """The app for a client, whose lifetime is the app's from here on."""
     app = web.Application(middlewares=[errors])
     app[CLIENT] = client
+    app[LOGIN_TOKENS] = login_tokens
     app[LIVE] = live = set[str]()  # what bills until it ends
     app.add_routes(routes)
 
@@ -143,4 +162,5 @@ if __name__ == "__main__":
     client = Client.from_env()
     if client.callback_secret is None:
         raise ConfigurationError("set ZEGO_CALLBACK_SECRET in the environment: callbacks are verified with it")
-    web.run_app(create_app(client, client.callback_secret), host="127.0.0.1", port=8080)
+    login_tokens = LoginTokens(int(os.environ["ZEGO_APP_ID"]), os.environ["ZEGO_SERVER_SECRET"])
+    web.run_app(create_app(client, client.callback_secret, login_tokens), host="127.0.0.1", port=8080)

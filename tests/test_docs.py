@@ -1,12 +1,12 @@
-"""The Python in the documentation is what it says: programs run as printed, and what they import exists."""
+"""README.md and docs/ are as they say: their Python is complete and runs twice in one sandbox, their links lead somewhere."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
+import subprocess
 import sys
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -17,42 +17,110 @@ from zego_aigc.sandbox import Sandbox
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^(<!-- test: \w+ -->\n)?```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+"""What a comment names is run by the test of that page: it needs a server or a framework around it."""
 
 EXAMPLES = [
-    pytest.param(block, id=f"{page.name}-{number}")
+    pytest.param(source, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
-    for number, block in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1)
+    for number, (elsewhere, source) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1)
+    if not elsewhere
 ]
-PROGRAMS = [example for example in EXAMPLES if "asyncio.run(" in str(example.values[0])]
+
+TWICE = """
+import runpy, sys
+for _ in range(2):
+    runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+"""A program that runs only once has left something behind, or counts on what it finds."""
+
+PYTEST_INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
 
 
-@pytest.mark.parametrize("source", EXAMPLES)
-def test_every_example_compiles_and_imports_what_exists(source: str) -> None:
-    compile(source, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("zego_aigc"):
-            module = import_module(node.module or "")
-            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+def environment(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ZEGO_APP_ID": str(sandbox.app_id),
+        "ZEGO_SERVER_SECRET": sandbox.server_secret,
+        "ZEGO_CALLBACK_SECRET": "callback-secret",
+        "ZEGO_AIAGENT_URL": sandbox.url,
+        "ZEGO_DIGITALHUMAN_URL": sandbox.url,
+    }
+
+
+def live(sandbox: Sandbox) -> list[str]:
+    """What would go on billing."""
+    return [*sandbox.app.instances, *(task.task_id for task in sandbox.app.tasks.values() if task.running)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", PROGRAMS)
-async def test_every_program_runs_as_printed(source: str, tmp_path: Path) -> None:
-    program = tmp_path / "example.py"
-    program.write_text(source, encoding="utf-8")
+@pytest.mark.parametrize("source", EXAMPLES)
+async def test_every_block_of_python_runs_twice_and_leaves_nothing_that_bills(source: str, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text(PYTEST_INI)
+    (program := tmp_path / "test_example.py").write_text(source, encoding="utf-8")
+    is_test = re.search(r"^(async )?def test_", source, re.MULTILINE)
+    how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else ["-c", TWICE]
     async with Sandbox() as sandbox:
-        environ = {
-            **os.environ,
-            "ZEGO_APP_ID": str(sandbox.app_id),
-            "ZEGO_SERVER_SECRET": sandbox.server_secret,
-            "ZEGO_CALLBACK_SECRET": "callback-secret",
-            "ZEGO_AIAGENT_URL": sandbox.url,
-            "ZEGO_DIGITALHUMAN_URL": sandbox.url,
-        }
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             done = await anyio.run_process(
-                [sys.executable, "-W", "error", str(program)], env=environ, cwd=tmp_path, check=False
+                [sys.executable, "-W", "error", *how, str(program)], env=environment(sandbox), cwd=tmp_path, check=False
             )
-    assert done.returncode == 0, done.stderr.decode()
+        left = live(sandbox)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+    assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="bash")
+async def test_a_fleet_that_is_killed_goes_on_as_the_readme_shows(tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Kill it, and go on\n")[2]
+    commands = section.partition("```sh\n")[2].partition("```")[0]
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    async with Sandbox(quota=100) as sandbox:
+        environ = environment(sandbox)
+        environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
+        with anyio.fail_after(100):
+            done = await anyio.run_process(["bash", "-c", commands], env=environ, cwd=tmp_path, check=False)
+        made = len(list(sandbox.recording.select("CreateDigitalHumanStreamTask", refused=False)))
+        left = live(sandbox)
+    output = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, output
+    assert "150 of 150 done" in output
+    assert made == 50, "nothing is made twice"
+    assert left == []
+
+
+LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def targets(page: Path) -> Iterator[str]:
+    """Where a page's links lead, but for addresses on the web."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    yield from (target for target in LINK.findall(text) if "://" not in target)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings and its own tags have."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
+    for target in targets(page):
+        path, _, anchor = target.partition("#")
+        file = page if not path else page.parent / path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_the_readme_has_one_block_of_commands_under_each_heading_that_others_run() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for heading in ("Run it", "Test it"):
+        section = re.split(r"^## ", text.partition(f"## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+        assert [line for line in section.splitlines() if line.startswith("```")] == ["```sh", "```"]
+        (block,) = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+        assert subprocess.run(["bash", "-n", "-c", block], check=False).returncode == 0

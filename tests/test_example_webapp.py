@@ -12,6 +12,7 @@ import anyio
 import pytest
 from aiohttp import web
 
+from zego_aigc import Client
 from zego_aigc.aiagent import DeleteAgentInstance, SendAgentInstanceTTS
 from zego_aigc.sandbox import Sandbox
 
@@ -30,6 +31,14 @@ def load_example() -> Any:
     return module
 
 
+def app_of(sandbox: Sandbox, client: Client) -> web.Application:
+    example = load_example()
+    app: web.Application = example.create_app(
+        client, CALLBACK_SECRET, example.LoginTokens(sandbox.app_id, sandbox.server_secret)
+    )
+    return app
+
+
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(callback_secret=CALLBACK_SECRET) as sandbox:
@@ -40,7 +49,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def visitor(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
     """A browser on the app's page, while the service's callbacks go to the app."""
     client = sandbox.client()
-    runner = web.AppRunner(load_example().create_app(client, CALLBACK_SECRET))
+    runner = web.AppRunner(app_of(sandbox, client))
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -58,6 +67,7 @@ async def test_a_visitor_talks_to_a_digital_human_and_hangs_up(sandbox: Sandbox,
         assert response.status == 201
         conversation = await response.json()
     assert conversation["digital_human_config"]
+    assert conversation["token"].startswith("04")
     await sandbox.clock.advance(1)
     async with visitor.post(f"/conversations/{conversation['id']}/say", json={"text": "Welcome!"}) as response:
         assert response.status == 200
@@ -75,7 +85,7 @@ async def test_a_bad_user_id_is_the_visitors_error_and_says_where(visitor: aioht
 
 
 async def test_conversations_that_are_open_when_the_app_stops_are_ended(sandbox: Sandbox) -> None:
-    runner = web.AppRunner(load_example().create_app(sandbox.client(), CALLBACK_SECRET))
+    runner = web.AppRunner(app_of(sandbox, sandbox.client()))
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

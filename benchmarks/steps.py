@@ -36,6 +36,9 @@ class Free:
     def answered(self) -> None:
         """It is answered."""
 
+    def served(self, host: str, *, first: bool = False) -> None:
+        """Its answer is good."""
+
     def release(self) -> None:
         """It will not leave."""
 

@@ -265,8 +265,8 @@ async def test_a_complaint_of_the_service_slows_all_processes_down_for_a_while(
     times: list[float] = []
     for limiter in (one, other, one):
         await spend(limiter, app_id, times)
-    # The guard of 0.02 becomes 0.04 by doubling.
-    assert keeps_the_promise(times, limit=1, span=WINDOW + 0.04)
+    # Nothing was answered that the guard had let go, so the pace goes down: by a twentieth of the window.
+    assert keeps_the_promise(times, limit=1, span=WINDOW + GUARD + WINDOW / 20)
 
 
 # --- deaths ------------------------------------------------------------------------------------------------------
@@ -356,12 +356,15 @@ async def test_while_redis_is_gone_callers_wait_and_then_go_on(caplog: pytest.Lo
                 for _ in range(8):
                     await spend(limiter, app_id, times)
     assert keeps_the_promise(times)
-    assert "Redis does not answer" in caplog.text
+    assert "Redis is gone" in caplog.text
     assert "Redis answers again" in caplog.text
 
 
 @pytest.mark.slow
-async def test_with_an_outage_limit_a_process_goes_on_by_itself_and_tells_redis_later(app_id: int) -> None:
+async def test_with_an_outage_limit_a_process_goes_on_by_itself_and_reports_to_redis_later(
+    caplog: pytest.LogCaptureFixture, app_id: int
+) -> None:
+    caplog.set_level(logging.INFO, "zego_aigc")
     times: list[float] = []
     with RedisServer() as own:
         async with RedisLimiter(own.url, limit=4, window=WINDOW, guard=GUARD, outage_limit=2) as limiter:
@@ -375,7 +378,7 @@ async def test_with_an_outage_limit_a_process_goes_on_by_itself_and_tells_redis_
             assert keeps_the_promise(times[4:], limit=2)
             own.start()
             async with asyncio.timeout(10):
-                while limiter._runner.is_down:
+                while "Redis answers again" not in caplog.text:
                     await spend(limiter, app_id, times)
                 for _ in range(8):
                     await spend(limiter, app_id, times)

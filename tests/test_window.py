@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ class Sent:
     def __init__(self, left: float, guard: float, *, unproven: bool, latest: float) -> None:
         self.left = left
         self.by = left + guard + (0.5 if unproven else 0.0)
-        self.latest = latest  # what the window made of it
+        self.mark = latest  # what the window made of it
         self.answered = False
 
 
@@ -48,7 +49,7 @@ def drive(window: Window, steps: list[tuple[str, float]]) -> list[Sent]:
             request = unanswered[round(wait / TICK) % len(unanswered)]
             request.answered = True
             request.by = min(request.by, now)
-            window.answered(request.latest, now)
+            request.mark = window.answered(request.mark, now)
         elif step == "release" and held:
             held -= 1
             window.release()
@@ -170,7 +171,8 @@ def test_a_token_that_is_held_long_comes_back_a_span_after_its_request_left() ->
 def test_an_answer_brings_the_token_back_a_window_and_the_slack_later() -> None:
     window = Window(1, 1.0, 0.25)
     assert window.take(0.0)
-    assert window.answered(window.departed(0.0), 0.125)
+    mark = window.departed(0.0)
+    assert window.answered(mark, 0.125) < mark
     assert not window.take(0.125 + 1.005)
     assert window.take(0.125 + 1.006)
 
@@ -178,18 +180,84 @@ def test_an_answer_brings_the_token_back_a_window_and_the_slack_later() -> None:
 def test_an_answer_after_the_guard_tells_nothing_new() -> None:
     window = Window(1, 1.0, 0.25)
     assert window.take(0.0)
-    assert not window.answered(window.departed(0.0), 0.25)
+    mark = window.departed(0.0)
+    assert window.answered(mark, 0.25) == mark
     assert not window.take(1.255)
     assert window.take(1.256)
 
 
-def test_answers_do_not_cut_a_guard_that_complaints_have_grown() -> None:
+def test_a_pause_after_complaints_counts_beside_every_answer() -> None:
     window = Window(1, 1.0, 0.25)
     window.too_fast(0.0)
+    assert window.pause == 0.05
     assert window.take(0.0)
     window.answered(window.departed(0.0), 0.0)
-    assert not window.take(1.255)
-    assert window.take(1.256)
+    assert not window.take(1.055)
+    assert window.take(1.056)
+
+
+def test_an_answer_says_when_its_request_arrived_less_the_smallest_round_trip() -> None:
+    window, now = Window(1, 1.0, 0.25), 0.0
+    for _ in range(400):  # until the samples count in full
+        now = serve(window, now, 0.5)
+    assert window.round_trip == 0.5
+    now += 2.0
+    assert window.take(now)
+    mark = window.departed(now)
+    window.served(window.answered(mark, now + 0.625), now, now + 0.625, "host")
+    # 0.125 s late, so it may have arrived as much later; the slack, and what even hundreds of samples leave open.
+    assert not window.take(now + 1.0 + 0.125)
+    assert window.take(now + 1.0 + 0.125 + 0.025)
+
+
+def serve(window: Window, now: float, round_trip: float, **options: Any) -> float:
+    """One request from its token to its answer; when it was answered, or its token was released, if that is later."""
+    due = window.next_free(now)
+    assert due is not None
+    assert window.take(due)
+    mark = window.answered(window.departed(due), due + round_trip)
+    window.served(mark, due, due + round_trip, "host", **options)
+    return due + round_trip
+
+
+def test_few_samples_and_the_first_on_a_connection_say_nothing() -> None:
+    window = Window(1, 1.0, 0.25)
+    now = serve(window, 0.0, 0.125)
+    due = window.next_free(now)
+    assert due == pytest.approx(0.125 + 1.005), "one sample is as good as none"
+    for _ in range(100):
+        now = serve(window, now, 0.125, first=True)
+    assert window.next_free(now) == pytest.approx(now + 1.005)
+
+
+def test_a_smaller_round_trip_holds_back_tokens_that_were_to_come_back_by_the_one_before() -> None:
+    window, now = Window(2, 1.0, 0.25), 0.0
+    for _ in range(400):
+        now = serve(window, now, 0.5)
+    assert window.take(now + 2)
+    slow = window.departed(now + 2)
+    window.served(window.answered(slow, now + 2.5), now + 2, now + 2.5, "host")
+    before = window.next_free(now + 2.5)
+    assert before == now + 2.5, "the other token is free"
+    assert window.take(now + 2.5)
+    due = window.next_free(now + 2.5)
+    assert due == pytest.approx(now + 3.0, abs=0.02)
+    fast = window.departed(now + 2.5)
+    window.served(window.answered(fast, now + 2.625), now + 2.5, now + 2.625, "host")
+    due = window.next_free(now + 2.625)
+    assert due is not None
+    assert now + 3.0 + 0.375 <= due <= now + 3.505
+
+
+def test_an_idle_window_forgets_what_it_learned() -> None:
+    window, now = Window(1, 1.0, 0.25), 0.0
+    for _ in range(20):
+        now = serve(window, now, 0.125)
+    assert not window.is_idle(now + 10)
+    assert window.is_idle(now + 100)
+    assert window.take(now + 100)
+    window.departed(now + 100)
+    assert window.round_trip is None
 
 
 def test_the_first_request_of_a_connection_that_has_proved_nothing_may_take_half_a_second_more() -> None:
@@ -206,7 +274,7 @@ def test_the_first_request_of_a_connection_that_has_proved_nothing_may_take_half
 def test_an_answer_ends_the_doubt_about_a_connection() -> None:
     window = Window(1, 1.0, 0.25)
     assert window.take(0.0)
-    assert window.answered(window.departed(0.0, unproven=True), 0.375)
+    window.answered(window.departed(0.0, unproven=True), 0.375)
     assert not window.take(1.380)
     assert window.take(1.381)
 
@@ -218,10 +286,20 @@ def test_a_released_token_is_free_at_once() -> None:
     assert window.take(0.0)
 
 
-def test_the_guard_doubles_when_the_server_complains_up_to_half_a_window() -> None:
-    window, guards_seen = Window(10, 1.0, 0.05), [0.05]
-    for second in range(0, 20, 2):
-        window.too_fast(float(second))
+def delayed(window: Window, now: float) -> float:
+    """A request whose answer comes later than the guard allows, though its token was to be released by the guard."""
+    due = window.next_free(now)
+    assert due is not None
+    assert window.take(due)
+    window.served(window.answered(window.departed(due), due + 0.9), due, due + 0.9, "host", first=True)
+    return due + 0.9
+
+
+def test_the_guard_doubles_when_the_server_complains_of_what_it_let_go_up_to_half_a_window() -> None:
+    window, guards_seen, now = Window(10, 1.0, 0.05), [0.05], 0.0
+    for _ in range(6):
+        now = delayed(window, now) + 1.2
+        window.too_fast(now)
         guards_seen.append(window.guard)
     assert guards_seen[:5] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.5])
     assert max(guards_seen) == 0.5
@@ -229,71 +307,89 @@ def test_the_guard_doubles_when_the_server_complains_up_to_half_a_window() -> No
 
 def test_complaints_about_one_crowd_count_once() -> None:
     window = Window(10, 1.0, 0.05)
+    now = delayed(window, 0.0)
     for _ in range(10):
-        window.too_fast(3.0)
+        window.too_fast(now)
     assert window.guard == pytest.approx(0.1)
+    assert window.complaints == 10
 
 
-def test_a_guard_of_nothing_can_grow() -> None:
-    window = Window(10, 2.0, 0.0)
-    window.too_fast(0.0)
-    assert window.guard == pytest.approx(0.1)
+def test_the_guard_is_not_what_a_complaint_is_about_where_it_let_nothing_go() -> None:
+    window = Window(10, 1.0, 0.05)
+    window.too_fast(3.0)
+    assert (window.guard, window.pause) == (0.05, 0.05)
 
 
-def test_a_guard_beyond_half_a_window_stays_as_it_was_given() -> None:
-    window = Window(10, 1.0, 0.8)
-    window.too_fast(0.0)
-    assert window.guard == 0.8
+def test_a_learned_round_trip_is_learned_anew_after_a_complaint_before_the_pace_falls() -> None:
+    window, now = Window(10, 1.0, 0.05), 0.0
+    for _ in range(100):
+        now = serve(window, now, 0.04)
+    window.too_fast(now)
+    assert (window.round_trip, window.guard, window.pause) == (None, 0.05, 0.0)
+    for _ in range(20):
+        now = serve(window, now + 0.1, 0.04)
+    window.too_fast(now)
+    assert window.pause == 0.05, "it did not help: others use the account"
 
 
-def test_a_grown_guard_holds_back_tokens_that_are_already_out() -> None:
-    window = Window(1, 1.0, 0.25)
-    assert window.take(0.0)
-    window.departed(0.0)
-    window.too_fast(0.5)
-    assert window.guard == 0.5
-    assert not window.take(1.5)
-    assert window.take(1.6)
-
-
-def test_the_guard_shrinks_back_while_the_server_is_content() -> None:
+def test_the_guard_and_the_pause_shrink_back_while_the_server_is_content() -> None:
     window, seen = Window(10, 1.0, 0.05), []
-    for second in (0.0, 2.0, 4.0, 6.0):
-        window.too_fast(second)
-    for second in range(6, 100):
-        assert window.take(float(second))
-        window.departed(float(second))
-        seen.append(window.guard)
-    assert seen[0] == 0.5
-    assert all(later <= earlier for earlier, later in pairwise(seen))
-    assert seen[10] == pytest.approx(0.05 + 0.45 / 2)
-    assert seen[-1] == 0.05
+    now = delayed(window, 0.0) + 1.2
+    window.too_fast(now)
+    for _ in range(4):
+        now += 2
+        window.too_fast(now)
+    for second in range(200):
+        assert window.take(now + second)
+        window.departed(now + second)
+        seen.append((window.guard, window.pause))
+    guards, pauses = zip(*seen, strict=True)
+    assert guards[0] > 0.05
+    assert pauses[0] > 0
+    assert all(later <= earlier for values in (guards, pauses) for earlier, later in pairwise(values))
+    assert (guards[-1], pauses[-1]) == (0.05, 0.0)
 
 
-def test_after_a_long_pause_the_guard_is_what_it_was_given() -> None:
+def test_after_a_long_pause_nothing_is_added_any_more() -> None:
     window = Window(10, 1.0, 0.05)
     window.too_fast(0.0)
     assert window.take(1e6)
     window.departed(1e6)
-    assert window.guard == 0.05
+    assert (window.guard, window.pause) == (0.05, 0.0)
+
+
+def test_a_guard_beyond_half_a_window_stays_as_it_was_given() -> None:
+    window = Window(10, 1.0, 0.8)
+    window.too_fast(delayed(window, 0.0))
+    assert window.guard == 0.8
+
+
+def test_the_share_of_the_limit_that_is_used_is_known() -> None:
+    window = Window(10, 1.0, 0.05)
+    assert window.throughput.share(0.0) == 0.0
+    for number in range(300):  # five a second
+        assert window.take(number / 5)
+        window.departed(number / 5)
+    assert window.throughput.share(60.0) == pytest.approx(0.5, abs=0.02)
+    assert window.throughput.share(1000.0) == 0.0
 
 
 @given(limits, guards, all_steps, ticks)
-def test_an_heir_keeps_the_promise_of_the_window_before_it(
+def test_a_successor_keeps_the_promise_of_the_window_before_it(
     limit: int, guard: float, schedule: list[tuple[str, float]], wait: float
 ) -> None:
     window = Window(limit, 1.0, guard)
     before = [request.by for request in drive(window, schedule)]
     now = sum(pause for _, pause in schedule) + wait
-    heir = window.successor(now)
+    successor = window.successor(now)
     before += [now + guard] * window.held  # may have left as late as now
     after: list[float] = []
     while len(after) < 2 * limit:
-        due = heir.next_free(now)
+        due = successor.next_free(now)
         assert due is not None
         now = due
-        assert heir.take(now)
-        heir.departed(now)
+        assert successor.take(now)
+        successor.departed(now)
         after.append(now)
     for start in after:  # at worst, all that came before arrive as late as they may, and these at once
         assert sum(start - 1.0 <= arrival <= start for arrival in before + after) <= limit

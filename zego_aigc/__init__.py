@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.client import Client
-    from zego_aigc.limits.limiter import FullLimiter, FullPermit, Limiter, Permit
+    from zego_aigc.limits.limiter import FullLimiter, FullPermit, Limiter, LimiterStats, Permit
     from zego_aigc.limits.local_limiter import LocalLimiter
     from zego_aigc.limits.local_quota import LocalQuota, LocalReservation
     from zego_aigc.limits.quota import Quota, Reservation, Usage
@@ -69,6 +69,7 @@ __all__ = [
     "FullPermit",
     "InvalidRequest",
     "Limiter",
+    "LimiterStats",
     "LiveRecord",
     "LocalLimiter",
     "LocalQuota",
@@ -111,6 +112,7 @@ _LATE = {
     "FullLimiter": "zego_aigc.limits.limiter",
     "FullPermit": "zego_aigc.limits.limiter",
     "Limiter": "zego_aigc.limits.limiter",
+    "LimiterStats": "zego_aigc.limits.limiter",
     "LiveRecord": "zego_aigc.storage.registry",
     "LocalLimiter": "zego_aigc.limits.local_limiter",
     "LocalQuota": "zego_aigc.limits.local_quota",

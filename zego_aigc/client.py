@@ -225,6 +225,7 @@ class Client:
         timeout: float | None = None,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
+        background: bool = False,
         owner: str | None = None,
     ) -> T:
         """Send an Action and return its typed result; ``None`` where the vendor returns no data.
@@ -237,6 +238,8 @@ class Client:
                 `before_send` keeps books of its own and is not noted in the registry.
             deadline_from: ``"grant"`` lets the deadline start when the limiter grants the first attempt, for callers that
                 queue more than a deadline's worth of calls.
+            background: whether calls of the same Action may go first at the limiter: for work that no person waits for. While
+                it waits, at least one call in ten is of the background.
             owner: for whom something is made, where there is a registry.
 
         Raises:
@@ -255,7 +258,7 @@ class Client:
             return await self._lifetimes.create(action, on_orphan=self._lifetimes.report, owner=owner, timeout=timeout)
         # Not Endpoint.call(), which would be one coroutine frame more for each of the thousands that may be queued.
         with self._endpoints[action.service].prepare(
-            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from
+            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         ) as call:
             return await call.run()
 
@@ -266,10 +269,11 @@ class Client:
         timeout: float | None = None,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
+        background: bool = False,
     ) -> Response[T]:
         """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
         return await self._endpoints[action.service].call_with_response(
-            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from
+            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         )
 
     async def call_raw(

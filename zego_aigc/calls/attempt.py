@@ -130,7 +130,12 @@ class Attempt:
             error = unexpected
             raise
         else:
-            return interpret_response(self.answer, request, self._action, route.host, self._number, route.scrub, route.clock)
+            response = interpret_response(
+                self.answer, request, self._action, route.host, self._number, route.scrub, route.clock
+            )
+            if not isinstance(response, Failure):
+                permit.served(route.host, first=self.body.first_on_connection)
+            return response
         finally:
             deadline.stop()
             if self.body is not None:

@@ -99,12 +99,14 @@ class Call(Generic[T]):
         timeout: seconds that everything may take.
         before_send: awaited before each attempt, with its number.
         from_grant: whether the time runs from the limiter's first grant on.
+        background: whether others may go first at the limiter.
         look_up: for a create, if it can be looked up.
         on_orphan: for a create: called with what it made or may have made if its caller is cancelled meanwhile.
     """
 
     __slots__ = (
         "_attempt",
+        "_background",
         "_before_send",
         "_body",
         "_clock_corrected",
@@ -136,6 +138,7 @@ class Call(Generic[T]):
         *,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         from_grant: bool = False,
+        background: bool = False,
         look_up: LookUp | None = None,
         on_orphan: Callable[[Orphan], object] | None = None,
     ) -> None:
@@ -148,6 +151,7 @@ class Call(Generic[T]):
         self._body: bytes | None = body
         self._timeout = timeout
         self._before_send = before_send
+        self._background = background
         self._look_up = look_up
         self._on_orphan = on_orphan
         self._attempt: Attempt | None = None  # the one under way, or the last one until it is judged
@@ -173,7 +177,9 @@ class Call(Generic[T]):
                 # Inlined: one coroutine frame less for each of the thousands that may be queued.
                 deadline = self._join_queue()
                 try:
-                    permit = await self._route.pool.limiter.acquire(self._route.signer.app_id, self._request.name)
+                    permit = await self._route.pool.limiter.acquire(
+                        self._route.signer.app_id, self._request.name, background=self._background
+                    )
                 except BaseException as error:
                     self._left_queue(deadline, error)
                     raise
@@ -191,7 +197,7 @@ class Call(Generic[T]):
     def _take_permit(self) -> FullPermit | None:
         """A permit for the next attempt, if there is one at once."""
         self.attempts += 1
-        return self._route.pool.limiter.take(self._route.signer.app_id, self._request.name)
+        return self._route.pool.limiter.take(self._route.signer.app_id, self._request.name, background=self._background)
 
     def _join_queue(self) -> Deadline:
         """Get ready to wait for a permit.
@@ -210,7 +216,7 @@ class Call(Generic[T]):
         return Deadline(self._route.pool.deadlines, remaining, "expire")
 
     def _refuse_long_queue(self, remaining: float) -> None:
-        wait = self._route.pool.limiter.estimate(self._route.signer.app_id, self._request.name)
+        wait = self._route.pool.limiter.estimate(self._route.signer.app_id, self._request.name, background=self._background)
         if wait and wait > remaining:
             self._give_up(
                 TimedOut(

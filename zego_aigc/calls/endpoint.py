@@ -62,9 +62,12 @@ class Endpoint:
         timeout: float | None = None,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
+        background: bool = False,
     ) -> Response[T]:
         """See :meth:`zego_aigc.Client.call_with_response`."""
-        with self.prepare(action, timeout=timeout, before_send=before_send, deadline_from=deadline_from) as call:
+        with self.prepare(
+            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
+        ) as call:
             await call.run()
         return call.response()
 
@@ -75,6 +78,7 @@ class Endpoint:
         timeout: float | None = None,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
+        background: bool = False,
         on_orphan: Callable[[Orphan], object] | None = None,
     ) -> Call[T]:
         """Check a request and make a call of it that is ready to run.
@@ -98,6 +102,7 @@ class Endpoint:
             self.timeout if timeout is None else checked_timeout(timeout),
             before_send=before_send,
             from_grant=deadline_from == "grant",
+            background=background,
             look_up=None if look_up is None else functools.partial(look_up, self),
             on_orphan=(on_orphan or self._on_orphan) if request.creates else None,
         )
@@ -137,10 +142,11 @@ class Endpoints(dict["Service", Endpoint]):
         timeout: float | None = None,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
+        background: bool = False,
     ) -> Response[T]:
         """See :meth:`zego_aigc.Client.call_with_response`."""
         return await self[action.service].call_with_response(
-            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from
+            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         )
 
 

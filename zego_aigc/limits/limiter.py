@@ -7,9 +7,15 @@ second of the first, once, where a pool is built; nothing behind it asks what a 
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import inspect
+import logging
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["FullLimiter", "FullPermit", "Limiter", "Permit", "full_limiter"]
+import msgspec
+
+__all__ = ["FullLimiter", "FullPermit", "Limiter", "LimiterStats", "Permit", "full_limiter"]
+
+logger: logging.Logger = logging.getLogger("zego_aigc")
 
 VENDOR_LIMIT = 10
 """Calls that the service takes in any :data:`VENDOR_WINDOW`, for each AppId and Action."""
@@ -17,6 +23,27 @@ VENDOR_WINDOW = 1.0
 """Seconds."""
 DEFAULT_GUARD = 0.05
 """Seconds by which the delay on the way to the service may vary, unless a limiter is told otherwise."""
+
+
+class LimiterStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How an Action uses its limit."""
+
+    sent: int = 0
+    """Requests that have left since the Action was first used, or last forgotten for being idle."""
+    waiting: int = 0
+    """Callers in the foreground's line."""
+    waiting_background: int = 0
+    """Callers in the background's line."""
+    round_trip: float | None = None
+    """The smallest round trip seen of late, in seconds; None where none is known."""
+    guard: float
+    """Seconds by which the delay of requests without an answer may vary: as given, and what complaints have added."""
+    pause: float = 0.0
+    """Seconds that every token stays out beyond the window, after complaints that no other cause explains."""
+    complaints: int = 0
+    """Requests that the service refused as too fast."""
+    share: float = 0.0
+    """Which share of the limit was used over the last ten to twenty windows; 1 is the ceiling."""
 
 
 class Permit(Protocol):
@@ -50,12 +77,24 @@ class FullPermit(Permit, Protocol):
         """The service has answered, whatever it said: the request has arrived, and its token may be released sooner."""
         ...
 
+    def served(self, host: str, *, first: bool = False) -> None:
+        """The answer says that the work was done: its round trip is one to learn from. :meth:`answered` came before.
+
+        Args:
+            host: where the request went.
+            first: whether it was the first on its connection.
+        """
+        ...
+
 
 class Limiter(Protocol):
     """Decides when a call may be sent."""
 
     async def acquire(self, app_id: int, action: str) -> Permit:
-        """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing."""
+        """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing.
+
+        It may also take a keyword `background`, which says that others may go first. Without, all callers wait in one line.
+        """
         ...
 
 
@@ -78,20 +117,30 @@ class FullLimiter(Protocol):
         """Seconds by which the delay on the way to the service may vary."""
         ...
 
-    async def acquire(self, app_id: int, action: str) -> FullPermit:
-        """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing."""
+    async def acquire(self, app_id: int, action: str, *, background: bool = False) -> FullPermit:
+        """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing.
+
+        Args:
+            app_id: whose limit counts.
+            action: the vendor's name of the Action.
+            background: whether others may go first.
+        """
         ...
 
-    def take(self, app_id: int, action: str) -> FullPermit | None:
+    def take(self, app_id: int, action: str, *, background: bool = False) -> FullPermit | None:
         """The right to send one request of the Action, if there is no need to wait for it."""
         ...
 
-    def estimate(self, app_id: int, action: str) -> float:
+    def estimate(self, app_id: int, action: str, *, background: bool = False) -> float:
         """Seconds that a caller who came now would wait at least; 0 where that is not known."""
         ...
 
     def too_fast(self, app_id: int, action: str) -> None:
         """The service refused a call of the Action as too fast."""
+        ...
+
+    def stats(self, app_id: int, action: str) -> LimiterStats:
+        """How the Action uses its limit at the moment, as far as this process knows."""
         ...
 
 
@@ -109,15 +158,32 @@ class _BareLimiter:
 
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
+        self._acquire: Any = limiter.acquire  # with or without `background`
+        self._has_lines = _takes_background(limiter)
+        self._was_logged = False
 
-    async def acquire(self, app_id: int, action: str) -> FullPermit:
+    async def acquire(self, app_id: int, action: str, *, background: bool = False) -> FullPermit:
+        if not background:
+            return _BarePermit(await self._limiter.acquire(app_id, action))
+        if self._has_lines:
+            return _BarePermit(await self._acquire(app_id, action, background=True))
+        if not self._was_logged:
+            self._was_logged = True
+            logger.warning(
+                "%s.acquire() does not take the keyword 'background': calls in the background and in the foreground wait in "
+                "one line, in the order of their coming",
+                type(self._limiter).__name__,
+            )
         return _BarePermit(await self._limiter.acquire(app_id, action))
 
-    def take(self, app_id: int, action: str) -> FullPermit | None:  # noqa: ARG002 - the protocol's
+    def take(self, app_id: int, action: str, *, background: bool = False) -> FullPermit | None:  # noqa: ARG002 - the protocol's
         return None
 
-    def estimate(self, app_id: int, action: str) -> float:  # noqa: ARG002 - the protocol's
+    def estimate(self, app_id: int, action: str, *, background: bool = False) -> float:  # noqa: ARG002 - the protocol's
         return 0.0
+
+    def stats(self, app_id: int, action: str) -> LimiterStats:  # noqa: ARG002 - the protocol's
+        return LimiterStats(guard=self.guard)
 
     def too_fast(self, app_id: int, action: str) -> None:
         pass
@@ -140,5 +206,16 @@ class _BarePermit:
     def answered(self) -> None:
         pass
 
+    def served(self, host: str, *, first: bool = False) -> None:
+        pass
+
     def release(self) -> None:
         self._permit.release()
+
+
+def _takes_background(limiter: Limiter) -> bool:
+    try:
+        parameters = inspect.signature(limiter.acquire).parameters
+    except (TypeError, ValueError):  # what acquire() takes cannot be told
+        return False
+    return "background" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())

@@ -1,18 +1,18 @@
 """The service's limit of ten calls a second for each AppId and Action, kept within one process.
 
-When a token is released is decided by :mod:`zego_aigc.limits.sliding_window`; here callers wait
-for it, first come, first served.
+When a token is released is decided by :mod:`zego_aigc.limits.sliding_window`; here callers wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 
-from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW
+from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
 from zego_aigc.limits.sliding_window import Window
-from zego_aigc.limits.wait_queue import WaitQueue, rebind_to_loop
+from zego_aigc.limits.wait_queue import BACKGROUND_SHARE, WaitQueue, rebind_to_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,23 +21,32 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalLimiter"]
 
+_PEOPLE_STAY = 60.0
+"""Seconds for which a foreground call makes the background of its Action space its calls."""
+_SWEEP = 60.0
+"""Seconds between two looks for Actions and AppIds that are not used any more."""
+
 
 class LocalLimiter:
     """At most `limit` calls of an Action in any window, as the server sees them, within this process.
 
     Each AppId and Action has tokens and a queue of its own. A token is released one `window` plus `guard` after the request
-    that spent it left, or one `window` after its answer if that is sooner, and half a hundredth of the window for clocks that
-    are a little off. So the server's sliding window never sees more than `limit`, whatever the connections do. Callers are
-    served in the order of their coming; each token that is released wakes one of them. A cancelled caller gives its place
-    and its token back.
+    that spent it left, or sooner where its answer and the smallest round trip seen of late show that it arrived sooner, and
+    half a hundredth of the window for clocks that are a little off. So the server's sliding window never sees more than
+    `limit`, whatever the connections do.
+
+    Each queue has two lines. The foreground goes first; while the background waits, at least one token in ten is for it; within
+    a line callers are served in the order of their coming. Where foreground calls were seen in the last minute, the background
+    spaces its calls by ``window / limit`` instead of spending all tokens at once, so that a foreground call waits for one token
+    and not for a window. Each token that is released wakes one caller. A cancelled caller gives its place and its token back.
 
     One event loop at a time may use a limiter. It may be built outside of any, and used by a later loop once the earlier
-    one has stopped and nobody is waiting.
+    one has stopped and nobody is waiting. AppIds and Actions that are not used any more are forgotten after a few minutes.
 
     Args:
         limit: calls that the service takes per window, for each AppId and Action; at least 1.
         window: length of the service's window in seconds.
-        guard: seconds by which the delay on the way to the server may vary. It costs ``guard / (window + guard)`` of the pace,
+        guard: seconds by which the delay on the way to the server may vary. It counts for requests that are not answered yet,
             grows (to half a window at most) after :meth:`too_fast`, and shrinks back while the service does not complain.
         clock: the time in seconds, never running backwards; ``time.monotonic`` unless given.
 
@@ -59,6 +68,7 @@ class LocalLimiter:
         self._clock = clock or time.monotonic
         self._lanes: dict[tuple[int, str], _Lane] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweep_at = -math.inf
 
     @property
     def limit(self) -> int:
@@ -75,23 +85,28 @@ class LocalLimiter:
         """Seconds by which the delay on the way to the service may vary, as given."""
         return self._numbers[2]
 
-    async def acquire(self, app_id: int, action: str) -> FullPermit:
+    async def acquire(self, app_id: int, action: str, *, background: bool = False) -> FullPermit:
         """Wait for the right to send one request of the Action.
+
+        Args:
+            app_id: whose limit counts.
+            action: the vendor's name of the Action.
+            background: whether others may go first.
 
         Raises:
             ConfigurationError: another event loop is using this limiter.
         """
-        if (permit := self.take(app_id, action)) is not None:
+        if (permit := self.take(app_id, action, background=background)) is not None:
             return permit
         lane = self._lanes[app_id, action]
-        turn = lane.enqueue()  # as lane.wait() does, with a frame less for each of the thousands that may wait
+        turn = lane.enqueue(background=background)  # as lane.wait() does, with a frame less for each of thousands
         try:
             return await turn
         except asyncio.CancelledError:
-            lane.cancel(turn)
+            lane.cancel(turn, background=background)
             raise
 
-    def take(self, app_id: int, action: str) -> FullPermit | None:
+    def take(self, app_id: int, action: str, *, background: bool = False) -> FullPermit | None:
         """The right to send one request of the Action, if there is no need to wait for it.
 
         Raises:
@@ -102,18 +117,55 @@ class LocalLimiter:
             self._move_to(loop)
         lane = self._lanes.get((app_id, action))
         if lane is None:
-            lane = self._lanes[app_id, action] = _Lane(loop, Window(*self._numbers), self._clock)
-        return _LocalPermit(lane) if not lane.waiting and lane.window.take(self._clock()) else None
+            lane = self._open(app_id, action, loop)
+        if not background:
+            lane.foreground_at = lane.clock()
+        return lane.take_at_once(background=background)
 
-    def estimate(self, app_id: int, action: str) -> float:
-        """Seconds that a caller who came now would wait at least, given the queue and when its tokens come back."""
+    def estimate(self, app_id: int, action: str, *, background: bool = False) -> float:
+        """Seconds that a caller who came now would wait at least, given its line, the other one, and when tokens are released.
+
+        For the background that is without foreground calls to come.
+        """
         lane = self._lanes.get((app_id, action))
-        return lane.window.estimate(self._clock(), lane.waiting) if lane else 0.0
+        if lane is None:
+            return 0.0
+        ahead = lane.waiting
+        if not background:
+            foreground = lane.waiting - lane.waiting_background
+            ahead = min(ahead, foreground + foreground // (BACKGROUND_SHARE - 1))
+        return lane.window.estimate(self._clock(), ahead)
 
     def too_fast(self, app_id: int, action: str) -> None:
-        """The service refused a call of the Action as too fast: its guard grows for a while."""
+        """The service refused a call of the Action as too fast: its guard or its pause grows for a while."""
         if lane := self._lanes.get((app_id, action)):
             lane.window.too_fast(self._clock())
+
+    def stats(self, app_id: int, action: str) -> LimiterStats:
+        """How an Action uses its limit at the moment."""
+        lane = self._lanes.get((app_id, action))
+        if lane is None:
+            return LimiterStats(guard=self.guard)
+        window = lane.window
+        return LimiterStats(
+            sent=window.throughput.total,
+            waiting=lane.waiting - lane.waiting_background,
+            waiting_background=lane.waiting_background,
+            round_trip=window.round_trip,
+            guard=window.guard,
+            pause=window.pause,
+            complaints=window.complaints,
+            share=window.throughput.share(self._clock()),
+        )
+
+    def _open(self, app_id: int, action: str, loop: asyncio.AbstractEventLoop) -> _Lane:
+        """The lane of an Action that is new here. Those that are not used any more go, now and then."""
+        now = self._clock()
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP
+            self._lanes = {key: lane for key, lane in self._lanes.items() if lane.waiting or not lane.window.is_idle(now)}
+        lane = self._lanes[app_id, action] = _Lane(loop, Window(*self._numbers), self._clock)
+        return lane
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         rebind_to_loop("limiter", self._loop, self._lanes.values())
@@ -127,52 +179,84 @@ class LocalLimiter:
 
 
 class _Lane(WaitQueue["_LocalPermit"]):
-    """The tokens of one AppId and Action, and those who wait for them.
+    """The tokens of one AppId and Action, and the callers that wait for them.
 
     While all tokens are held by requests that have yet to leave, no timer runs: :meth:`_LocalPermit.departed` starts it, or
     :meth:`_LocalPermit.release` dispatches the queue.
     """
 
-    __slots__ = ("clock", "window")
+    __slots__ = ("_background_at", "_spacing", "clock", "foreground_at", "window")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, window: Window, clock: Callable[[], float]) -> None:
         super().__init__(loop)
         self.window = window
         self.clock = clock
+        self.foreground_at = -math.inf
+        """When a foreground call last came."""
+        self._background_at = -math.inf  # when the background last got a token
+        self._spacing = window.window / window.limit
 
-    def take(self) -> _LocalPermit | None:
-        return _LocalPermit(self) if self.window.take(self.clock()) else None
+    def take(self, *, background: bool) -> _LocalPermit | None:
+        now = self.clock()
+        if background:
+            if now < self._background_from(now):
+                return None
+            if self.window.take(now):
+                self._background_at = now
+                return _LocalPermit(self)
+            return None
+        return _LocalPermit(self) if self.window.take(now) else None
 
-    def delay(self) -> float | None:
+    def delay(self, *, background: bool) -> float | None:
         now = self.clock()
         due = self.window.next_free(now)
-        return None if due is None else due - now
+        if due is None:
+            return None
+        if background:
+            due = max(due, self._background_from(now))
+        return due - now
+
+    def _background_from(self, now: float) -> float:
+        """When the background may have its next token."""
+        return self._background_at + self._spacing if now < self.foreground_at + _PEOPLE_STAY else -math.inf
 
 
 class _LocalPermit:
-    __slots__ = ("_lane", "_latest")
+    __slots__ = ("_answered_at", "_departed_at", "_lane", "_mark")
 
     def __init__(self, lane: _Lane) -> None:
         self._lane: _Lane | None = lane
-        self._latest: float | None = None  # when departed: by when the request has arrived
+        self._departed_at: float | None = None
+        self._answered_at: float | None = None
 
     def departed(self, *, unproven: bool = False) -> None:
         lane = self._lane
-        if lane is not None and self._latest is None:
-            self._latest = lane.window.departed(lane.clock(), unproven=unproven)
+        if lane is not None and self._departed_at is None:
+            self._departed_at = now = lane.clock()
+            self._mark = lane.window.departed(now, unproven=unproven)
             if lane.waiting and lane.timer is None:
                 lane.schedule()
 
     def answered(self) -> None:
         lane = self._lane
-        if lane is not None and self._latest is not None:
+        if lane is not None and self._departed_at is not None and self._answered_at is None:
+            self._answered_at = now = lane.clock()
+            mark = self._mark
+            self._mark = lane.window.answered(mark, now)
+            if lane.waiting and self._mark is not mark:
+                lane.schedule()
+
+    def served(self, host: str, *, first: bool = False) -> None:
+        lane = self._lane
+        if lane is not None and self._departed_at is not None and self._answered_at is not None:
             self._lane = None
-            if lane.window.answered(self._latest, lane.clock()) and lane.waiting:
+            lane.window.served(self._mark, self._departed_at, self._answered_at, host, first=first)
+            if lane.waiting:
                 lane.schedule()
 
     def release(self) -> None:
         lane = self._lane
-        if lane is not None and self._latest is None:
+        if lane is not None and self._departed_at is None:
             self._lane = None
             lane.window.release()
             if lane.waiting:

@@ -1,4 +1,4 @@
-"""The budget of live instances kept within one process: callers wait for a place, first come, first served."""
+"""The budget of live instances kept within one process: callers wait for a place, the foreground before the background."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ __all__ = ["LocalQuota", "LocalReservation"]
 
 
 class LocalQuota:
-    """How many instances of each kind may live at a time; callers wait for a place, first come, first served.
+    """How many instances of each kind may live at a time; callers wait for a place.
+
+    The foreground goes first; while the background waits, at least one place in ten is for it; within a line callers are served
+    in the order of their coming.
 
     It is a :class:`~zego_aigc.Quota`, which shows how one is used. The service's refusal is the truth, since others may use the
     account: while it says "full", one creation at a time is tried, after 1, 2, 4, 8, then every 15 seconds, and at once when
@@ -54,12 +57,13 @@ class LocalQuota:
         }
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def acquire(self, kind: Kind, *, wait: bool = True) -> LocalReservation:
+    async def acquire(self, kind: Kind, *, wait: bool = True, background: bool = False) -> LocalReservation:
         """A place for an instance that is about to be made.
 
         Args:
             kind: which budget.
             wait: whether to wait for a place while there is none. Cancelling the wait takes none.
+            background: whether others may go first.
 
         Raises:
             QuotaExceeded: there is no place, or others wait for one, and `wait` is false. Nothing was sent.
@@ -73,11 +77,12 @@ class LocalQuota:
             for each in self._budgets.values():
                 each.queue = _BudgetQueue(loop, each)
             self._loop = loop
-        if not budget.waiting and (reservation := budget.take()) is not None:
+        queue = budget.queue
+        assert queue is not None
+        if (reservation := queue.take_at_once(background=background)) is not None:
             return reservation
         if wait:
-            assert budget.queue is not None
-            return await budget.queue.wait()
+            return await queue.wait(background=background)
         raise quota_refusal(kind, self.usage(kind), others=f", {budget.waiting} waiting")
 
     def ended(self, instance_id: str) -> bool:
@@ -235,11 +240,11 @@ class _BudgetQueue(WaitQueue[LocalReservation]):
         super().__init__(loop)
         self.budget: _Budget = budget
 
-    def take(self) -> LocalReservation | None:
-        """A place for the first in the queue, if one may be given out now."""
+    def take(self, *, background: bool) -> LocalReservation | None:  # noqa: ARG002 - a place is as good for either line
+        """A place for the first in a line, if one may be given out now."""
         return self.budget.take()
 
-    def delay(self) -> float | None:
+    def delay(self, *, background: bool) -> float | None:  # noqa: ARG002 - a place is as good for either line
         """Seconds until it is worth trying again; None if only an event can tell."""
         now = self.budget.clock()
         when = self.budget.ledger.next_time(now)

@@ -91,12 +91,13 @@ class Quota(Protocol):
         quota.ended(instance.agent_instance_id)     # deleted, or the callback AgentInstanceDeleted came
     """
 
-    async def acquire(self, kind: Kind, *, wait: bool = True) -> Reservation:
+    async def acquire(self, kind: Kind, *, wait: bool = True, background: bool = False) -> Reservation:
         """A place for an instance that is about to be made.
 
         Args:
             kind: which budget.
             wait: whether to wait for a place while there is none. Cancelling the wait takes none.
+            background: whether others may go first, such as a visitor before a fleet.
 
         Raises:
             QuotaExceeded: there is no place, or others wait for one, and `wait` is false. Nothing was sent.

@@ -1,4 +1,4 @@
-"""A queue of callers: first in, first out, one timer for the queue, one wake-up for each thing handed out."""
+"""A queue of callers in two lines, foreground and background: one timer for both, one wake-up for each thing handed out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from zego_aigc.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["WaitQueue", "rebind_to_loop"]
+__all__ = ["BACKGROUND_SHARE", "WaitQueue", "rebind_to_loop"]
+
+BACKGROUND_SHARE = 10
+"""While the background waits, at least one in so many of what is handed out is for it."""
 
 
 class Returnable(Protocol):
@@ -29,76 +32,109 @@ T = TypeVar("T", bound=Returnable)
 class WaitQueue(Generic[T]):
     """Callers of one event loop who wait for something that :meth:`take` hands out.
 
-    While callers wait, either a timer runs until :meth:`take` may succeed by the passing of time, or :meth:`delay` is None
-    and the code that changes that calls :meth:`dispatch` or :meth:`schedule`.
+    The foreground goes first, and the background is never starved (:data:`BACKGROUND_SHARE`); within each line callers are
+    served first in, first out. While callers wait, either a timer runs until :meth:`take` may succeed by the passing of time,
+    or :meth:`delay` is None and the code that changes that calls :meth:`dispatch` or :meth:`schedule`.
     """
 
-    __slots__ = ("_due", "_queue", "loop", "timer", "waiting")
+    __slots__ = ("_background", "_due", "_foreground", "_overtaken", "loop", "timer", "waiting", "waiting_background")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
         self.timer: asyncio.Handle | None = None
         self._due = 0.0  # of the timer: uvloop's cannot always tell
         self.waiting: int = 0
-        """How many wait."""
-        # Cancelled callers stay in it, done, until they come to the head or there are too many of them: removing from the
-        # middle of a deque is linear.
-        self._queue: deque[asyncio.Future[T]] = deque()
+        """How many wait, in both lines."""
+        self.waiting_background: int = 0
+        """How many of them wait in the background."""
+        # Cancelled callers stay in their line, done, until they come to its head or there are too many of them: removing from
+        # the middle of a deque is linear.
+        self._foreground: deque[asyncio.Future[T]] = deque()
+        self._background: deque[asyncio.Future[T]] | None = None  # made when it is needed: most queues never have one
+        self._overtaken = 0  # how many of the foreground were served since the background's first came to its head
 
     @abstractmethod
-    def take(self) -> T | None:
-        """Take one for the caller at the head of the queue, if there is one to be had now."""
+    def take(self, *, background: bool) -> T | None:
+        """Take one for a caller of that line, if there is one to be had now."""
 
     @abstractmethod
-    def delay(self) -> float | None:
-        """Seconds until :meth:`take` may succeed without anything else happening; None if it never will."""
+    def delay(self, *, background: bool) -> float | None:
+        """Seconds until :meth:`take` may succeed for that line without anything else happening; None if it never will."""
 
-    async def wait(self) -> T:
+    def take_at_once(self, *, background: bool) -> T | None:
+        """Take one for a caller that has just come, unless others go first."""
+        if not self.waiting:
+            return self.take(background=background)
+        if background or self.waiting > self.waiting_background or self._overtaken >= BACKGROUND_SHARE - 1:
+            return None
+        if (taken := self.take(background=False)) is not None:
+            self._overtaken += 1
+        return taken
+
+    async def wait(self, *, background: bool) -> T:
         """Wait for one's turn. Cancelling gives up the place, and gives back what was just handed out."""
-        turn = self.enqueue()
+        turn = self.enqueue(background=background)
         try:
             return await turn
         except asyncio.CancelledError:
-            self.cancel(turn)
+            self.cancel(turn, background=background)
             raise
 
-    def enqueue(self) -> asyncio.Future[T]:
-        """A place at the end of the queue. A caller that is cancelled while it waits must :meth:`cancel` it."""
+    def enqueue(self, *, background: bool) -> asyncio.Future[T]:
+        """A place at the end of a line. A caller that is cancelled while it waits must :meth:`cancel` it."""
         turn: asyncio.Future[T] = self.loop.create_future()
-        self._queue.append(turn)
+        if background:
+            if self._background is None:
+                self._background = deque()
+            self._background.append(turn)
+            self.waiting_background += 1
+        else:
+            self._foreground.append(turn)
         self.waiting += 1
         self.schedule()  # also where a timer runs: what was just given back may be reserved for a caller that has left
         return turn
 
-    def cancel(self, turn: asyncio.Future[T]) -> None:
+    def cancel(self, turn: asyncio.Future[T], *, background: bool) -> None:
         """Give up a place, after a cancellation."""
         if not turn.cancelled():
             turn.result().release()  # the grant and the cancellation crossed
             return
         self.waiting -= 1
-        if len(self._queue) > 2 * self.waiting + 10:
-            self._queue = deque(other for other in self._queue if not other.done())
+        self.waiting_background -= background
+        line = self._background if background else self._foreground
+        if line is not None and len(line) > 2 * self.waiting + 10:
+            left = [other for other in line if not other.done()]
+            line.clear()
+            line.extend(left)
 
     def dispatch(self) -> None:
-        """Hand out what there is to the callers that wait longest."""
-        queue = self._queue
-        while queue:
-            if not queue[0].done():  # else cancelled
-                if (taken := self.take()) is None:
-                    self.schedule()
-                    return
-                self.waiting -= 1
-                queue[0].set_result(taken)
-            queue.popleft()
+        """Hand out what there is to the callers whose turn it is."""
+        while (line := self._next_line()) is not None:
+            background = line is self._background
+            taken = self.take(background=background)
+            if taken is None and background and _first(self._foreground) is not None:
+                line, background = self._foreground, False  # it is the background's turn, but not its time
+                taken = self.take(background=False)
+            if taken is None:
+                self.schedule()
+                return
+            self.waiting -= 1
+            if background:
+                self.waiting_background -= 1
+                self._overtaken = 0
+            elif self.waiting_background:
+                self._overtaken += 1
+            line.popleft().set_result(taken)
 
     def clear(self) -> None:
         """Forget the callers: their event loop is closed, and they cannot be woken any more."""
-        self._queue.clear()
-        self.waiting = 0
+        self._foreground.clear()
+        self._background = None
+        self.waiting = self.waiting_background = 0
 
     def schedule(self) -> None:
         """Let the timer run out when :meth:`take` may next succeed, if not before."""
-        delay = self.delay()
+        delay = self.delay(background=self.waiting == self.waiting_background)
         if delay is None:
             return
         when = self.loop.time() + delay
@@ -112,6 +148,22 @@ class WaitQueue(Generic[T]):
     def _on_timer(self) -> None:
         self.timer = None
         self.dispatch()
+
+    def _next_line(self) -> deque[asyncio.Future[T]] | None:
+        """The line whose turn it is, its head alive; None if nobody waits."""
+        foreground = _first(self._foreground)
+        if self._background is None or _first(self._background) is None:
+            return None if foreground is None else self._foreground
+        return self._background if foreground is None or self._overtaken >= BACKGROUND_SHARE - 1 else self._foreground
+
+
+def _first(line: deque[asyncio.Future[T]]) -> asyncio.Future[T] | None:
+    """The head of a line, after cancelled callers were removed from it."""
+    while line:
+        if not line[0].done():
+            return line[0]
+        line.popleft()
+    return None
 
 
 def rebind_to_loop(what: str, old: asyncio.AbstractEventLoop | None, queues: Iterable[WaitQueue[T]]) -> None:

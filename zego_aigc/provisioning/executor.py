@@ -84,6 +84,7 @@ class Executor:
         clock: the service's.
         on_quota: what to do when there is no place; see :func:`zego_aigc.provisioning.provision`.
         if_exists: what to do about an agent that is there already.
+        background: whether other calls may go first at the limiter.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Executor:
         clock: ServiceClock,
         on_quota: OnQuota,
         if_exists: IfExists,
+        background: bool,
     ) -> None:
         self._client = client
         self._journal = journal
@@ -104,6 +106,7 @@ class Executor:
         self._clock = clock
         self._on_quota = on_quota
         self._if_exists: IfExists = if_exists
+        self._background = background
 
     async def execute(self, item: Item, in_flight: InFlight, *, probing: bool = False) -> Made:
         """Carry out an entry that nothing is known to have been done about, however long the service says "later".
@@ -178,7 +181,9 @@ class Executor:
             await self._journal.record_attempt(item.key, substitute=_substitute(item, action), now=self._clock.now())
 
         try:
-            response = await self._client.call_with_response(action, before_send=before_send, deadline_from="grant")
+            response = await self._client.call_with_response(
+                action, before_send=before_send, deadline_from="grant", background=self._background
+            )
         except BaseException as error:  # noqa: BLE001 - it is raised again, or the entry's
             if left:
                 self._outages.count(name, error)
@@ -232,7 +237,7 @@ class Executor:
         assert item.made_id is not None
         ending = LIFECYCLES[item.sent_as].end(item.made_id)
         with suppress(ZegoError):  # if it is still there, the service refuses to make it again, and says so
-            await self._client.call(ending, deadline_from="grant")
+            await self._client.call(ending, deadline_from="grant", background=self._background)
 
     # --- agents that are there already
 
@@ -259,7 +264,7 @@ class Executor:
             try:
                 update = updated(action)
                 assert update is not None
-                response = await self._client.call_with_response(update, deadline_from="grant")
+                response = await self._client.call_with_response(update, deadline_from="grant", background=self._background)
             except ZegoError as failure:
                 return _failed(action, failure)
             return Made(

@@ -48,6 +48,7 @@ class QuotaGate:
         listings: asks what lives.
         max_wait: seconds without any progress after which no entry waits any longer.
         note: called with what is waited for, and with None when it goes on.
+        background: whether others may have a place first.
     """
 
     def __init__(
@@ -57,12 +58,15 @@ class QuotaGate:
         max_wait: float,
         listings: Listings,
         note: Callable[[str | None], None],
+        *,
+        background: bool,
     ) -> None:
         self._client = client
         self._listings = listings
         self._quota: Quota = LocalQuota(None, None, None) if quota is None else quota
         self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
         self._max_wait = max_wait
+        self._background = background
         self._note = note
         self._stuck: dict[Kind, float] = {}
         """Since when there has been no place, monotonic."""
@@ -82,7 +86,7 @@ class QuotaGate:
         Raises:
             QuotaExceeded: there is none.
         """
-        return await self._quota.acquire(kind, wait=False)
+        return await self._quota.acquire(kind, wait=False, background=self._background)
 
     async def acquire(self, kind: Kind) -> Reservation:
         """A place, waited for as long as there is progress.
@@ -103,7 +107,7 @@ class QuotaGate:
                     "ZEGOCLOUD's support for more, or wait longer with --quota-wait (quota_wait)",
                 )
             with anyio.move_on_after(min(left, REAP_INTERVAL)):
-                return await self._quota.acquire(kind)
+                return await self._quota.acquire(kind, background=self._background)
             await self._reap_ended(kind)
 
     def refused(self, kind: Kind, hold: Reservation | None) -> None:

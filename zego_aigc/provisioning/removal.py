@@ -53,7 +53,7 @@ def _phases() -> list[list[list[str]]]:
     return [list(phases[number].values()) for number in sorted(phases)]
 
 
-def teardown(client: Client, journal: str | os.PathLike[str]) -> Teardown:
+def teardown(client: Client, journal: str | os.PathLike[str], *, background: bool = True) -> Teardown:
     """Remove what a journal made and nothing else: instances and stream tasks first, then agents.
 
     ::
@@ -68,8 +68,9 @@ def teardown(client: Client, journal: str | os.PathLike[str]) -> Teardown:
     Args:
         client: of the same target as the journal.
         journal: path of the journal.
+        background: whether other calls of the client may go first at the limiter.
     """
-    return Teardown(client, journal)
+    return Teardown(client, journal, background=background)
 
 
 def removal_pool(client: Client) -> WorkerPool:
@@ -89,6 +90,7 @@ class Removal:
         listings: asks what lives.
         clock: the service's.
         made_in: only what this run made; everything unless given.
+        background: whether other calls may go first at the limiter.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Removal:
         listings: Listings,
         clock: ServiceClock,
         made_in: int | None = None,
+        background: bool,
     ) -> None:
         self._client = client
         self._journal = journal
@@ -111,6 +114,7 @@ class Removal:
         self._listings = listings
         self._clock = clock
         self._only = (made_in, made_in)
+        self._background = background
         self._began = time.monotonic()
         self.removed: int = 0
 
@@ -221,7 +225,9 @@ class Removal:
             in_flight.leaves()
 
         try:
-            response = await self._client.call_with_response(ending, before_send=before_send, deadline_from="grant")
+            response = await self._client.call_with_response(
+                ending, before_send=before_send, deadline_from="grant", background=self._background
+            )
         except BaseException as error:
             if left:
                 self._outages.count(name, error)
@@ -294,8 +300,11 @@ class Removal:
 class Teardown(Operation):
     """A run of :func:`teardown`."""
 
-    def __init__(self, client: Client, journal: str | os.PathLike[str], *, sandbox: str | None = None) -> None:
+    def __init__(
+        self, client: Client, journal: str | os.PathLike[str], *, background: bool = True, sandbox: str | None = None
+    ) -> None:
         super().__init__(client, journal, must_exist=True, sandbox=sandbox)
+        self._background = background
         self._workers = removal_pool(client)
         self._removal: Removal
 
@@ -310,6 +319,7 @@ class Teardown(Operation):
             outages=Outages(self._client, partial(self._set_note, "outage")),
             listings=Listings(self._client, clock),
             clock=clock,
+            background=self._background,
         )
         counts = await self._removal.count()
         self.report.counts = {action: Counter(pending=count) for action, count in counts.items()}

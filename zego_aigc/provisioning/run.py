@@ -60,6 +60,7 @@ def provision(
     until: Until = "created",
     quota_wait: float = 600.0,
     lookup_delay: float = 3.0,
+    background: bool = True,
 ) -> Provisioning:
     """Carry out every entry of a fleet once, however often the same call is made.
 
@@ -93,6 +94,8 @@ def provision(
             stream fails with the vendor's FailReason.
         quota_wait: seconds without any progress after which a full account is waited for no longer; the rest stays pending.
         lookup_delay: seconds that a request whose answer was lost is given to be carried out late, before it is looked up.
+        background: whether other calls of the client may go first at the limiter and in the quota: a visitor's create before
+            the fleet's. While the fleet waits, at least one call in ten is of the fleet.
     """
     options = Options(
         quota=quota,
@@ -104,6 +107,7 @@ def provision(
         until=until,
         quota_wait=quota_wait,
         lookup_delay=lookup_delay,
+        background=background,
     )
     return Provisioning(client, entries, journal, options)
 
@@ -120,6 +124,7 @@ class Options(NamedTuple):
     until: Until = "created"
     quota_wait: float = 600.0
     lookup_delay: float = 3.0
+    background: bool = True
 
     def check(self) -> None:
         """See that each option is one of those that there are.
@@ -169,7 +174,12 @@ class Provisioning(Operation):
         self._clock = ServiceClock()
         self._listings = Listings(client, self._clock)
         self._gate = QuotaGate(
-            client, options.quota or client.quota, options.quota_wait, self._listings, partial(self._set_note, "quota")
+            client,
+            options.quota or client.quota,
+            options.quota_wait,
+            self._listings,
+            partial(self._set_note, "quota"),
+            background=options.background,
         )
         self._outages = Outages(client, partial(self._set_note, "outage"))
         self._streams = Streams(client, self._listings) if options.until == "streaming" else None
@@ -203,6 +213,7 @@ class Provisioning(Operation):
             clock=self._clock,
             on_quota=options.on_quota,
             if_exists=options.if_exists,
+            background=options.background,
         )
         self._workers = pool = WorkerPool(self._client.pool.spawn, [[[action] for action in totals.actions]])
         self._lanes = _Lanes(
@@ -536,6 +547,7 @@ class Provisioning(Operation):
             listings=self._listings,
             clock=self._clock,
             made_in=self._journal.run,
+            background=self._options.background,
         )
         await removal.run()
         self.report.rolled_back = removal.removed

@@ -1,13 +1,48 @@
-"""Asking Redis for something until it is granted: one loop for tokens and for places."""
+"""Asking Redis for something until it is granted: one line of callers and one loop, for tokens and for places."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner
 
-__all__ = ["wait_for_grant"]
+__all__ = ["ProcessLine", "wait_for_grant"]
+
+
+class ProcessLine:
+    """The callers of this process that wait for one thing, in the foreground or in the background.
+
+    They share one place in the common queue, so one of them asks at a time.
+
+    Args:
+        who: its id in the common queue.
+    """
+
+    __slots__ = ("_turn", "queued", "waiting", "who")
+
+    def __init__(self, who: str) -> None:
+        self.who: str = who
+        self.waiting: int = 0
+        """How many callers wait."""
+        self.queued: bool = False
+        """Whether the process may have a place in the common queue."""
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self, leave: Callable[[], None]) -> AsyncGenerator[None]:
+        """Wait for one's turn to ask. When the last caller has gone without a grant, `leave` gives up the common place."""
+        self.waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self.waiting -= 1
+            if self.queued and not self.waiting:
+                self.queued = False
+                leave()
 
 
 async def wait_for_grant(
@@ -35,11 +70,10 @@ async def wait_for_grant(
     Raises:
         ConfigurationError: Redis refuses to be used like this.
     """
-    loop = asyncio.get_running_loop()
     doubtful = False  # whether an answer was lost
     try:
         while True:
-            if runner.is_down and (pause := runner.retry_at - loop.time()) > 0:
+            if runner.is_down and (pause := runner.retry_at - time.monotonic()) > 0:
                 if while_down():
                     if doubtful:
                         withdraw()

@@ -9,8 +9,9 @@ living    hash         each living instance's place
 early     sorted set   instances whose end was heard before they were known, and until when that is kept in mind
 over      sorted set   places whose instance was told to have ended, likewise: older news of them may come late
 state     hash         places of each standing; while the service says "full", how many creations may be tried, and when
-queue     sorted set   who waits: each process once, by when it came
-present   sorted set   until when a process in the queue is believed to be there
+queue     sorted set   who waits in the foreground: each process once, by when it came
+present   sorted set   until when a process in one of the lines is believed to be there
+behind    sorted set   who waits in the background, as in ``queue``
 ========  ===========  ===================================================================================================
 """
 
@@ -18,16 +19,16 @@ from __future__ import annotations
 
 __all__ = ["KEYS", "NOTE", "TAKE_PLACE"]
 
-KEYS = ("places", "lapses", "living", "early", "over", "state", "queue", "present")
+KEYS = ("places", "lapses", "living", "early", "over", "state", "queue", "present", "behind")
 
 _COMMON = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local places, lapses, living, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local over, state, queue, present = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
--- ARGV: limit (-1 for none), lease, orphan, presence, process, ...
+local over, state, queue, present, behind = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+-- ARGV: limit (-1 for none), lease, orphan, presence, share, ...
 local limit, lease, orphan = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local presence, process = tonumber(ARGV[4]), ARGV[5]
+local presence, share = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function number(name)
   return tonumber(redis.call('HGET', state, name) or '')
@@ -95,8 +96,8 @@ end
 TAKE_PLACE = (
     _COMMON
     + """
--- ... place ('' only to look), whether to wait
-local place, waits = ARGV[6], ARGV[7] == '1'
+-- ... place ('' only to look), whether to wait, who (a process, in one of its lines), 1 for the background
+local place, waits, who, background = ARGV[6], ARGV[7] == '1', ARGV[8], ARGV[9] == '1'
 if place == '' then
   return answer(0, 0)
 end
@@ -106,16 +107,28 @@ end
 for _, range in ipairs({{'-inf', now}, {now + presence + 1000000, '+inf'}}) do
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', present, range[1], range[2])) do
     redis.call('ZREM', queue, id)
+    redis.call('ZREM', behind, id)
     redis.call('ZREM', present, id)
   end
 end
 
-local rank = redis.call('ZRANK', queue, process)
+local line = background and behind or queue
+local rank = redis.call('ZRANK', line, who)
 if not rank then
-  rank = redis.call('ZCARD', queue)
-  if waits then redis.call('ZADD', queue, now, process) end
+  rank = redis.call('ZCARD', line)
+  if waits then redis.call('ZADD', line, now, who) end
 end
-if waits then redis.call('ZADD', present, now + presence, process) end
+if waits then redis.call('ZADD', present, now + presence, who) end
+-- The foreground goes first, but one in so many places is for the background while that waits.
+local others = redis.call('ZCARD', background and queue or behind)
+if others > 0 then
+  local its_turn = count('overtaken') >= share - 1
+  if background and not its_turn then
+    rank = rank + others
+  elseif its_turn and not background then
+    rank = rank + 1
+  end
+end
 
 local free = limit < 0 and math.huge or limit - used()
 if width then
@@ -124,8 +137,13 @@ end
 local try_at = width and number('try_at') or now
 if rank < free and try_at <= now then
   move(place, 'making', nil, now + lease)
-  redis.call('ZREM', queue, process)
-  redis.call('ZREM', present, process)
+  redis.call('ZREM', line, who)
+  redis.call('ZREM', present, who)
+  if background then
+    redis.call('HDEL', state, 'overtaken')
+  elseif others > 0 then
+    redis.call('HINCRBY', state, 'overtaken', 1)
+  end
   return answer(1, 0)
 end
 local wait = 3600000000
@@ -147,7 +165,7 @@ and whether the service said "full".
 NOTE = (
     _COMMON
     + """
--- ... then for each news: what, place, instance, microseconds
+-- ... then for each update: what, place, instance, microseconds
 for i = 6, #ARGV, 4 do
   local what, place, instance, time = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local standing = standing_of(place)
@@ -194,8 +212,9 @@ for i = 6, #ARGV, 4 do
   elseif what == 'holding' then
     if standing then redis.call('ZADD', lapses, now + time, place) end
   elseif what == 'leaving' then
-    redis.call('ZREM', queue, process)
-    redis.call('ZREM', present, process)
+    redis.call('ZREM', queue, place)
+    redis.call('ZREM', behind, place)
+    redis.call('ZREM', present, place)
   end
 end
 for _, memory in ipairs({early, over}) do

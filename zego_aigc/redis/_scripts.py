@@ -1,33 +1,40 @@
-"""What runs inside Redis: each script is one atomic step, on the server's clock. Times are in microseconds.
+"""What runs inside Redis for the limiter: each script is one atomic step, on the server's clock. Times are in microseconds.
 
 A lane is one AppId and Action. Its keys:
 
-========  ===========  ===================================================================================================
-tokens    sorted set   what is not free: each request's id, by when its token comes back
-queue     sorted set   who waits: each process once, by when it came
-present   sorted set   until when a process in the queue is believed to be there
-pace      hash         what complaints of the service have added to the guard
-epoch     string       since when this Redis keeps books for the AppId
-========  ===========  ===================================================================================================
+==========  ===========  =================================================================================================
+tokens      sorted set   what is not free: each request's id, by when its token is released
+queue       sorted set   who waits in the foreground: each process once, by when it came
+background  sorted set   who waits in the background, likewise
+present     sorted set   until when a process in one of these is believed to be there
+turns       hash         ``overtaken``: foreground tokens since the background's last; when a caller of either line last came
+                         (``foreground``) or was served (``background``)
+pace        hash         what complaints of the service have added, as :mod:`zego_aigc.limits.pacing` does it
+epoch       string       since when this Redis keeps books for the AppId
+==========  ===========  =================================================================================================
 """
 
 from __future__ import annotations
 
-__all__ = ["SETTLE", "TAKE"]
+__all__ = ["SETTLE", "SETTLE_KEYS", "TAKE", "TAKE_KEYS"]
 
 _CLOCK = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 """
 
+TAKE_KEYS = ("tokens", "queue", "background", "present", "turns", "epoch")
+
 TAKE = (
     _CLOCK
     + """
--- KEYS: tokens, queue, present, epoch. ARGV: limit, hold, quiet, presence, keep (ms), process, request
-local tokens, queue, present, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- ARGV: limit, hold, quiet, presence, keep (ms), who (a process, in one of its lines), request, 1 for the background,
+-- spacing, stay, share
+local tokens, queue, background, present, turns, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local limit, hold, quiet = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local presence, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
-local process, request = ARGV[6], ARGV[7]
+local who, request, behind = ARGV[6], ARGV[7], ARGV[8] == '1'
+local spacing, stay, share = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 
 if redis.call('ZSCORE', tokens, request) then
   return {1, 0}  -- it has its token: the answer that said so was lost
@@ -41,62 +48,120 @@ if since == nil or since > now then
 end
 
 redis.call('ZREMRANGEBYSCORE', tokens, '-inf', now)
--- A clock that was set back: nothing comes back later than a whole hold from now.
+-- A clock that was set back: nothing is released later than a whole hold from now.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', tokens, now + hold + 1000000, '+inf')) do
   redis.call('ZADD', tokens, now + hold, id)
 end
 for _, range in ipairs({{'-inf', now}, {now + presence + 1000000, '+inf'}}) do
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', present, range[1], range[2])) do
     redis.call('ZREM', queue, id)
+    redis.call('ZREM', background, id)
     redis.call('ZREM', present, id)
   end
 end
 
-if not redis.call('ZSCORE', queue, process) then
-  redis.call('ZADD', queue, now, process)
+local line = behind and background or queue
+if not redis.call('ZSCORE', line, who) then
+  redis.call('ZADD', line, now, who)
 end
-redis.call('ZADD', present, now + presence, process)
+redis.call('ZADD', present, now + presence, who)
+local function turn(name)
+  return tonumber(redis.call('HGET', turns, name) or '') or 0
+end
+local function put(name, value)
+  redis.call('HSET', turns, name, string.format('%.0f', value))
+end
+if not behind then put('foreground', now) end
+
+-- Where people were seen of late, the background spaces its calls.
+local from = 0
+if turn('foreground') + stay > now and turn('foreground') <= now then from = turn('background') + spacing end
+if from > now + spacing then from = now end  -- a clock that was set back
+local its_turn = turn('overtaken') >= share - 1 and from <= now
 
 local wait
 if now < since + quiet then
   wait = since + quiet - now
 else
-  local place = redis.call('ZRANK', queue, process) - (limit - redis.call('ZCARD', tokens))
-  if place < 0 then
+  local ahead = redis.call('ZRANK', line, who)
+  if behind then
+    if not its_turn then ahead = ahead + redis.call('ZCARD', queue) end
+  elseif its_turn and redis.call('ZCARD', background) > 0 then
+    ahead = ahead + 1
+  end
+  local place = ahead - (limit - redis.call('ZCARD', tokens))
+  if place < 0 and (not behind or from <= now) then
     redis.call('ZADD', tokens, now + hold, request)
-    redis.call('ZREM', queue, process)
-    redis.call('ZREM', present, process)
+    redis.call('ZREM', line, who)
+    redis.call('ZREM', present, who)
+    if behind then
+      put('background', now)
+      put('overtaken', 0)
+    elseif redis.call('ZCARD', background) > 0 then
+      put('overtaken', turn('overtaken') + 1)
+    end
     redis.call('PEXPIRE', tokens, keep)
+    redis.call('PEXPIRE', turns, keep)
     return {1, 0}
   end
-  local due = redis.call('ZRANGE', tokens, place, place, 'WITHSCORES')[2]
-  wait = due and tonumber(due) - now or hold
+  if place < 0 then
+    wait = from - now
+  else
+    local due = redis.call('ZRANGE', tokens, place, place, 'WITHSCORES')[2]
+    wait = due and tonumber(due) - now or hold
+    if behind then wait = math.max(wait, from - now) end
+  end
 end
-redis.call('PEXPIRE', queue, keep)
+redis.call('PEXPIRE', line, keep)
 redis.call('PEXPIRE', present, keep)
+redis.call('PEXPIRE', turns, keep)
 return {0, wait}
 """
 )
-"""Take a token for a request, or a place in the queue.
+"""Take a token for a request, or a place in a line.
 
-Returns 1 with the token, or 0 and how long it is until one comes back for this process, as far as is known.
+Returns 1 with the token, or 0 and how long it is until one is released for this process, as far as is known.
 """
+
+SETTLE_KEYS = ("tokens", "queue", "background", "present", "pace")
 
 SETTLE = (
     _CLOCK
     + """
--- KEYS: tokens, queue, present, pace. ARGV: window, guard, slack, hold, keep (ms), then for each news: what, id, age, more
-local tokens, queue, present, pace = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- ARGV: window, guard, slack, hold, keep (ms), then for each update: what, id, age, more
+local tokens, queue, background, present, pace = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local window, guard, slack = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local hold, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
-local calm = 10 * window
+local most = 0.5 * window
 
 local function held_in(name)
   return tonumber(redis.call('HGET', pace, name) or '')
 end
-local added = held_in('added') or 0
+local function put(name, value)
+  redis.call('HSET', pace, name, string.format('%.0f', value))
+  redis.call('PEXPIRE', pace, 1000 * 3600)
+end
 
-local function comes_back(id, due)
+-- Half of what was added is given back after so many windows without a complaint.
+local function relax(name, windows)
+  local added, calm = held_in(name) or 0, windows * window
+  local due = held_in(name .. ' calm')
+  if due and now >= due then
+    local steps = 1 + math.floor((now - due) / calm)
+    added = added / 2 ^ math.min(steps, 64)
+    if added < 0.01 * window then
+      added = 0
+      redis.call('HDEL', pace, name, name .. ' calm')
+    else
+      put(name, added)
+      put(name .. ' calm', due + steps * calm)
+    end
+  end
+  return added
+end
+local widened, pause = relax('guard', 60), relax('pause', 10)
+
+local function released(id, due)
   local before = tonumber(redis.call('ZSCORE', tokens, id) or '')
   if due > now and (before == nil or due < before) then
     redis.call('ZADD', tokens, due, id)
@@ -108,42 +173,48 @@ end
 for i = 6, #ARGV, 4 do
   local what, id, age, more = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   if what == 'departed' then
-    local due = held_in('calm')
-    if due and now >= due then
-      local steps = 1 + math.floor((now - due) / calm)
-      added = added / 2 ^ math.min(steps, 64)
-      if added < 0.01 * window then
-        added = 0
-        redis.call('DEL', pace)
-      else
-        redis.call('HSET', pace, 'added', string.format('%.0f', added))
-        redis.call('HSET', pace, 'calm', string.format('%.0f', due + steps * calm))
-      end
-    end
-    comes_back(id, now - age + guard + slack + more + window + added)
-  elseif what == 'answered' then
-    comes_back(id, now - age + slack + window + added)
+    released(id, now - age + guard + widened + slack + more + window + pause)
+  elseif what == 'answered' or what == 'served' then
+    local due = now - age + slack + window + pause
+    local before = tonumber(redis.call('ZSCORE', tokens, id) or '')
+    -- Released by the guard, or to be, before the answer's time would allow it: that is what a complaint may be about.
+    if what == 'served' and due > now and (before == nil or before < due) then put('cut short', now) end
+    if before then released(id, due) end
   elseif what == 'released' then
     redis.call('ZREM', tokens, id)
   elseif what == 'holding' then
     redis.call('ZADD', tokens, 'XX', now + hold, id)
   elseif what == 'leaving' then
     redis.call('ZREM', queue, id)
+    redis.call('ZREM', background, id)
     redis.call('ZREM', present, id)
   elseif what == 'too fast' then
-    local grown = held_in('grown')
-    if grown == nil or grown > now or now - grown > guard + slack + window + added then
-      local most = math.max(guard, 0.5 * window)
-      added = math.min(most, math.max(2 * (guard + added), guard + added + 0.05 * window)) - guard
-      redis.call('HSET', pace, 'added', string.format('%.0f', added))
-      redis.call('HSET', pace, 'grown', string.format('%.0f', now))
+    -- `more` is 1 where the process that was refused releases tokens by a learned round trip.
+    local heard = held_in('heard')
+    if heard == nil or heard > now or now - heard > guard + widened + slack + window + pause then
+      put('heard', now)
+      local cut_short = held_in('cut short')
+      if cut_short and now - cut_short <= 2 * window + guard + widened and guard + widened < most then
+        widened = math.min(most, math.max(2 * (guard + widened), guard + widened + 0.05 * window)) - guard
+        put('guard', widened)
+        put('guard calm', now + 60 * window)
+      else
+        local calm = held_in('pause calm')
+        if more == 0 or (calm and now < calm) then
+          pause = math.min(most, math.max(2 * pause, 0.05 * window))
+          put('pause', pause)
+        end
+        put('pause calm', now + 10 * window)
+        put('anew', (held_in('anew') or 0) + 1)
+      end
     end
-    redis.call('HSET', pace, 'calm', string.format('%.0f', now + calm))
-    redis.call('PEXPIRE', pace, 1000 * 3600)
   end
 end
 redis.call('PEXPIRE', tokens, keep)
-return 1
+return {held_in('anew') or 0, widened, pause}
 """
 )
-"""Note what became of requests (departed, answered, released, still holding), who left the queue, and complaints."""
+"""Note what became of requests (departed, answered, served, released, still holding), who left the queue, and complaints.
+
+Returns how often round trips were to be learned anew, and what complaints have added to the guard and to the window.
+"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -33,6 +34,7 @@ class UpdateQueue(Generic[LaneT, UpdateT]):
         self._updates: dict[LaneT, list[UpdateT]] = {}
         self._count = 0
         self._task: asyncio.Task[None] | None = None
+        self._logged: str | None = None  # the problem that was logged last, until an update arrives again
         self._waiters: list[asyncio.Future[None]] = []
 
     def put(self, lane: LaneT, update: UpdateT) -> None:
@@ -58,7 +60,6 @@ class UpdateQueue(Generic[LaneT, UpdateT]):
             await waiter
 
     async def _deliver(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._updates:
                 lane = next(iter(self._updates))
@@ -70,10 +71,18 @@ class UpdateQueue(Generic[LaneT, UpdateT]):
                     self._updates[lane] = updates + self._updates.get(lane, [])
                     self._count += len(updates)
                     self._wake(error)
-                    await asyncio.sleep(max(0.0, self._runner.retry_at - loop.time()))
+                    await asyncio.sleep(max(0.0, self._runner.retry_at - time.monotonic()))
                 except ConfigurationError as error:
-                    logger.warning("Redis refuses updates of this process, which are lost: %s", error)
+                    if str(error) != self._logged:
+                        self._logged = str(error)
+                        logger.warning("updates of this process are lost: %s", error)
                     self._wake(error)
+                except Exception as error:  # noqa: BLE001 - see below
+                    # Whatever it is, it must not end this task: later updates would wait for ever.
+                    logger.exception("updates of this process for Redis are lost")
+                    self._wake(error)
+                else:
+                    self._logged = None
         finally:
             self._task = None
             self._wake(None)

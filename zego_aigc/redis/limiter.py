@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW
+from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
 from zego_aigc.limits.local_limiter import LocalLimiter
+from zego_aigc.limits.round_trips import RoundTrips
 from zego_aigc.limits.sliding_window import Window
-from zego_aigc.redis._granting import wait_for_grant
-from zego_aigc.redis._script_runner import ScriptRunner
-from zego_aigc.redis._scripts import SETTLE, TAKE
+from zego_aigc.limits.throughput import Throughput
+from zego_aigc.limits.wait_queue import BACKGROUND_SHARE
+from zego_aigc.redis._granting import ProcessLine, wait_for_grant
+from zego_aigc.redis._script_runner import ScriptRunner, checked_client
+from zego_aigc.redis._scripts import SETTLE, SETTLE_KEYS, TAKE, TAKE_KEYS
 from zego_aigc.redis._update_queue import UpdateQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
     from zego_aigc.limits.limiter import FullPermit
 
@@ -30,37 +34,46 @@ _SLACK = 0.005
 _UNPROVEN = 0.5
 """Seconds that the first request on a connection may take longer than others."""
 _LOOK = 0.1
-"""Seconds after which a waiting process looks again at the latest: tokens can come back early, and it shows that it lives."""
+"""Seconds after which a waiting process looks again at the latest: tokens can be released early, and it shows that it lives."""
 _PRESENCE = 1.0
 """Seconds without a look after which a process in the queue is taken for dead."""
+_PEOPLE_STAY = 60.0
+"""Seconds for which a foreground call of any process makes the background of its Action space its calls."""
+_IDLE = 300.0
+"""Seconds after which an Action that is not used is forgotten in this process."""
 
 
 class RedisLimiter:
     """At most `limit` calls of an Action in any window, as the service sees them, by all who share a Redis and a prefix.
 
-    The promise is that of :class:`~zego_aigc.LocalLimiter`: a token comes back a `window` and a `guard` after the request that
-    spent it left (or a `window` and a little after its answer). One atomic script takes it, and all times are the Redis
-    server's: the clocks of the hosts do not matter. Taking a token costs a round trip to Redis; what becomes of it is told
-    in the background.
+    The promise is that of :class:`~zego_aigc.LocalLimiter`: a token is released a `window` and a `guard` after the request
+    that spent it left, or sooner where its answer and the smallest round trip that this process has seen of late show that it
+    arrived sooner. One atomic script takes it, and all times are the Redis server's: the clocks of the hosts do not matter.
+    Taking a token costs a round trip to Redis; what becomes of it is sent in the background.
 
-    **Order.** Within a process first come, first served. Among processes that wait for the same Action, the one whose turn
-    was longest ago is next, so a process with a thousand callers does not starve one with a single caller.
+    It may be built before a fork: each process has an identity and a connection of its own, from its first use on.
 
-    **Deaths.** A token whose process died before its request left comes back a `lease` (renewed while the process lives), a
+    **Order.** The foreground of any process goes before the background of any; while the background waits, at least one token
+    in ten is for it, and where people were seen in the last minute it spaces its calls. Within a process and line first come,
+    first served. Among processes that wait for the same Action, the one whose turn was longest ago is next, so a process with
+    a thousand callers does not starve one with a single caller.
+
+    **Deaths.** A token whose process died before its request left is released a `lease` (renewed while the process lives), a
     window and a guard later. A dead process that stood in the queue holds up one token for a second.
 
-    **Redis gone.** Callers wait for it to come back, and what departed meanwhile is told then; their own deadline bounds the
-    wait. With `outage_limit` they go on instead, a window and a guard after Redis was last heard: at most so many calls of an
-    Action per window in each process. In the window after Redis comes back, what processes sent by themselves and have not
-    told yet may come on top. A Redis that has lost its data, or sees an AppId for the first time, gives out nothing for a
-    window and a guard.
+    **Redis gone**, or not to be written to. Callers wait for it to come back, and what departed meanwhile is sent then; their
+    own deadline bounds the wait. With `outage_limit` they go on instead, a window and a guard after Redis was last heard: at
+    most so many calls of an Action per window in each process. In the window after Redis comes back, what processes sent by
+    themselves and have not reported yet may come on top. A Redis that has lost its data, or sees an AppId for the first time,
+    gives out nothing for a window and a guard.
 
     **What it cannot know.** A process that is cut off from Redis for a whole `lease` while a request of its own waits for a
     connection may send that request into a full window. A failover to a replica that lags forgets the newest tokens. Keep
     the keys from eviction (``maxmemory-policy noeviction``).
 
     Args:
-        redis: a ``redis.asyncio.Redis``, which stays yours to close, or a URL (``redis://host:6379/0``). Redis 5 or newer.
+        redis: a URL (``redis://host:6379/0``, ``rediss://`` for TLS), or a ``redis.asyncio.Redis`` (a Sentinel's
+            ``master_for()`` too) or ``redis.asyncio.RedisCluster``, which stays yours to close. Redis 5 or newer, or Valkey.
         limit: calls that the service takes per window, for each AppId and Action; at least 1. The same for all processes.
         window: length of the service's window in seconds.
         guard: seconds by which the delay on the way to the service may vary. It grows for all after :meth:`too_fast`.
@@ -72,12 +85,12 @@ class RedisLimiter:
 
     Raises:
         ValueError: a number is out of range.
-        ConfigurationError: the extra ``redis`` is not installed.
+        ConfigurationError: the extra ``redis`` is not installed, or `redis` is none of these.
     """
 
     def __init__(
         self,
-        redis: Redis | str,
+        redis: Redis | RedisCluster | str,
         limit: int = VENDOR_LIMIT,
         window: float = VENDOR_WINDOW,
         guard: float = DEFAULT_GUARD,
@@ -88,31 +101,27 @@ class RedisLimiter:
         prefix: str = "zego_aigc",
     ) -> None:
         Window(limit, window, guard)  # complains now, not at the first call
-        if not 1 <= lease < float("inf"):
+        if not 1 <= lease < math.inf:
             raise ValueError(f"lease must be a number of seconds from 1 up, not {lease}")
-        if not 0 < timeout < float("inf"):
+        if not 0 < timeout < math.inf:
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout}")
+        if outage_limit is not None and outage_limit < 1:
+            raise ValueError(f"outage_limit must be at least 1, or None to wait for Redis, not {outage_limit}")
+        checked_client(redis)
+        self._redis = redis
         self._limit = limit
         self._window = window
         self._guard = guard
         self._lease = lease
+        self._outage_limit = outage_limit
         self._timeout = timeout
         self._prefix = prefix
-        self._local = None if outage_limit is None else LocalLimiter(outage_limit, window, guard)
-        self._quiet = window * (1 + _SLACK) + guard
-        self._process = os.urandom(8).hex()
-        self._count = 0
-        self._lanes: dict[tuple[int, str], _Lane] = {}
-        self._runner = ScriptRunner(redis, timeout)
-        self._updates: UpdateQueue[_Lane, _Update] = UpdateQueue(self._runner, self._settle)
-        # Weak, so that a permit which everybody has forgotten is not renewed for ever.
-        self._held: WeakValueDictionary[str, _RedisPermit] = WeakValueDictionary()
-        self._renewal: asyncio.TimerHandle | None = None
+        self._member: _Member | None = None
 
     def __repr__(self) -> str:
         return f"RedisLimiter(limit={self._limit}, window={self._window}, guard={self._guard})"
 
-    # --- what a client asks --------------------------------------------------------------------------------------
+    # --- what a client asks
 
     @property
     def limit(self) -> int:
@@ -129,39 +138,63 @@ class RedisLimiter:
         """Seconds by which the delay on the way to the service may vary, as given."""
         return self._guard
 
-    async def acquire(self, app_id: int, action: str) -> FullPermit:
+    async def acquire(self, app_id: int, action: str, *, background: bool = False) -> FullPermit:
         """Wait for the right to send one request of the Action. Cancelling the wait gives up the place and spends nothing.
 
-        Raises:
-            ConfigurationError: Redis refuses to be used like this, or another event loop is using this limiter.
-        """
-        lane = self._lane(app_id, action)
-        lane.waiting += 1
-        try:
-            # One caller of the process asks at a time, for its place in the common queue is the process's.
-            async with lane.turn:
-                return await self._take(lane)
-        finally:
-            lane.waiting -= 1
-            if lane.queued and not lane.waiting:
-                lane.queued = False
-                self._update(lane, "leaving", self._process)
+        Args:
+            app_id: whose limit counts.
+            action: the vendor's name of the Action.
+            background: whether others may go first, in any process.
 
-    def take(self, app_id: int, action: str) -> FullPermit | None:  # noqa: ARG002 - the protocol's
+        Raises:
+            ConfigurationError: Redis is set up wrongly, or another event loop is using this limiter.
+        """
+        member = self._here()
+        lane = member.lane(app_id, action)
+        line = lane.lines[background]
+        async with line.turn(lambda: member.update(lane, "leaving", line.who)):
+            return await member.take(lane, line, background=background)
+
+    def take(self, app_id: int, action: str, *, background: bool = False) -> FullPermit | None:  # noqa: ARG002 - the protocol's
         """None: every token has to be asked of Redis, which takes a wait."""
         return None
 
-    def estimate(self, app_id: int, action: str) -> float:
+    def estimate(self, app_id: int, action: str, *, background: bool = False) -> float:
         """Seconds that a caller who came now would wait at least, given the queue of this process."""
-        lane = self._lanes.get((app_id, action))
-        return 0.0 if lane is None else lane.waiting // self._limit * self._window
+        lane = self._known(app_id, action)
+        if lane is None:
+            return 0.0
+        ahead = lane.waiting
+        if not background:
+            foreground = lane.lines[False].waiting
+            ahead = min(ahead, foreground + foreground // (BACKGROUND_SHARE - 1))
+        return ahead // self._limit * self._window
 
     def too_fast(self, app_id: int, action: str) -> None:
-        """The service refused a call of the Action as too fast: the guard grows for a while, for all processes."""
-        if lane := self._lanes.get((app_id, action)):
-            self._update(lane, "too fast", "")
-            if self._local is not None:
-                self._local.too_fast(app_id, action)
+        """The service refused a call of the Action as too fast: guard or pause grow for a while, for all processes."""
+        lane = self._known(app_id, action)
+        if lane is None or self._member is None:
+            return
+        lane.complaints += 1
+        self._member.update(lane, "too fast", "", 1e-6 if lane.trips.known else 0.0)
+        if self._member.local is not None:
+            self._member.local.too_fast(app_id, action)
+
+    def stats(self, app_id: int, action: str) -> LimiterStats:
+        """How this process uses the Action's limit at the moment; guard and pause are those of all processes."""
+        lane = self._known(app_id, action)
+        if lane is None:
+            return LimiterStats(guard=self._guard)
+        return LimiterStats(
+            sent=lane.throughput.total,
+            waiting=lane.lines[False].waiting,
+            waiting_background=lane.lines[True].waiting,
+            round_trip=lane.trips.smallest,
+            guard=self._guard + lane.widened,
+            pause=lane.pause,
+            complaints=lane.complaints,
+            share=lane.throughput.share(time.monotonic()),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,17 +203,80 @@ class RedisLimiter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Tell Redis what became of the last requests, and close a connection that is our own."""
-        if self._renewal is not None:
-            self._renewal.cancel()
-            self._renewal = None
-        await self._runner.idle()  # what was asked for callers that have gone
-        await self._updates.aclose(self._timeout)
-        await self._runner.aclose()
+        """Send Redis what became of the last requests, and close a connection that is our own."""
+        if self._member is not None and self._member.pid == os.getpid():
+            await self._member.aclose()
 
-    # --- taking --------------------------------------------------------------------------------------------------
+    def _here(self) -> _Member:
+        """This process, as Redis knows it."""
+        if self._member is None or self._member.pid != os.getpid():
+            forked = self._member is not None
+            self._member = _Member(
+                ScriptRunner(self._redis, self._timeout, self._prefix, forked=forked),
+                prefix=self._prefix,
+                limit=self._limit,
+                window=self._window,
+                guard=self._guard,
+                lease=self._lease,
+                outage_limit=self._outage_limit,
+                timeout=self._timeout,
+            )
+        return self._member
 
-    async def _take(self, lane: _Lane) -> FullPermit:
+    def _known(self, app_id: int, action: str) -> _Lane | None:
+        return None if self._member is None else self._member.lanes.get((app_id, action))
+
+
+class _Member:
+    """One process among those that share the limit: its identity, its connection, and what it has to report."""
+
+    def __init__(
+        self,
+        runner: ScriptRunner,
+        *,
+        prefix: str,
+        limit: int,
+        window: float,
+        guard: float,
+        lease: float,
+        outage_limit: int | None,
+        timeout: float,
+    ) -> None:
+        self.pid: int = os.getpid()
+        self.identity: str = os.urandom(8).hex()
+        self.lanes: dict[tuple[int, str], _Lane] = {}
+        self.local: LocalLimiter | None = None if outage_limit is None else LocalLimiter(outage_limit, window, guard)
+        self._runner = runner
+        self._prefix = prefix
+        self._limit = limit
+        self._window = window
+        self._guard = guard
+        self._lease = lease
+        self._timeout = timeout
+        self._quiet = window * (1 + _SLACK) + guard
+        self._count = 0
+        self._sweep_at = -math.inf
+        self._updates: UpdateQueue[_Lane, _Update] = UpdateQueue(runner, self._settle)
+        # Weak, so that a permit which nothing refers to any more is not renewed for ever.
+        self._held: WeakValueDictionary[str, _RedisPermit] = WeakValueDictionary()
+        self._renewal: asyncio.TimerHandle | None = None
+        runner.check_pool()
+
+    def lane(self, app_id: int, action: str) -> _Lane:
+        """An Action's lane. Those that are not used any more go, now and then."""
+        now = time.monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + _IDLE
+            self.lanes = {key: lane for key, lane in self.lanes.items() if lane.waiting or now < lane.used_at + _IDLE}
+        lane = self.lanes.get((app_id, action))
+        if lane is None:
+            throughput = Throughput(self._limit, self._window)
+            lane = self.lanes[app_id, action] = _Lane(self._prefix, app_id, action, self.identity, throughput)
+        lane.used_at = now
+        return lane
+
+    async def take(self, lane: _Lane, line: ProcessLine, *, background: bool) -> FullPermit:
+        """Wait for a token of Redis; or for one of this process alone, while Redis is gone."""
         permit = self._new_permit(lane)
         args = (
             self._limit,
@@ -188,45 +284,61 @@ class RedisLimiter:
             _us(self._quiet),
             _us(_PRESENCE),
             self._keep_ms(),
-            self._process,
+            line.who,
             permit.id,
+            int(background),
+            _us(self._window / self._limit),
+            _us(_PEOPLE_STAY),
+            BACKGROUND_SHARE,
         )
-        runner, loop = self._runner, asyncio.get_running_loop()
+        runner = self._runner
 
         async def prepare() -> None:
             if runner.is_down:
-                await self._updates.flush()  # what left meanwhile is told before more is asked for
+                await self._updates.flush()  # what left meanwhile is reported before more is asked for
 
         async def ask() -> float | None:
-            lane.queued = True
-            granted, wait = await runner.run(TAKE, lane.take_keys, args, abandoned=lambda: self._abandoned(permit))
+            line.queued = True
+            granted, wait = await runner.run(TAKE, lane.take_keys, args, abandoned=lambda: self._abandoned(permit, line))
             return None if granted else wait / 1e6
 
         def goes_on_alone() -> bool:
-            return self._local is not None and loop.time() >= runner.heard_at + self._quiet
+            return self.local is not None and time.monotonic() >= runner.heard_at + self._quiet
 
         if await wait_for_grant(runner, ask, prepare=prepare, while_down=goes_on_alone, withdraw=permit.release, look=_LOOK):
-            lane.queued = False
+            line.queued = False
             self._hold(permit)
             return permit
-        assert self._local is not None
-        return _OutagePermit(self._new_permit(lane), await self._local.acquire(lane.app_id, lane.action))
+        assert self.local is not None
+        alone = await self.local.acquire(lane.app_id, lane.action, background=background)
+        return _OutagePermit(self._new_permit(lane), alone)
 
-    def _lane(self, app_id: int, action: str) -> _Lane:
-        lane = self._lanes.get((app_id, action))
-        if lane is None:
-            lane = self._lanes[app_id, action] = _Lane(self._prefix, app_id, action)
-        return lane
+    def update(self, lane: _Lane, what: str, identity: str, more: float = 0.0, *, at: float | None = None) -> None:
+        """Send Redis an update, in the background."""
+        self._updates.put(lane, (what, identity, time.monotonic() if at is None else at, more))
+
+    def settled(self, permit: _RedisPermit) -> None:
+        """A permit's request has left, or will not: its token needs no lease any more."""
+        self._held.pop(permit.id, None)
+
+    async def aclose(self) -> None:
+        """Report what became of the last requests, and close a connection that is our own."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        await self._runner.idle()  # what was asked for callers that have gone
+        await self._updates.aclose(self._timeout)
+        await self._runner.aclose()
 
     def _new_permit(self, lane: _Lane) -> _RedisPermit:
         self._count += 1
-        return _RedisPermit(self._settled, lane, f"{self._process}-{self._count}")
+        return _RedisPermit(self, lane, f"{self.identity}-{self._count}")
 
-    def _abandoned(self, permit: _RedisPermit) -> None:
+    def _abandoned(self, permit: _RedisPermit, line: ProcessLine) -> None:
         """The caller was cancelled while Redis was asked, which has answered by now, with a token or a place in line."""
         permit.release()
-        if not permit.lane.waiting:
-            self._update(permit.lane, "leaving", self._process)
+        if not line.waiting:
+            self.update(permit.lane, "leaving", line.who)
 
     def _hold(self, permit: _RedisPermit) -> None:
         self._held[permit.id] = permit
@@ -236,21 +348,12 @@ class RedisLimiter:
     def _renew(self) -> None:
         self._renewal = None
         for permit in list(self._held.values()):
-            self._update(permit.lane, "holding", permit.id)
+            self.update(permit.lane, "holding", permit.id)
         if self._held:
             self._renewal = asyncio.get_running_loop().call_later(self._lease / 3, self._renew)
 
-    # --- telling -------------------------------------------------------------------------------------------------
-
-    def _settled(self, permit: _RedisPermit, what: str, more: float) -> None:
-        self._held.pop(permit.id, None)
-        self._update(permit.lane, what, permit.id, more)
-
-    def _update(self, lane: _Lane, what: str, identity: str, more: float = 0.0) -> None:
-        self._updates.put(lane, (what, identity, asyncio.get_running_loop().time(), more))
-
     async def _settle(self, lane: _Lane, updates: list[_Update]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         args: list[Any] = [
             _us(self._window),
             _us(self._guard),
@@ -260,80 +363,136 @@ class RedisLimiter:
         ]
         for what, identity, at, more in updates:
             args += [what, identity, _us(now - at), _us(more)]
-        await self._runner.run(SETTLE, lane.settle_keys, args)
+        anew, widened, pause = await self._runner.run(SETTLE, lane.settle_keys, args)
+        lane.note_pace(int(anew), int(widened) / 1e6, int(pause) / 1e6)
 
     def _keep_ms(self) -> int:
-        """How long keys are kept that nobody touches: until everything in them has lapsed."""
+        """How long keys are kept that nothing touches: until everything in them has lapsed."""
         return int(1000 * (2 * self._lease + self._quiet)) + 60_000
 
 
 _Update = tuple[str, str, float, float]
-"""What happened, to whom, when by the loop's clock, and seconds that belong to it."""
+"""What happened, to whom, when by ``time.monotonic``, and seconds that belong to it."""
 
 
 class _Lane:
     """One AppId and Action."""
 
-    __slots__ = ("action", "app_id", "queued", "settle_keys", "take_keys", "turn", "waiting")
+    __slots__ = (
+        "_anew",
+        "action",
+        "app_id",
+        "complaints",
+        "lines",
+        "pause",
+        "settle_keys",
+        "take_keys",
+        "throughput",
+        "trips",
+        "used_at",
+        "widened",
+    )
 
-    def __init__(self, prefix: str, app_id: int, action: str) -> None:
+    def __init__(self, prefix: str, app_id: int, action: str, identity: str, throughput: Throughput) -> None:
         self.app_id = app_id
         self.action = action
         # The braces keep an AppId's keys on one node of a cluster.
         base = f"{prefix}:{{{app_id}}}"
-        tokens, queue, present, pace = (f"{base}:{action}:{name}" for name in ("tokens", "queue", "present", "pace"))
-        self.take_keys = (tokens, queue, present, f"{base}:epoch")
-        self.settle_keys = (tokens, queue, present, pace)
-        self.turn = asyncio.Lock()
-        self.waiting = 0
-        self.queued = False  # whether this process may have a place in the common queue
+        self.take_keys = [f"{base}:{name}" if name == "epoch" else f"{base}:{action}:{name}" for name in TAKE_KEYS]
+        self.settle_keys = [f"{base}:{action}:{name}" for name in SETTLE_KEYS]
+        self.lines: tuple[ProcessLine, ProcessLine] = (
+            ProcessLine(f"{identity}:f"),
+            ProcessLine(f"{identity}:b"),
+        )  # by whether it is the background
+        self.trips = RoundTrips()
+        self.throughput = throughput
+        self.used_at = 0.0
+        self.complaints = 0
+        self.widened = 0.0  # what complaints have added to the guard, and
+        self.pause = 0.0  # to the window, when Redis last answered
+        self._anew: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait."""
+        return self.lines[False].waiting + self.lines[True].waiting
+
+    def note_pace(self, anew: int, widened: float, pause: float) -> None:
+        """What Redis says about complaints; round trips are learned anew when that was decided, by whichever process."""
+        if self._anew is not None and anew > self._anew:
+            self.trips.forget()
+        self._anew, self.widened, self.pause = anew, widened, pause
 
 
 class _RedisPermit:
-    __slots__ = ("__weakref__", "_departed", "_settled", "id", "lane")
+    __slots__ = ("__weakref__", "_answered_at", "_departed_at", "_is_over", "_member", "id", "lane")
 
-    def __init__(self, settled: Callable[[_RedisPermit, str, float], None], lane: _Lane, identity: str) -> None:
-        self._settled: Callable[[_RedisPermit, str, float], None] | None = settled
-        self._departed = False
+    def __init__(self, member: _Member, lane: _Lane, identity: str) -> None:
+        self._member = member
+        self._departed_at: float | None = None
+        self._answered_at: float | None = None
+        self._is_over = False
         self.lane = lane
         self.id = identity
 
     def departed(self, *, unproven: bool = False) -> None:
-        if self._settled is not None and not self._departed:
-            self._departed = True
-            self._settled(self, "departed", _UNPROVEN if unproven else 0.0)
+        if self._is_over or self._departed_at is not None:
+            return
+        self._departed_at = now = time.monotonic()
+        lane = self.lane
+        if lane.trips.is_stale(now):
+            lane.trips.forget()
+        lane.throughput.total += 1
+        lane.throughput.turn(now)
+        self._member.settled(self)
+        self._member.update(lane, "departed", self.id, _UNPROVEN if unproven else 0.0, at=now)
 
     def answered(self) -> None:
-        if self._settled is not None and self._departed:
-            self._settled(self, "answered", 0.0)
-            self._settled = None
+        if not self._is_over and self._departed_at is not None and self._answered_at is None:
+            self._answered_at = now = time.monotonic()
+            self._member.update(self.lane, "answered", self.id, at=now)
+
+    def served(self, host: str, *, first: bool = False) -> None:
+        if self._is_over or self._departed_at is None or self._answered_at is None:
+            return
+        self._is_over = True
+        trips = self.lane.trips
+        if not first:
+            trips.learn(self._answered_at, host, self._answered_at - self._departed_at)
+        arrived = max(self._departed_at, self._answered_at - trips.known)
+        self._member.update(self.lane, "served", self.id, at=arrived)
 
     def release(self) -> None:
-        if self._settled is not None and not self._departed:
-            self._settled(self, "released", 0.0)
-            self._settled = None
+        if not self._is_over and self._departed_at is None:
+            self._is_over = True
+            self._member.settled(self)
+            self._member.update(self.lane, "released", self.id)
 
 
 class _OutagePermit:
-    """A permit of this process alone, given while Redis is gone. What becomes of it is told to Redis too, when it is back."""
+    """A permit of this process alone, given while Redis is gone. What becomes of it is reported to Redis when it is back."""
 
-    __slots__ = ("_local", "_told")
+    __slots__ = ("_local", "_shared")
 
-    def __init__(self, told: _RedisPermit, local: FullPermit) -> None:
-        self._told = told
+    def __init__(self, shared: _RedisPermit, local: FullPermit) -> None:
+        self._shared = shared
         self._local = local
 
     def departed(self, *, unproven: bool = False) -> None:
         self._local.departed(unproven=unproven)
-        self._told.departed(unproven=unproven)
+        self._shared.departed(unproven=unproven)
 
     def answered(self) -> None:
         self._local.answered()
-        self._told.answered()
+        self._shared.answered()
+
+    def served(self, host: str, *, first: bool = False) -> None:
+        self._local.served(host, first=first)
+        self._shared.served(host, first=first)
 
     def release(self) -> None:
         self._local.release()
-        self._told.release()
+        self._shared.release()
 
 
 def _us(seconds: float) -> int:

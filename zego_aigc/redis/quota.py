@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from zego_aigc.errors import ConnectFailed
 from zego_aigc.limits.capacity import CapacityLedger, Usage
 from zego_aigc.limits.quota import Kind, ReservationState, quota_refusal
-from zego_aigc.redis._granting import wait_for_grant
+from zego_aigc.limits.wait_queue import BACKGROUND_SHARE
+from zego_aigc.redis._granting import ProcessLine, wait_for_grant
 from zego_aigc.redis._quota_scripts import KEYS, NOTE, TAKE_PLACE
-from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner
+from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner, checked_client
 from zego_aigc.redis._update_queue import UpdateQueue
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 __all__ = ["RedisQuota", "RedisReservation"]
 
@@ -48,7 +49,8 @@ class RedisQuota:
     * While Redis is gone, callers wait for it, or fail at once with `wait` false; what is said meanwhile is told later.
 
     Args:
-        redis: a ``redis.asyncio.Redis``, which stays yours to close, or a URL (``redis://host:6379/0``). Redis 5 or newer.
+        redis: a URL (``redis://host:6379/0``, ``rediss://`` for TLS), or a ``redis.asyncio.Redis`` (a Sentinel's
+            ``master_for()`` too) or ``redis.asyncio.RedisCluster``, which stays yours to close. Redis 5 or newer, or Valkey.
         agents: voice agent instances; None for no budget.
         digital_humans: digital human agent instances, live ones included; None for no budget.
         streams: digital human video stream tasks; None for no budget.
@@ -61,12 +63,12 @@ class RedisQuota:
 
     Raises:
         ValueError: a number is out of range.
-        ConfigurationError: the extra ``redis`` is not installed.
+        ConfigurationError: the extra ``redis`` is not installed, or `redis` is none of these.
     """
 
     def __init__(
         self,
-        redis: Redis | str,
+        redis: Redis | RedisCluster | str,
         agents: int | None = 10,
         digital_humans: int | None = 10,
         streams: int | None = 10,
@@ -86,61 +88,50 @@ class RedisQuota:
         for name, value in (("orphan", orphan), ("forget_after", forget_after), ("timeout", timeout)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive number of seconds, not {value}")
+        checked_client(redis)
+        self._redis = redis
+        self._limits = limits
         self._lease = lease
         self._orphan = orphan
         self._forget_after = forget_after
         self._timeout = timeout
-        self._process = os.urandom(8).hex()
-        self._count = 0
-        self._kinds = {kind: _Kind(kind, limit, f"{prefix}:{{{app_id}}}:quota:{kind}") for kind, limit in limits.items()}
-        self._reservations: dict[str, RedisReservation] = {}
-        self._runner = ScriptRunner(redis, timeout)
-        self._updates: UpdateQueue[_Kind, _Update] = UpdateQueue(self._runner, self._send)
-        self._renewal: asyncio.TimerHandle | None = None
+        self._prefix = prefix
+        self._app_id = app_id
+        self._member: _Member | None = None
 
     def __repr__(self) -> str:
-        return f"RedisQuota({', '.join(f'{kind}={each.limit}' for kind, each in self._kinds.items())})"
+        return f"RedisQuota({', '.join(f'{kind}={limit}' for kind, limit in self._limits.items())})"
 
-    # --- what callers ask ----------------------------------------------------------------------------------------
+    # --- what callers ask
 
-    async def acquire(self, kind: Kind, *, wait: bool = True) -> RedisReservation:
+    async def acquire(self, kind: Kind, *, wait: bool = True, background: bool = False) -> RedisReservation:
         """A place for an instance that is about to be made.
 
         Args:
             kind: which budget.
             wait: whether to wait for a place while there is none. Cancelling the wait takes none.
+            background: whether others may go first, in any process.
 
         Raises:
             QuotaExceeded: there is no place, or others wait for one, or Redis is gone, and `wait` is false. Nothing was sent.
-            ConfigurationError: Redis refuses to be used like this, or another event loop is using this quota.
+            ConfigurationError: Redis is set up wrongly, or another event loop is using this quota.
             ValueError: no such kind.
         """
-        each = self._kind(kind)
-        if not wait and each.waiting:
-            self._refuse(each)
-        each.waiting += 1
-        try:
-            async with each.turn:
-                return await self._take(each, waits=wait)
-        finally:
-            each.waiting -= 1
-            if each.queued and not each.waiting:
-                each.queued = False
-                self._update(each, "leaving", "")
+        member = self._here()
+        books = member.books(kind)
+        line = books.lines[background]
+        if not wait and line.waiting:
+            member.refuse(books)
+        async with line.turn(lambda: member.update(books, "leaving", line.who)):
+            return await member.take(books, line, waits=wait, background=background)
 
     def ended(self, instance_id: str) -> bool:
-        """An instance was deleted or has ended by itself: its place is free. Telling twice is harmless.
+        """An instance was deleted or has ended by itself: its place is free. Saying so twice is harmless.
 
         Returns:
-            whether this process held its place. Redis is told in any case.
+            whether this process held its place. Redis is informed in any case.
         """
-        mine = [each for each in self._reservations.values() if each.instance_id == instance_id]
-        for reservation in mine:
-            reservation.settle("gone")
-            del self._reservations[reservation.place]
-        for each in {reservation.books for reservation in mine} or set(self._kinds.values()):
-            self._update(each, "ended", "", instance_id, _REMEMBER_ENDINGS)
-        return bool(mine)
+        return self._here().ended(instance_id)
 
     def adopt(self, kind: Kind, instance_id: str, *, expires_in: float = math.inf) -> RedisReservation:
         """Count an instance that lives already, such as one that an earlier process made. The budget may be overdrawn by it.
@@ -150,36 +141,36 @@ class RedisQuota:
             instance_id: its AgentInstanceId or TaskId.
             expires_in: seconds after which it has ended by itself, if that is certain.
         """
-        reservation = self._new_reservation(self._kind(kind))
+        member = self._here()
+        reservation = member.new_reservation(member.books(kind))
         reservation.live(instance_id, expires_in=expires_in)
         return reservation
 
     def full(self, kind: Kind) -> None:
-        """The service refused a creation because the account is full. :meth:`Reservation.full` says it of one's own."""
-        self._update(self._kind(kind), "full", "")
+        """The service refused a creation because the account is full. :meth:`RedisReservation.full` says it of one's own."""
+        member = self._here()
+        member.update(member.books(kind), "full", "")
 
     def usage(self, kind: Kind) -> Usage:
         """How a budget was used when Redis was last heard. See :meth:`look`."""
-        return self._kind(kind).usage
+        return self._here().books(kind).usage
 
     async def look(self, kind: Kind) -> Usage:
         """How a budget is used now, in all processes, with what this one has said so far.
 
         Raises:
             ConnectFailed: Redis is gone.
-            ConfigurationError: Redis refuses to be used like this.
+            ConfigurationError: Redis is set up wrongly.
         """
-        each = self._kind(kind)
+        member = self._here()
         try:
-            await self._updates.flush()
-            self._read(each, await self._runner.run(TAKE_PLACE, each.keys, [*self._common(each), "", 0]))
+            return await member.look(member.books(kind))
         except RedisUnavailable as error:
-            raise ConnectFailed(f"Redis does not answer: {error}") from error
-        return each.usage
+            raise ConnectFailed(f"Redis does not answer: {error}. See that it runs and can be written to") from error
 
     def waiting(self, kind: Kind) -> int:
         """How many callers of this process wait for a place."""
-        return self._kind(kind).waiting
+        return sum(line.waiting for line in self._here().books(kind).lines)
 
     async def __aenter__(self) -> Self:
         return self
@@ -188,7 +179,143 @@ class RedisQuota:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Tell Redis what was last said, and close a connection that is our own. Places of living instances stay taken."""
+        """Send Redis what was last said, and close a connection that is our own. Places of living instances stay taken."""
+        if self._member is not None and self._member.pid == os.getpid():
+            await self._member.aclose()
+
+    def _here(self) -> _Member:
+        """This process, as Redis knows it."""
+        if self._member is None or self._member.pid != os.getpid():
+            forked = self._member is not None
+            identity = os.urandom(8).hex()
+            base = f"{self._prefix}:{{{self._app_id}}}:quota"
+            self._member = _Member(
+                ScriptRunner(self._redis, self._timeout, self._prefix, forked=forked),
+                {kind: _Books(kind, limit, f"{base}:{kind}", identity) for kind, limit in self._limits.items()},
+                identity,
+                lease=self._lease,
+                orphan=self._orphan,
+                forget_after=self._forget_after,
+                timeout=self._timeout,
+            )
+        return self._member
+
+
+class _Member:
+    """One process among those that share the budget: its identity, its connection, its places, and what it has to report."""
+
+    def __init__(
+        self,
+        runner: ScriptRunner,
+        kinds: dict[Kind, _Books],
+        identity: str,
+        *,
+        lease: float,
+        orphan: float,
+        forget_after: float,
+        timeout: float,
+    ) -> None:
+        self.pid: int = os.getpid()
+        self._runner = runner
+        self._kinds = kinds
+        self._identity = identity
+        self._lease = lease
+        self._orphan = orphan
+        self._forget_after = forget_after
+        self._timeout = timeout
+        self._count = 0
+        self._reservations: dict[str, RedisReservation] = {}
+        self._updates: UpdateQueue[_Books, _Update] = UpdateQueue(runner, self._send)
+        self._renewal: asyncio.TimerHandle | None = None
+        runner.check_pool()
+
+    def books(self, kind: str) -> _Books:
+        """A kind's books.
+
+        Raises:
+            ValueError: no such kind.
+        """
+        for name, books in self._kinds.items():
+            if name == kind:
+                return books
+        raise ValueError(f"no such kind: {kind!r}; there are {', '.join(map(repr, self._kinds))}")
+
+    async def take(self, books: _Books, line: ProcessLine, *, waits: bool, background: bool) -> RedisReservation:
+        """Take a place, waiting for one or not."""
+        reservation = self.new_reservation(books)
+        args = [*self._common(books), reservation.place, int(waits), line.who, int(background)]
+        runner = self._runner
+
+        async def ask() -> float | None:
+            line.queued = line.queued or waits
+            answer = await runner.run(TAKE_PLACE, books.keys, args, abandoned=lambda: self._abandoned(reservation, line))
+            granted, wait = books.read(answer)
+            if granted:
+                return None
+            if not waits:
+                self.refuse(books)
+            return wait / 1e6
+
+        def refuse_at_once() -> bool:
+            if not waits:
+                self.refuse(books)
+            return False
+
+        # What was said before counts: a caller that gives a place back and asks for one gets it.
+        await wait_for_grant(
+            runner, ask, prepare=self._updates.flush, while_down=refuse_at_once, withdraw=reservation.release, look=_LOOK
+        )
+        line.queued = False
+        self._reservations[reservation.place] = reservation
+        self._renew_later()
+        return reservation
+
+    async def look(self, books: _Books) -> Usage:
+        """How a budget is used now."""
+        await self._updates.flush()
+        books.read(await self._runner.run(TAKE_PLACE, books.keys, [*self._common(books), "", 0, "", 0]))
+        return books.usage
+
+    def ended(self, instance_id: str) -> bool:
+        """An instance is gone; whether this process held its place."""
+        mine = [each for each in self._reservations.values() if each.instance_id == instance_id]
+        for reservation in mine:
+            reservation.settle("gone")
+            del self._reservations[reservation.place]
+        for books in {reservation.books for reservation in mine} or set(self._kinds.values()):
+            self.update(books, "ended", "", instance_id, _REMEMBER_ENDINGS)
+        return bool(mine)
+
+    def refuse(self, books: _Books) -> NoReturn:
+        """A caller does not want to wait.
+
+        Raises:
+            QuotaExceeded: always.
+        """
+        gone = "Redis does not answer, so it is not known whether there is one" if self._runner.is_down else None
+        raise quota_refusal(books.kind, books.usage, others=" in all processes", gone=gone)
+
+    def new_reservation(self, books: _Books) -> RedisReservation:
+        """A reservation that Redis does not know of yet."""
+        self._count += 1
+        return RedisReservation(self, books, f"{self._identity}-{self._count}")
+
+    def note(self, reservation: RedisReservation, what: str, instance_id: str = "", expires_in: float = 0.0) -> None:
+        """What a reservation reports of its place."""
+        if what == "live":
+            self._reservations[reservation.place] = reservation
+            self._renew_later()
+        elif what != "full":
+            self._reservations.pop(reservation.place, None)
+        seconds = self._forget_after if expires_in == math.inf else max(0.0, expires_in)
+        self.update(reservation.books, what, reservation.place, instance_id, seconds)
+
+    def update(self, books: _Books, what: str, place: str, instance_id: str = "", seconds: float = 0.0) -> None:
+        """Send Redis an update, in the background."""
+        self._updates.put(books, (what, place, instance_id, time.monotonic() + seconds))
+
+    async def aclose(self) -> None:
+        """Report what was last said, and close a connection that is our own."""
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
@@ -196,81 +323,22 @@ class RedisQuota:
         await self._updates.aclose(self._timeout)
         await self._runner.aclose()
 
-    # --- taking --------------------------------------------------------------------------------------------------
-
-    async def _take(self, each: _Kind, *, waits: bool) -> RedisReservation:
-        reservation = self._new_reservation(each)
-        args = [*self._common(each), reservation.place, int(waits)]
-        runner = self._runner
-
-        async def ask() -> float | None:
-            each.queued = each.queued or waits
-            answer = await runner.run(TAKE_PLACE, each.keys, args, abandoned=lambda: self._abandoned(reservation))
-            granted, wait = self._read(each, answer)
-            if granted:
-                return None
-            if not waits:
-                self._refuse(each)
-            return wait / 1e6
-
-        def refuse_at_once() -> bool:
-            if not waits:
-                self._refuse(each)
-            return False
-
-        # What was said before counts: who gives a place back and asks for one gets it.
-        await wait_for_grant(
-            runner, ask, prepare=self._updates.flush, while_down=refuse_at_once, withdraw=reservation.release, look=_LOOK
-        )
-        each.queued = False
-        self._reservations[reservation.place] = reservation
-        self._renew_later()
-        return reservation
-
-    def _read(self, each: _Kind, answer: Any) -> tuple[int, int]:
-        granted, wait, making, live, unknown, full = map(int, answer)
-        each.usage = Usage(each.limit, making, live, unknown, bool(full))
-        return granted, wait
-
-    def _new_reservation(self, each: _Kind) -> RedisReservation:
-        self._count += 1
-        return RedisReservation(self, each, f"{self._process}-{self._count}")
-
-    def _refuse(self, each: _Kind) -> NoReturn:
-        gone = "Redis does not answer, so it is not known whether there is one" if self._runner.is_down else None
-        raise quota_refusal(each.kind, each.usage, others=" in all processes", gone=gone)
-
-    def _abandoned(self, reservation: RedisReservation) -> None:
+    def _abandoned(self, reservation: RedisReservation, line: ProcessLine) -> None:
         """The caller was cancelled while Redis was asked, which has answered by now, with a place or one in line."""
         reservation.release()
-        if not reservation.books.waiting:
-            self._update(reservation.books, "leaving", "")
+        if not line.waiting:
+            self.update(reservation.books, "leaving", line.who)
 
-    # --- telling -------------------------------------------------------------------------------------------------
-
-    def note(self, reservation: RedisReservation, what: str, instance_id: str = "", expires_in: float = 0.0) -> None:
-        """What a reservation reports of its place. For :class:`RedisReservation`."""
-        if what == "live":
-            self._reservations[reservation.place] = reservation
-            self._renew_later()
-        elif what != "full":
-            self._reservations.pop(reservation.place, None)
-        seconds = self._forget_after if expires_in == math.inf else max(0.0, expires_in)
-        self._update(reservation.books, what, reservation.place, instance_id, seconds)
-
-    def _update(self, each: _Kind, what: str, place: str, instance_id: str = "", seconds: float = 0.0) -> None:
-        self._updates.put(each, (what, place, instance_id, asyncio.get_running_loop().time() + seconds))
-
-    async def _send(self, each: _Kind, updates: list[_Update]) -> None:
-        now = asyncio.get_running_loop().time()
-        args = self._common(each)
+    async def _send(self, books: _Books, updates: list[_Update]) -> None:
+        now = time.monotonic()
+        args = self._common(books)
         for what, place, instance_id, until in updates:
             args += [what, place, instance_id, max(0, _us(until - now))]
-        self._read(each, await self._runner.run(NOTE, each.keys, args))
+        books.read(await self._runner.run(NOTE, books.keys, args))
 
-    def _common(self, each: _Kind) -> list[Any]:
-        limit = -1 if each.limit is None else each.limit
-        return [limit, _us(self._lease), _us(self._orphan), _us(_PRESENCE), self._process]
+    def _common(self, books: _Books) -> list[Any]:
+        limit = -1 if books.limit is None else books.limit
+        return [limit, _us(self._lease), _us(self._orphan), _us(_PRESENCE), BACKGROUND_SHARE]
 
     def _renew_later(self) -> None:
         if self._renewal is None:
@@ -285,42 +353,43 @@ class RedisQuota:
                 del self._reservations[place]
             elif not reservation.lapses and now - reservation.renewed_at >= seconds / 4:
                 reservation.renewed_at = now
-                self._update(reservation.books, "holding", place, seconds=seconds)
+                self.update(reservation.books, "holding", place, seconds=seconds)
         if self._reservations:
             self._renew_later()
 
-    def _kind(self, kind: str) -> _Kind:
-        for name, each in self._kinds.items():
-            if name == kind:
-                return each
-        raise ValueError(f"no such kind: {kind!r}; there are {', '.join(map(repr, self._kinds))}")
-
 
 _Update = tuple[str, str, str, float]
-"""What happened, to which place, the instance, and until when something holds by the loop's clock."""
+"""What happened, to which place (or line), the instance, and until when something holds by ``time.monotonic``."""
 
 
-class _Kind:
-    """One kind's keys in Redis, those who wait for it in this process, and what Redis last said."""
+class _Books:
+    """One kind's keys in Redis, the callers of this process that wait for it, and what Redis last said."""
 
-    def __init__(self, kind: Kind, limit: int | None, base: str) -> None:
+    def __init__(self, kind: Kind, limit: int | None, base: str, identity: str) -> None:
         self.kind: Kind = kind
-        self.limit = limit
+        self.limit: int | None = limit
         self.keys: list[str] = [f"{base}:{name}" for name in KEYS]
-        self.turn: asyncio.Lock = asyncio.Lock()
-        self.waiting = 0
-        self.queued = False  # whether this process may have a place in the common queue
+        self.lines: tuple[ProcessLine, ProcessLine] = (
+            ProcessLine(f"{identity}:f"),
+            ProcessLine(f"{identity}:b"),
+        )  # by whether it is the background
         self.usage: Usage = Usage(limit, 0, 0, 0, full=False)
+
+    def read(self, answer: Any) -> tuple[int, int]:
+        """Take note of what Redis says; whether a place was granted, and microseconds until there may be one."""
+        granted, wait, making, live, unknown, full = map(int, answer)
+        self.usage = Usage(self.limit, making, live, unknown, bool(full))
+        return granted, wait
 
 
 class RedisReservation:
     """A place in a :class:`RedisQuota`, used like any :class:`~zego_aigc.Reservation`."""
 
-    __slots__ = ("_instance_id", "_lapses_at", "_quota", "_state", "books", "place", "renewed_at")
+    __slots__ = ("_instance_id", "_lapses_at", "_member", "_state", "books", "place", "renewed_at")
 
-    def __init__(self, quota: RedisQuota, books: _Kind, place: str) -> None:
-        self._quota = quota
-        self.books: _Kind = books
+    def __init__(self, member: _Member, books: _Books, place: str) -> None:
+        self._member = member
+        self.books: _Books = books
         self.place: str = place
         self.renewed_at: float = time.monotonic()
         self._state: ReservationState = "making"
@@ -356,7 +425,7 @@ class RedisReservation:
         """
         self._instance_id = instance_id
         self.settle("live", expires_in)
-        self._quota.note(self, "live", instance_id, expires_in)
+        self._member.note(self, "live", instance_id, expires_in)
 
     def unknown(self, *, expires_in: float) -> None:
         """Nobody knows whether the instance was made. The place stays taken until that is resolved, or for so many seconds.
@@ -366,19 +435,19 @@ class RedisReservation:
         """
         if self._state == "making":
             self.settle("unknown", expires_in)
-            self._quota.note(self, "unknown", "", expires_in)
+            self._member.note(self, "unknown", "", expires_in)
 
     def full(self) -> None:
         """The service refused to make the instance because the account is full: gives the place back, and takes note."""
         if self._state == "making":
-            self._quota.note(self, "full")
+            self._member.note(self, "full")
         self.release()
 
     def release(self) -> None:
         """No instance was made, or it has ended: the place is free. Calling it again does nothing."""
         if self._state != "gone":
             self.settle("gone")
-            self._quota.note(self, "gone")
+            self._member.note(self, "gone")
 
     def __repr__(self) -> str:
         return f"<RedisReservation {self.kind} {self.state} {self._instance_id or ''}".rstrip() + ">"

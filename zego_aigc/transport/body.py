@@ -69,7 +69,7 @@ UNSOLICITED_RESPONSE = "an answer to no request had come on the connection"
 """Such as a gateway's "408 Request Timeout" while it idled. It must not pass for the answer to the next request."""
 
 _confirmed_connections: set[ref[Any]] = set()
-"""Plain connections on which an answer has come: no proxy in between holds up what is sent on them."""
+"""Protocols of connections on which an answer has come: no proxy in between holds up what is sent on them."""
 
 
 class Unusable(aiohttp.ClientConnectionResetError):
@@ -101,7 +101,7 @@ class RequestBody(Payload):
         self.limiter_error: RuntimeError | None = None
         """Raised by :meth:`depart`. aiohttp takes it for a broken connection where it writes the body."""
         self._permit = permit
-        self._first_on_connection: Any = None  # the transport, if no answer has come on it before
+        self._unconfirmed: Any = None  # the connection's protocol, if no answer has come on it before
 
     @property
     def size(self) -> int:
@@ -142,13 +142,14 @@ class RequestBody(Payload):
 
     def depart(self, transport: asyncio.Transport) -> None:
         """The request is written: the limiter's window begins."""
-        # TLS confirms a connection by its handshake. (uvloop's transports of that kind cannot be referred to weakly.)
-        confirmed = transport.get_extra_info("sslcontext") is not None or ref(transport) in _confirmed_connections
+        protocol = transport.get_protocol()  # uvloop's transports for TLS cannot be referred to weakly
+        if ref(protocol) not in _confirmed_connections:
+            self._unconfirmed = protocol
         try:
-            if confirmed:
+            # TLS proves by its handshake that the far end is there.
+            if self._unconfirmed is None or transport.get_extra_info("sslcontext") is not None:
                 self._permit.departed()
             else:
-                self._first_on_connection = transport
                 self._permit.departed(unproven=True)
         except Exception as error:
             self.limiter_error = RuntimeError("the limiter's permit failed in departed()")
@@ -157,8 +158,13 @@ class RequestBody(Payload):
     def answered(self) -> None:
         """An answer has begun to come."""
         self._permit.answered()
-        if self._first_on_connection is not None:
-            _confirmed_connections.add(ref(self._first_on_connection, _confirmed_connections.discard))
+        if self._unconfirmed is not None:
+            _confirmed_connections.add(ref(self._unconfirmed, _confirmed_connections.discard))
+
+    @property
+    def first_on_connection(self) -> bool:
+        """Whether no answer had come on its connection before."""
+        return self._unconfirmed is not None
 
     @property
     def cancelled_by(self) -> asyncio.CancelledError | None:

@@ -19,6 +19,7 @@ from cli_fixtures import *  # noqa: F403 - fixtures
 from cli_fixtures import PROGRAM, lines, order, state, task, write
 
 from zego_aigc.cli import main
+from zego_aigc.provisioning.journal_reader import read_journal
 
 ROOT = Path(__file__).parent.parent
 FLEET = ROOT / "examples" / "fleet.toml"
@@ -240,6 +241,43 @@ def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) ->
     first = len(before["calls"])
     pause = after["calls"][first]["Time"] - after["calls"][first - 1]["Time"]
     assert pause > 1, "a run that follows at once keeps the limit with the one before"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_terminal_that_goes_away_counts_as_ctrl_c_once_however_often_it_is_said(sandbox: str) -> None:
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(40)))
+    order(sandbox, "faults", Fault="latency", With={"seconds": 0.5})
+    process = begun(["provision", str(fleet), "--journal", "f.journal", "--json"])
+    wait_for(process, "outcome", 5)
+    for _ in range(3):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+    out, _ = process.communicate(timeout=20)
+    finished = lines(out)[-1]
+    assert process.returncode == 3
+    assert (finished["stopped"], finished["unknown"]) == ("it was interrupted", 0), "what was in flight was waited for"
+    assert finished["done"] == len(state(sandbox)["tasks"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a pseudo terminal")
+def test_a_terminal_that_is_closed_stops_the_run_cleanly(sandbox: str) -> None:
+    fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(60)))
+    main_end, terminal = pty.openpty()
+    command = [*PROGRAM, "provision", str(fleet), "--journal", "f.journal"]
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    while len(state(sandbox)["tasks"]) < 15:
+        time.sleep(0.02)
+    os.close(main_end)  # what is written from now on fails
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(20) == 3
+    assert main(["status", "f.journal"]) == 3
+    with read_journal("f.journal") as reading:
+        counts = reading.counts()
+    assert counts.get(("CreateDigitalHumanStreamTask", "sent"), 0) == 0, "what was in flight was waited for"
+    assert counts["CreateDigitalHumanStreamTask", "done"] == len(state(sandbox)["tasks"])
 
 
 @pytest.mark.slow

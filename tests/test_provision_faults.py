@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
-from provision_fixtures import ids, rows
-from requests_made import stream
+from provision_fixtures import FAST, ids, removed, rows, run, until
+from requests_made import register, stream, talking, voice
 
-from zego_aigc import Client, LocalLimiter
-from zego_aigc.provisioning import JournalLost, Outcome, provision
+from zego_aigc import Action, Client, LocalLimiter, LocalQuota
+from zego_aigc.aiagent import CreateAgentInstance, RegisterAgent
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
+from zego_aigc.errors import QuotaExceeded
+from zego_aigc.provisioning import Entry, JournalLost, Outcome, provision, teardown
+from zego_aigc.provisioning.lock import is_locked
 from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -88,3 +98,276 @@ async def test_a_disk_that_fills_up_ends_the_run_with_1_and_every_id_is_in_the_j
     again = await anyio.run_process([sys.executable, "-m", "zego_aigc", *command], env=environment, check=False)
     assert again.returncode == 0, "with room again"
     assert len(sandbox.app.tasks) == 80
+
+
+# --- what may still be carried out, and the clock
+
+
+def copied(journal: Path) -> Path:
+    """The journal as a kill at this moment leaves it."""
+    killed = journal.with_name("killed.journal")
+    for suffix in ("", "-wal", "-shm"):
+        shutil.copy(f"{journal}{suffix}", f"{killed}{suffix}")
+    return killed
+
+
+def shift(journal: Path, seconds: float) -> None:
+    """As if the clock by which the attempts were noted had been so much ahead."""
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("UPDATE entries SET first_sent = first_sent + ?, last_sent = last_sent + ?", (seconds, seconds))
+
+
+async def killed_in_flight(client: Client, fleet: Sequence[Action[Any]], journal: Path) -> Path:
+    """The journal of a run that was killed with all its requests in flight. They are carried out nevertheless."""
+    async with provision(client, fleet, journal=journal):
+        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["sent"] * len(fleet))
+        return copied(journal)
+
+
+@pytest.mark.parametrize("make", [stream, register])
+async def test_what_may_still_be_carried_out_is_unknown_and_not_struck_off(
+    sandbox: Sandbox, client: Client, journal: Path, make: Callable[[str], Action[Any]]
+) -> None:
+    sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).latency(4.0)
+    fleet = [make(str(n)) for n in range(5)]
+    async with sandbox.client(limiter=LocalLimiter(FAST), timeout=30.0) as patient, provision(patient, fleet, journal=journal):
+        await until(lambda: journal.exists() and {row["status"] for row in rows(journal).values()} == {"sent"})
+        killed = copied(journal)
+        outcomes, report = await removed(client, killed)
+        assert (report.unknown, report.exit_status) == (5, 3)
+        assert all("may still carry the request out" in str(outcome.error) for outcome in outcomes.values())
+    _, report = await removed(client, killed)
+    if make is stream:
+        assert (report.done, report.exit_status) == (5, 0)
+        assert not [task for task in sandbox.app.tasks.values() if task.running]
+    else:
+        assert report.exit_status == 3, "an agent with our id may be somebody else's"
+
+
+async def test_what_is_absent_is_struck_off_once_it_cannot_be_carried_out_any_more(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.faults.on(CreateDigitalHumanStreamTask).cut_before_work()
+    async with provision(client, [stream()], journal=journal, lookup_delay=60):
+        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["unknown"])
+    assert (await removed(client, journal))[1].exit_status == 3
+    shift(journal, -60)
+    assert (await removed(client, journal))[1].exit_status == 0
+    assert (await removed(client, journal))[1].total == 0
+
+
+@pytest.mark.parametrize("again", [run, removed])
+async def test_a_task_of_ours_that_seems_older_than_its_request_is_unknown_and_never_absent(
+    sandbox: Sandbox, client: Client, journal: Path, again: Any
+) -> None:
+    """As when this machine's clock was ahead, and has been put right."""
+    sandbox.faults.on(CreateDigitalHumanStreamTask).latency(0.5)
+    fleet = [stream(str(n)) for n in range(3)]
+    killed = await killed_in_flight(client, fleet, journal)
+    sandbox.faults.clear()
+    shift(killed, 10)
+    outcomes, report = await (run(client, fleet, killed) if again is run else removed(client, killed))
+    assert (report.unknown, report.exit_status) == (3, 3)
+    told = " ".join(str(outcome.error) for outcome in outcomes.values())
+    assert all(task_id in told for task_id in sandbox.app.tasks), "it says which, and what to do"
+    assert len(sandbox.app.tasks) == 3
+
+
+async def test_a_clock_that_was_put_back_by_an_hour_holds_nothing_up(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    sandbox.faults.on(CreateDigitalHumanStreamTask).cut_before_work()
+    async with provision(client, [stream()], journal=journal, lookup_delay=60):
+        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["unknown"])
+    sandbox.faults.clear()
+    shift(journal, 3600)
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute(
+            "UPDATE meta SET value = '[' || (json_extract(value, '$[0]') + 3600) || ',\"x\"]' WHERE name = 'ended'"
+        )
+    with anyio.fail_after(10):
+        _, report = await run(client, [stream()], journal)
+    assert report.exit_status == 0
+
+
+async def test_attempts_are_noted_in_the_services_time(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    """Those too that left before its first answer told what that is."""
+    await sandbox.clock.advance(500)
+    sandbox.faults.on(CreateDigitalHumanStreamTask).latency(0.05)
+    async with provision(client, [stream(str(n)) for n in range(3)], journal=journal) as running:
+        async for outcome in running:
+            assert outcome.status == "done"
+    now = sandbox.clock.now()
+    assert all(now - 30 < row["last_sent"] <= now + 1 for row in rows(journal).values())
+
+
+# --- an outage, and being told "later"
+
+
+@pytest.mark.parametrize("how", ["503", "cut", "refused"])
+async def test_an_outage_costs_no_more_than_what_was_in_flight(sandbox: Sandbox, slow: Client, journal: Path, how: str) -> None:
+    fleet = [
+        register("a"),
+        *(voice(str(n), "a") for n in range(100)),
+        *(talking(f"d{n}", "a") for n in range(100)),
+        *(stream(str(n)) for n in range(100)),
+    ]
+    began = False
+    async with provision(slow, fleet, journal=journal, lookup_delay=0.05) as running:
+        async for _ in running:
+            if not began and running.report.done > 60:
+                began = True
+                in_flight = sum(lane.in_flight for lane in running.progress.lanes)
+                everywhere = sandbox.faults.everywhere()
+                if how == "503":
+                    everywhere.answer(503, b"<html>503</html>")
+                elif how == "cut":
+                    everywhere.cut_before_work()
+                else:
+                    everywhere.refuse(410000001)  # an internal error
+                asyncio.get_running_loop().call_later(2.0, sandbox.faults.clear)
+    report = running.report
+    assert report.failed == 0
+    assert report.unknown <= in_flight + 10, "a window's worth may leave before the first answer is lost"
+    assert report.done == 301 - report.unknown
+    assert {outcome.made_by or type(outcome.action).__name__ for outcome in report.unknowns} <= {"CreateAgentInstance"}
+    assert len(sandbox.app.tasks) == 100
+
+
+async def test_a_teardown_waits_an_outage_out(sandbox: Sandbox, slow: Client, journal: Path) -> None:
+    await run(slow, [register("a"), *(voice(str(n), "a") for n in range(50)), *(stream(str(n)) for n in range(50))], journal)
+    sandbox.faults.everywhere().answer(503, b"<html>503</html>")
+    asyncio.get_running_loop().call_later(1.0, sandbox.faults.clear)
+    _, report = await removed(slow, journal)
+    assert (report.done, report.exit_status) == (101, 0)
+    assert not sandbox.app.instances
+
+
+@pytest.mark.parametrize("later", [429, 400010009, 400010002])
+async def test_what_is_told_later_waits_and_does_not_fail(sandbox: Sandbox, journal: Path, later: int) -> None:
+    fault = sandbox.faults.on(CreateDigitalHumanStreamTask).times(12)
+    fault.answer(429, b"slow down") if later == 429 else fault.refuse(later)
+    async with sandbox.client(limiter=LocalLimiter(FAST), timeout=0.3) as hasty:
+        _, report = await run(hasty, [stream(str(n)) for n in range(8)], journal)
+    assert (report.done, report.failed) == (8, 0)
+
+
+async def test_a_queue_that_is_longer_than_a_deadline_fails_no_entry(sandbox: Sandbox, journal: Path) -> None:
+    """Others use the same limiter, so that a second attempt would wait longer for its turn than its call may take."""
+    sandbox.faults.on(RegisterAgent).times(4).refuse(410001029)
+    async with sandbox.client(limiter=LocalLimiter(2, 0.4, 0.0), timeout=0.3) as client:
+        _, report = await run(client, [register(str(n)) for n in range(6)], journal)
+    assert (report.done, report.failed) == (6, 0)
+
+
+# --- the quota
+
+
+async def test_what_the_journal_knows_is_counted_before_anything_is_made(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    await run(client, [stream(str(n)) for n in range(3)], journal, quota=LocalQuota(streams=3))
+    fleet = [stream(str(n)) for n in range(9, -1, -1)]
+    _, report = await run(client, fleet, journal, quota=LocalQuota(streams=3), on_quota="fail")
+    assert (report.done, report.failed) == (3, 7)
+    assert len(sandbox.app.tasks) == 3
+
+
+async def test_what_may_live_holds_a_place_and_has_it_when_it_is_tried_again(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.faults.on(CreateDigitalHumanStreamTask).cut_before_work()
+    async with provision(client, [stream("lost")], journal=journal, lookup_delay=60):
+        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["unknown"])
+    sandbox.faults.clear()
+    fleet = [stream("new"), stream("lost")]
+    outcomes, _ = await run(client, fleet, journal, quota=LocalQuota(streams=1), on_quota="fail", lookup_delay=0.3)
+    assert outcomes["CreateDigitalHumanStreamTask:stream-new"].status == "failed"
+    assert outcomes["CreateDigitalHumanStreamTask:stream-lost"].status == "done"
+
+
+def raises(_: Entry, __: QuotaExceeded) -> Action[Any]:
+    raise ValueError("a mistake of the caller's")
+
+
+@pytest.mark.parametrize(
+    ("on_quota", "said"),
+    [
+        (lambda entry, _: entry.action, "no place either"),
+        (lambda _, __: stream("another"), "no place either"),
+        (lambda _, __: "a text", "returned a str"),
+        (lambda _, __: RegisterAgent(agent_id=""), "breaks rules"),
+        (raises, "raised ValueError: a mistake"),
+    ],
+)
+async def test_a_wrong_answer_of_on_quota_fails_its_entry_and_nothing_else(
+    sandbox: Sandbox, client: Client, journal: Path, on_quota: Any, said: str
+) -> None:
+    sandbox.app.quotas.streams = 1
+    with anyio.fail_after(10):
+        outcomes, report = await run(client, [*(stream(str(n)) for n in range(3)), register("a")], journal, on_quota=on_quota)
+    assert (report.done, report.failed) == (2, 2)
+    assert all(said in str(outcome.error) for outcome in outcomes.values() if outcome.status == "failed")
+
+
+# --- being cancelled
+
+
+@pytest.mark.parametrize("rollback", [False, True])
+async def test_a_cancelled_block_ends_within_five_seconds_although_nothing_is_answered(
+    sandbox: Sandbox, client: Client, journal: Path, *, rollback: bool
+) -> None:
+    sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).after(5).stall_after_work()
+    began = 0.0
+    fleet = [*(stream(str(n)) for n in range(30)), *(register(str(n)) for n in range(30))]
+    async with sandbox.client(limiter=LocalLimiter(FAST), timeout=60) as patient:
+        with anyio.CancelScope() as scope:
+            async with provision(patient, fleet, journal=journal, rollback=rollback) as running:
+                seen = 0
+                async for _ in running:
+                    if (seen := seen + 1) == 5:
+                        await anyio.sleep(0.2)
+                        began = time.monotonic()
+                        scope.cancel()
+        assert time.monotonic() - began < 6
+        assert rows(journal)
+        assert "sent" in {row["status"] for row in rows(journal).values()}
+    assert not is_locked(journal)
+
+
+async def test_a_teardown_that_is_stopped_while_it_looks_things_up_ends_at_once(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.faults.on(CreateDigitalHumanStreamTask).after(3).cut_after_work()
+    sandbox.faults.on(QueryDigitalHumanStreamTasks).stall()
+    async with provision(client, [stream(str(n)) for n in range(20)], journal=journal, lookup_delay=60):
+        await until(lambda: journal.exists() and sum(row["status"] == "unknown" for row in rows(journal).values()) == 17)
+    async with teardown(client, journal) as running:
+        await until(lambda: running.report.done == 3)  # what is known is not held up
+        began = time.monotonic()
+        running.stop()
+        async for _ in running:
+            pass
+    assert time.monotonic() - began < 2
+    assert running.report.done == 3
+
+
+async def test_one_list_serves_all_look_ups_of_a_teardown(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    sandbox.faults.on(CreateDigitalHumanStreamTask).cut_after_work()
+    sandbox.faults.on(QueryDigitalHumanStreamTasks).refuse(400000001)
+    async with provision(client, [stream(str(n)) for n in range(100)], journal=journal, lookup_delay=60):
+        await until(lambda: journal.exists() and {row["status"] for row in rows(journal).values()} == {"unknown"})
+    sandbox.faults.clear()
+    before = len(sandbox.received(QueryDigitalHumanStreamTasks))
+    assert (await removed(client, journal))[1].done == 100
+    assert len(sandbox.received(QueryDigitalHumanStreamTasks)) == before + 1
+
+
+async def test_waiting_for_what_may_live_to_end_says_what_and_until_when(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    await client.call(register())
+    sandbox.faults.on(CreateAgentInstance).cut_after_work()
+    async with provision(client, [voice()], journal=journal, on_unknown="wait", lookup_delay=0.05) as running:
+        await until(lambda: running.progress.note)
+        assert running.progress.note is not None
+        assert "CreateAgentInstance:agent-1 may live" in running.progress.note
+        assert "waiting until" in running.progress.note

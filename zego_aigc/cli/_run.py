@@ -9,7 +9,9 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -58,28 +60,56 @@ async def _watch(operation: Operation, display: Display) -> None:
 
 
 class _Interrupts:
-    """Ctrl-C: once to stop cleanly, twice to stop at once. While the fleet is still being checked, once is enough."""
+    """Ctrl-C: once to stop cleanly, twice to stop at once. While the fleet is still being checked, once is enough.
+
+    A terminal that goes away (SIGHUP; on Windows the closing of the console, and Ctrl-Break) counts as Ctrl-C once, and never
+    as the second one. Under ``nohup`` it counts as nothing.
+    """
 
     def __init__(self, operation: Operation, display: Display) -> None:
         self._operation = operation
         self._display = display
         self._times = 0
+        self._hung_up = False
+        self._restore: list[Callable[[], object]] = []
         self.running = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
+        for name, handle in (
+            ("SIGINT", self._interrupt),
+            ("SIGTERM", self._interrupt),
+            ("SIGHUP", self._hang_up),
+            ("SIGBREAK", self._hang_up),
+        ):
+            number: signal.Signals | None = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                with suppress(ValueError, RuntimeError):  # not in the main thread
+                    self._listen(number, handle)
+
+    def _listen(self, number: signal.Signals, handle: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError, RuntimeError):
-                loop.add_signal_handler(number, self._interrupt)
+        try:
+            loop.add_signal_handler(number, handle)
+        except NotImplementedError:  # on Windows
+
+            def handler(_: int, __: object) -> None:
+                loop.call_soon_threadsafe(handle)
+
+            before = signal.signal(number, handler)
+            self._restore.append(partial(signal.signal, number, before))
+        else:
+            self._restore.append(partial(loop.remove_signal_handler, number))
 
     def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError, RuntimeError):
-                loop.remove_signal_handler(number)
+        for restore in self._restore:
+            restore()
+
+    def _hang_up(self) -> None:
+        if sys.platform != "win32" and not self._hung_up:
+            self._hung_up = True
+            self._restore.append(partial(signal.signal, signal.SIGHUP, signal.SIG_IGN))  # until the process has ended
+        if not self._times:
+            self._interrupt()
 
     def _interrupt(self) -> None:
         self._times += 1
@@ -98,6 +128,7 @@ class _Interrupts:
 
 def _leave(status: int) -> None:
     """End the process this very moment. The journal stands it: it is made to be killed at any instruction."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)

@@ -37,7 +37,7 @@ from zego_aigc.aiagent._instances import (
     DeleteAgentInstance,
     UpdateAgentInstance,
 )
-from zego_aigc.aiagent._llm import LLM, RegisteredLLM
+from zego_aigc.aiagent._llm import LLM, LLMOptions, RegisteredLLM
 from zego_aigc.aiagent._results import (
     AgentInstanceMsgList,
     AgentList,
@@ -86,6 +86,7 @@ __all__ = [
     "InterruptAgentInstance",
     "InterruptMode",
     "LLMMetaInfo",
+    "LLMOptions",
     "ListAgents",
     "LiveAdvancedConfig",
     "LiveCallbackConfig",

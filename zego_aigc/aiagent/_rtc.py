@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import uuid
+from typing import Annotated, Self
 
+from zego_aigc.errors import InvalidRequest, Problem
 from zego_aigc.schema.actions import Wire
-from zego_aigc.schema.constraints import RTC_CHARS, Secret, Text
+from zego_aigc.schema.constraints import ID_CHARS, RTC_CHARS, Secret, Text
 
 __all__ = ["CDN", "RTC", "LiveRTC", "UpdateRTC"]
+
+
+_USER_ID = Text(min_chars=1, max_chars=32, max_bytes=32, chars=ID_CHARS)
+_ROOM_ID = Text(min_chars=1, max_chars=128, max_bytes=128, chars=RTC_CHARS)
+_UNIQUE = Text(min_chars=1, max_chars=24, chars=ID_CHARS)
 
 
 class RTC(Wire, frozen=True, kw_only=True):
@@ -28,6 +35,37 @@ class RTC(Wire, frozen=True, kw_only=True):
     """The stream that the human publishes and the agent listens to, at most 128 bytes."""
     stream_extra_info: Annotated[str, Text(max_chars=1024, max_bytes=1024)] | None = None
     """Free text attached to the agent's stream, which clients in the room can read; at most 1024 bytes."""
+
+    @classmethod
+    def for_user(cls, user_id: str, room_id: str | None = None, *, unique: str | None = None) -> Self:
+        """Names for a conversation with a user, none of which anything else that runs has.
+
+        Tell the user's client ``room_id`` and ``user_stream_id``: it joins the one and publishes the other.
+
+        Args:
+            user_id: the real user, who is passed as ``user_id`` of the create too.
+            room_id: the room; a new one unless given.
+            unique: what makes the names unique: random unless given; at most 24 letters and digits.
+
+        Raises:
+            InvalidRequest: the user or the room cannot be named so.
+        """
+        unique = uuid.uuid4().hex[:16] if unique is None else unique
+        room = f"room-{unique}" if room_id is None else room_id
+        named = (("UserId", _USER_ID, user_id), ("RTC.RoomId", _ROOM_ID, room), ("unique", _UNIQUE, unique))
+        problems = [
+            Problem(path, rule, f"{message} (got {value!r})")
+            for path, text, value in named
+            for rule, message in text.problems(value)
+        ]
+        if problems:
+            raise InvalidRequest(problems, action="RTC.for_user()")
+        return cls(
+            room_id=room,
+            agent_stream_id=f"agent-{unique}",
+            agent_user_id=f"agent-{unique}",
+            user_stream_id=f"{user_id}-{unique}",
+        )
 
 
 class LiveRTC(Wire, frozen=True, kw_only=True):

@@ -7,12 +7,14 @@ command line and the docs index are all read from the class.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeVar, get_args
 
 import msgspec
 
-from zego_aigc.schema import redaction, validation
+from zego_aigc.errors import ConfigurationError
+from zego_aigc.schema import pydantic_support, redaction, validation
+from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle
 from zego_aigc.schema.naming import wire
 
@@ -81,7 +83,41 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, rename=wire):
-    """Base of every struct that comes back. Fields that this library does not know are passed over."""
+    """Base of every struct that comes back. Fields that this library does not know are passed over.
+
+    It goes into a web framework as it is: FastAPI encodes it by itself, as a return value and as a return annotation, and
+    Litestar knows msgspec's structs. JSON holds the vendor's names, as everywhere.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by the vendor's names, as builtins. What the service sent is in it, credentials of agents included."""
+        return dict(self)
+
+    def to_json(self) -> str:
+        """The same as JSON."""
+        return msgspec.json.encode(self, enc_hook=enc_hook).decode()
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        # What dict() reads, and with it the encoders of web frameworks that know nothing of msgspec.
+        fields: dict[str, Any] = msgspec.to_builtins(self, enc_hook=enc_hook)
+        return iter(fields.items())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return pydantic_support.core_schema_of(cls)
+
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        return pydantic_support.serializer_of(type(self))
+
+    async def __aenter__(self) -> NoReturn:
+        raise ConfigurationError(
+            f"{type(self).__name__} is what a call has returned, and nothing that ends: in the place of "
+            "'async with await client.call(create)' write 'async with client.agent(create)' (or digital_human_agent, "
+            "live_digital_human_agent, stream_task), which deletes at the end of the block what it has made"
+        )
+
+    async def __aexit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
         return redaction.masked_repr(self)

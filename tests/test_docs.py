@@ -59,7 +59,7 @@ def live(sandbox: Sandbox) -> list[str]:
 async def test_every_block_of_python_runs_twice_and_leaves_nothing_that_bills(source: str, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(PYTEST_INI)
     (program := tmp_path / "test_example.py").write_text(source, encoding="utf-8")
-    is_test = re.search(r"^(async )?def test_", source, re.MULTILINE)
+    is_test = re.search(r"^\s*(async )?def test_", source, re.MULTILINE)
     how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else ["-c", TWICE]
     async with Sandbox() as sandbox:
         with anyio.fail_after(100):

@@ -24,6 +24,7 @@ from zego_aigc.errors import AuthenticationError, ConfigurationError
 from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Quotas, Sandbox, serve
 from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
+from zego_aigc.sandbox.ids import Ids
 from zego_aigc.sandbox.instances import InstanceKind
 from zego_aigc.sandbox.models import Models
 from zego_aigc.sandbox.refusal import Refusal
@@ -255,8 +256,8 @@ STEPS = st.one_of(
 @given(st.lists(STEPS, max_size=40))
 def test_an_account_stays_consistent_whatever_is_called(steps: list[tuple[str, int, int]]) -> None:
     async def run() -> None:
-        clock, scope = Clock(), TaskScope("test")
-        app = App(clock, Outbox(clock, scope), Models(clock, scope), 1, "secret", quota=3)
+        clock, scope, ids = Clock(), TaskScope("test"), Ids()
+        app = App(clock, Outbox(clock, scope, ids), Models(clock, scope), ids, 1, "secret", quota=3)
         carry_out(app, "RegisterAgent", {"AgentId": "agent"})
         for step in steps:
             await take(app, *step)

@@ -75,7 +75,7 @@ def test_the_fixtures_work_with_pytest_asyncio_in_auto_mode(pytester: pytest.Pyt
 
 def test_a_test_that_no_plugin_runs_is_told_what_to_do(pytester: pytest.Pytester, options: list[str]) -> None:
     pytester.makeini("[pytest]\n")
-    pytester.makepyfile("def test_sync(zego_sandbox): pass")
+    pytester.makepyfile("async def test_it(zego_sandbox): pass")
     result = pytester.runpytest_inprocess(*options, "-p", "no:asyncio")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*mark it with pytest.mark.anyio*"])

@@ -1,21 +1,27 @@
-"""Fixtures for suites of pytest: ``zego_sandbox``, a running sandbox, and ``zego_client``, a client of it.
+"""Fixtures for suites of pytest.
 
-They work in tests run by anyio's plugin and by pytest-asyncio, each test with a sandbox of its own. Settings come from a
-marker, ``@pytest.mark.zego_sandbox(quota=3)``, or for many tests from a fixture ``zego_sandbox_settings`` of your own.
+``zego_sandbox``, a running sandbox, and ``zego_client``, a client of it, are for coroutine tests, run by anyio's plugin or by
+pytest-asyncio, and run in the test's event loop. ``zego_live_sandbox`` runs in a thread of its own: for synchronous tests, and
+for those whose app is called by a client that blocks. ``zego_session_sandbox`` is one such for the whole session.
+
+Each test has a sandbox of its own. Settings come from a marker, ``@pytest.mark.zego_sandbox(quota=3)``, or for many tests from
+a fixture ``zego_sandbox_settings`` of your own; those of the session's from ``zego_session_sandbox_settings``.
 
 The module is loaded in every pytest run of an environment that has the library: it must stay light.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
-    from zego_aigc.sandbox import Sandbox
+    from zego_aigc.sandbox import LiveSandbox, Sandbox
 
 LoopScope = Literal["function", "class", "module", "package", "session"]
 
@@ -45,14 +51,48 @@ def zego_client(request: pytest.FixtureRequest) -> Client:
     return client
 
 
+@pytest.fixture
+def zego_live_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: dict[str, Any]) -> Iterator[LiveSandbox]:
+    """A :class:`zego_aigc.sandbox.LiveSandbox`, the test's own: in a thread, with ``url``, ``env`` and synchronous control."""
+    from zego_aigc.sandbox import LiveSandbox
+
+    with LiveSandbox(**_settings(request, zego_sandbox_settings)) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def zego_session_sandbox_settings() -> dict[str, Any]:
+    """Settings of the session's sandbox, as for ``Sandbox(...)``. Define a fixture of this name to choose them."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def zego_session_sandbox(zego_session_sandbox_settings: dict[str, Any]) -> Iterator[LiveSandbox]:
+    """A :class:`zego_aigc.sandbox.LiveSandbox` that all tests of the session share."""
+    from zego_aigc.sandbox import LiveSandbox
+
+    with LiveSandbox(**zego_session_sandbox_settings) as live:
+        yield live
+
+
+def _settings(request: pytest.FixtureRequest, settings: dict[str, Any]) -> dict[str, Any]:
+    marker = request.node.get_closest_marker("zego_sandbox")
+    return {**settings, **(marker.kwargs if marker else {})}
+
+
 def _sandbox_opener() -> Callable[..., AsyncIterator[Sandbox]]:
     async def open_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: dict[str, Any]) -> AsyncIterator[Sandbox]:
         from zego_aigc.sandbox import Sandbox
+        from zego_aigc.sandbox.watchdog import Watchdog
 
-        marker = request.node.get_closest_marker("zego_sandbox")
-        settings: dict[str, Any] = {**zego_sandbox_settings, **(marker.kwargs if marker else {})}
-        async with Sandbox(**settings) as sandbox:
-            yield sandbox
+        async with Sandbox(**_settings(request, zego_sandbox_settings)) as sandbox:
+            assert sandbox.listening is not None
+            watchdog = Watchdog(sandbox.listening, threading.get_ident())
+            watchdog.start()
+            try:
+                yield sandbox
+            finally:
+                watchdog.stop()
 
     return open_sandbox
 
@@ -67,6 +107,13 @@ def _client_opener() -> Callable[..., AsyncIterator[Client]]:
 
 def _runner(request: pytest.FixtureRequest) -> str:
     """Which of the fixtures below runs in the event loop of the test that asks."""
+    function = getattr(request.node, "function", None)
+    if function is not None and not inspect.iscoroutinefunction(inspect.unwrap(function)) and not _is_async(request):
+        pytest.fail(
+            f"{request.node.name} is synchronous, and zego_sandbox runs in a test's event loop: use zego_live_sandbox, "
+            "or write an async test",
+            pytrace=False,
+        )
     if "anyio_backend" in request.fixturenames:
         return "anyio"
     if not request.config.pluginmanager.hasplugin("asyncio"):
@@ -74,6 +121,12 @@ def _runner(request: pytest.FixtureRequest) -> str:
     marker = request.node.get_closest_marker("asyncio")
     scope = marker.kwargs.get("loop_scope") if marker else None
     return f"asyncio_{scope or _default_scope(request.config)}"
+
+
+def _is_async(request: pytest.FixtureRequest) -> bool:
+    """Whether a test that is no coroutine function runs in a loop all the same: hypothesis wraps those that it calls."""
+    inner = getattr(getattr(request.node.function, "hypothesis", None), "inner_test", None)
+    return inner is not None and inspect.iscoroutinefunction(inner)
 
 
 def _default_scope(config: pytest.Config) -> str:

@@ -18,7 +18,8 @@ state of Digital Human                         `catalogue` (humans, voices), `st
 one AppId                                      `account` (settings, limits, ids: what the state above uses), `app` (the
                                                account with all its state)
 the sandbox                                    `world` (`clock`, callbacks, models, apps, `faults`, `recording`),
-                                               `sandbox` (the world behind a server, as users hold it)
+                                               `sandbox` (the world behind a server, as users hold it), `ids`
+in tests                                       `live` (in a thread of its own), `watchdog` (says when a loop is blocked)
 models                                         `models` (calls LLM.Url), `model_stream` (its answer, by the vendor's rules)
 callbacks                                      `callbacks` (signing, order, retries), `emit` (one on request)
 under ``/_sandbox/``                           `guard` (who may), `control_api` (paths), `control_commands` (POST), ``page.*``
@@ -36,6 +37,7 @@ from zego_aigc.sandbox.callbacks import Delivery, DeliveryAttempt
 from zego_aigc.sandbox.catalogue import Catalogue, Human, Voice
 from zego_aigc.sandbox.conversation import ModelFailure, Question
 from zego_aigc.sandbox.faults import Fault, FaultRule, Faults
+from zego_aigc.sandbox.live import LiveSandbox
 from zego_aigc.sandbox.models import ModelCall
 from zego_aigc.sandbox.recording import RecordedCall, Recording
 from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, serve
@@ -52,6 +54,7 @@ __all__ = [
     "FaultRule",
     "Faults",
     "Human",
+    "LiveSandbox",
     "ModelCall",
     "ModelFailure",
     "Pace",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Unpack
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.callbacks import Delivery, Outbox
     from zego_aigc.sandbox.clock import Clock
     from zego_aigc.sandbox.conversation import Question
+    from zego_aigc.sandbox.drives import SandboxDrive
+    from zego_aigc.sandbox.ids import Ids
     from zego_aigc.sandbox.models import Models
 
 __all__ = ["DEFAULT_CALLBACK_SECRET", "Account", "Pace", "Quotas", "Settings"]
@@ -31,6 +32,9 @@ DEFAULT_CALLBACK_SECRET = "sandbox-callback-secret"  # noqa: S105 - guards nothi
 
 MAX_ENDED = 10_000
 """Ended tasks and drives that an account remembers, together."""
+
+MAX_AUDIO = 64 << 20
+"""Bytes of audio of ended drives that an account keeps; the last drive's is kept whatever its size."""
 
 HolderT = TypeVar("HolderT")
 
@@ -143,6 +147,7 @@ class Account:
         clock: the sandbox's.
         outbox: the sandbox's.
         models: the sandbox's.
+        ids: the sandbox's.
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
         settings: see :class:`Settings`.
@@ -157,6 +162,7 @@ class Account:
         clock: Clock,
         outbox: Outbox,
         models: Models,
+        ids: Ids,
         app_id: int,
         server_secret: str,
         **settings: Unpack[Settings],
@@ -169,6 +175,7 @@ class Account:
         self.clock = clock
         self.outbox = outbox
         self.models = models
+        self.ids = ids
         self.app_id = app_id
         self.server_secret = server_secret
         self.quotas: Quotas = _quotas(settings.get("quota", 10))
@@ -221,6 +228,8 @@ class Account:
         self.stream_ids: UniqueIds[object] = UniqueIds()
         self.agent_user_ids: UniqueIds[Removable] = UniqueIds()
         self._windows: dict[str, RateWindow] = {}
+        self._audio: deque[SandboxDrive] = deque()
+        self._audio_bytes = 0
         self._retired: deque[tuple[dict[str, Any], str]] = deque()
         self._numbers = itertools.count(1)
 
@@ -276,14 +285,18 @@ class Account:
             held, oldest = self._retired.popleft()
             del held[oldest]
 
+    def keep_audio(self, drive: SandboxDrive) -> None:
+        """Note that a drive has ended: of the audio of those, only the last 64 MiB are kept."""
+        self._audio.append(drive)
+        self._audio_bytes += len(drive.pcm)
+        while self._audio_bytes > MAX_AUDIO and len(self._audio) > 1:
+            oldest = self._audio.popleft()
+            self._audio_bytes -= len(oldest.pcm)
+            oldest.pcm = bytearray()
+
     def snowflake(self) -> str:
         """A new id in the form of the vendor's instance ids: a decimal number beyond what a double can hold."""
         return str((int(self.clock.now() * 1000) << 22) + next(self._numbers))
-
-    @staticmethod
-    def uuid() -> str:
-        """A new id in the form of the vendor's task, drive and request ids."""
-        return str(uuid.uuid4())
 
     def send_agent_event(
         self,

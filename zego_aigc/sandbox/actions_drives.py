@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc.digitalhuman import (
@@ -26,7 +25,7 @@ def by_text(app: App, action: DriveByText) -> dict[str, Any]:
     """Say a text."""
     task = app.find_task(action.task_id, streaming=True)
     app.catalogue.check_voice(action.tts_config.timbre_id, task.digital_human_id)
-    drive = SandboxDrive(app.uuid(), "text", seconds=len(action.text) * app.pace.character)
+    drive = SandboxDrive(app.ids.uuid(), "text", seconds=len(action.text) * app.pace.character)
     task.drive(drive, app.clock.now(), cut_in=action.interrupt_mode == 1)
     return {"DriveId": drive.drive_id}
 
@@ -37,7 +36,7 @@ def by_audio(app: App, action: DriveByAudio) -> dict[str, Any]:
     task = app.find_task(action.task_id, streaming=True)
     if not action.audio_url.startswith(("http://", "https://")):
         raise Refusal(400000001, f"AudioUrl: must be an http or https address (got {action.audio_url!r})")
-    drive = SandboxDrive(app.uuid(), "audio", seconds=app.pace.audio)
+    drive = SandboxDrive(app.ids.uuid(), "audio", seconds=app.pace.audio)
     task.drive(drive, app.clock.now(), cut_in=action.interrupt_mode == 1)
     return {"DriveId": drive.drive_id}
 
@@ -46,7 +45,7 @@ def by_audio(app: App, action: DriveByAudio) -> dict[str, Any]:
 def by_rtc_stream(app: App, action: DriveByRTCStream) -> dict[str, Any]:
     """Repeat an RTC stream, until something else is driven."""
     task = app.find_task(action.task_id, streaming=True)
-    drive = SandboxDrive(app.uuid(), "rtc")
+    drive = SandboxDrive(app.ids.uuid(), "rtc")
     task.drive(drive, app.clock.now(), cut_in=True)
     return {"DriveId": drive.drive_id}
 
@@ -55,7 +54,7 @@ def by_rtc_stream(app: App, action: DriveByRTCStream) -> dict[str, Any]:
 def by_ws_stream(app: App, action: DriveByWsStream) -> dict[str, Any]:
     """Repeat what comes over a WebSocket."""
     task = app.find_task(action.task_id, streaming=True)
-    drive = SandboxDrive(app.uuid(), "ws", token=secrets.token_urlsafe(24))
+    drive = SandboxDrive(app.ids.uuid(), "ws", token=app.ids.token())
     task.drive(drive, app.clock.now(), cut_in=True)
     return {"DriveId": drive.drive_id, "WssAddress": f"{app.ws_url}/ws?Token={drive.token}"}
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.callbacks import Outbox
     from zego_aigc.sandbox.clock import Clock
     from zego_aigc.sandbox.drives import SandboxDrive
+    from zego_aigc.sandbox.ids import Ids
     from zego_aigc.sandbox.instances import Instance
     from zego_aigc.sandbox.models import Models
     from zego_aigc.sandbox.streams import SandboxTask
@@ -30,6 +31,7 @@ class App(Account):
         clock: the sandbox's.
         outbox: the sandbox's.
         models: the sandbox's.
+        ids: the sandbox's.
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
         settings: see :class:`~zego_aigc.sandbox.Settings`.
@@ -44,11 +46,12 @@ class App(Account):
         clock: Clock,
         outbox: Outbox,
         models: Models,
+        ids: Ids,
         app_id: int,
         server_secret: str,
         **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(clock, outbox, models, app_id, server_secret, **settings)
+        super().__init__(clock, outbox, models, ids, app_id, server_secret, **settings)
         self.instances: dict[str, Instance] = {}
         """Running agent instances by AgentInstanceId."""
         self.tasks: dict[str, SandboxTask] = {}

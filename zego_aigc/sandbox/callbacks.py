@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from zego_aigc.schema.redaction import MASK
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.clock import Clock
+    from zego_aigc.sandbox.ids import Ids
     from zego_aigc.transport.task_scope import TaskScope
 
 __all__ = ["RETRY_DELAYS", "Delivery", "DeliveryAttempt", "Outbox", "sign"]
@@ -63,7 +63,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     """``pending``, ``delivered``, ``lost`` after the last attempt, ``unaddressed`` without a URL, or ``blocked``: its URL
     leaves this machine and the account's ``remote_callbacks`` is off."""
     content: bytes = b""
-    """The body in JSON."""
+    """The body in JSON, while it is still to be sent."""
     attempts: list[DeliveryAttempt] = msgspec.field(default_factory=list[DeliveryAttempt])
 
     def to_full_json(self) -> dict[str, Any]:
@@ -88,13 +88,15 @@ class Outbox:
     Args:
         clock: whose time the retries follow.
         scope: where the sending tasks live.
+        ids: makes nonces.
         limit: how many deliveries are remembered.
     """
 
-    def __init__(self, clock: Clock, scope: TaskScope, limit: int = 10_000) -> None:
+    def __init__(self, clock: Clock, scope: TaskScope, ids: Ids, limit: int = 10_000) -> None:
         self.deliveries: deque[Delivery] = deque(maxlen=limit)
         self._clock = clock
         self._scope = scope
+        self._ids = ids
         self._queues: dict[str, deque[tuple[Delivery, float]]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._quiet = asyncio.Event()
@@ -128,7 +130,7 @@ class Outbox:
         Raises:
             ValueError: if the envelope holds what JSON cannot.
         """
-        nonce = os.urandom(8).hex()
+        nonce = self._ids.nonce()
         body = {**envelope, "Nonce": nonce, "Signature": sign(secret, str(envelope["Timestamp"]), nonce)}
         try:
             content = _encode(body)
@@ -138,9 +140,9 @@ class Outbox:
         self.deliveries.append(delivery)
         self.total += 1
         if url is None:
-            delivery.state = "unaddressed"
+            delivery.state, delivery.content = "unaddressed", b""
         elif not (remote or is_loopback_url(url)):
-            delivery.state = "blocked"
+            delivery.state, delivery.content = "blocked", b""
         else:
             self._enqueue(delivery, at)
         return delivery
@@ -180,9 +182,9 @@ class Outbox:
         status, error = await self._send(delivery)
         delivery.attempts.append(DeliveryAttempt(at, status, error))
         if status is not None and 200 <= status < 300:
-            delivery.state = "delivered"
+            delivery.state, delivery.content = "delivered", b""
         elif len(delivery.attempts) > len(RETRY_DELAYS):
-            delivery.state = "lost"
+            delivery.state, delivery.content = "lost", b""
         else:
             due = at + RETRY_DELAYS[len(delivery.attempts) - 1]
             self._clock.call_at(due, lambda when: self._enqueue(delivery, when))

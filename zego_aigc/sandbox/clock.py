@@ -21,15 +21,18 @@ MAX_ADVANCE = 31 * 86400
 class Timer:
     """Something that is to happen at a time. Called with that time, so that what follows from it does not drift."""
 
-    __slots__ = ("_what", "when")
+    __slots__ = ("_clock", "_what", "when")
 
-    def __init__(self, when: float, what: Callable[[float], None]) -> None:
+    def __init__(self, clock: Clock, when: float, what: Callable[[float], None]) -> None:
+        self._clock = clock
         self.when: float = when
         self._what: Callable[[float], None] | None = what
 
     def cancel(self) -> None:
         """Forget it. Harmless when it has happened already."""
-        self._what = None
+        if self._what is not None:
+            self._what = None
+            self._clock.forget_one()
 
     @property
     def cancelled(self) -> bool:
@@ -47,12 +50,18 @@ class Clock:
     """Unix time in seconds, as the sandbox sees it.
 
     Args:
+        start: the time at which the clock stands, to be moved by :meth:`advance` alone; None for one that goes.
         settle: awaited by :meth:`advance` between timers, until what they started (deliveries of callbacks) is over.
     """
 
-    def __init__(self, settle: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, settle: Callable[[], Awaitable[None]] | None = None, *, start: float | None = None) -> None:
         # Counted from the monotonic clock: a correction of the host's clock must not open or close a rate window.
-        self._base = time.time() - time.monotonic()
+        self._ticks: Callable[[], float] = time.monotonic if start is None else lambda: 0.0
+        self._base = time.time() - time.monotonic() if start is None else start
+        self._goes = start is None
+        self._forgotten = 0
+        """How many timers in the heap are cancelled."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._wake_up: asyncio.TimerHandle | None = None
@@ -62,11 +71,40 @@ class Clock:
 
     def now(self) -> float:
         """Unix time in seconds."""
-        return self._base + time.monotonic()
+        return self._base + self._ticks()
+
+    def bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Say in which event loop the sandbox runs."""
+        self._loop = loop
+
+    def check_loop(self) -> None:
+        """See to it that this is the event loop in which the sandbox runs.
+
+        Raises:
+            RuntimeError: if it is not, saying what to use instead.
+        """
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if self._loop is not None and running is not self._loop:
+            where = "outside of any event loop" if running is None else "in another event loop"
+            raise RuntimeError(
+                f"this sandbox runs in an event loop of its own, and was used {where}: in synchronous tests and other threads "
+                "use the fixture zego_live_sandbox, or zego_aigc.sandbox.LiveSandbox"
+            )
+
+    def forget_one(self) -> None:
+        """A timer was cancelled. Once most are, they leave: a day's worth of them would only fill the memory."""
+        self._forgotten += 1
+        if self._forgotten > 1000 and self._forgotten > len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if not entry[2].cancelled]
+            heapq.heapify(self._heap)
+            self._forgotten = 0
 
     def call_at(self, when: float, what: Callable[[float], None]) -> Timer:
         """Have `what` called, with `when`, at the time `when`; timers of one time run in the order of their making."""
-        timer = Timer(when, what)
+        timer = Timer(self, when, what)
         heapq.heappush(self._heap, (when, next(self._order), timer))
         if self._heap[0][2] is timer:
             self._arm()
@@ -89,10 +127,12 @@ class Clock:
         Callbacks that fall due are delivered on the way, and their next attempts too.
 
         Raises:
+            RuntimeError: in another event loop than the sandbox's.
             ValueError: unless `seconds` is from 0 (the clock moves forward only) to 2678400, a month.
         """
         if not 0 <= seconds <= MAX_ADVANCE:
             raise ValueError(f"the clock moves forward, by up to {MAX_ADVANCE} seconds at once (a month), not by {seconds}")
+        self.check_loop()
         async with self._advancing:
             goal = self.now() + seconds
             try:
@@ -128,6 +168,7 @@ class Clock:
             timer = heapq.heappop(self._heap)[2]
             if not timer.cancelled:
                 return timer
+            self._forgotten = max(0, self._forgotten - 1)
         return None
 
     def _arm(self) -> None:
@@ -137,7 +178,9 @@ class Clock:
             self._wake_up = None
         while self._heap and self._heap[0][2].cancelled:
             heapq.heappop(self._heap)
-        if self._heap:
+            self._forgotten = max(0, self._forgotten - 1)
+        # A clock that stands needs no wake-up but for what is due now.
+        if self._heap and (self._goes or self._heap[0][0] <= self.now()):
             # The loop may call a clock tick early; a timer that is not due then waits for one more wake-up.
             delay = max(0.0, self._heap[0][0] - self.now())
             self._wake_up = asyncio.get_running_loop().call_later(delay, self._run_due)

@@ -38,7 +38,7 @@ def _task_event(app: App, event_type: int, about: str | None, detail: Mapping[st
         defaults = {"Status": int(status), "RoomId": room_id, "StreamId": stream_id}
     elif event_type == 4:
         drive = task.current if task else None
-        defaults = {"DriveId": drive.drive_id if drive else app.uuid(), "Status": int(drive.status) if drive else 2}
+        defaults = {"DriveId": drive.drive_id if drive else app.ids.uuid(), "Status": int(drive.status) if drive else 2}
     return app.send_task_event(task.task_id if task else about or "", event_type, {**defaults, **detail}, app.clock.now())
 
 

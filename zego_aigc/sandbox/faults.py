@@ -273,8 +273,11 @@ class Faults:
         """The effects on a call; `request` decodes its body, None if that cannot be done."""
         if not self._faults:
             return []
-        matched = [fault.effect for fault in self._faults if fault.applies(action, request, self._random)]
-        self._faults = [fault for fault in self._faults if not fault.rule.used_up]
+        known = tuple(self._faults)  # another thread may add one meanwhile
+        matched = [fault.effect for fault in known if fault.applies(action, request, self._random)]
+        for fault in known:
+            if fault.rule.used_up:
+                self._remove(fault)
         return matched
 
     def delay(self, effect: FaultEffect) -> float:

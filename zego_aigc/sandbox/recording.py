@@ -106,7 +106,7 @@ class Recording:
     def __init__(self, limit: int) -> None:
         self.calls: deque[RecordedCall] = deque(maxlen=limit)
         self.totals: Counter[str] = Counter()
-        """Calls by Action name, the forgotten ones included."""
+        """Calls by Action name, the forgotten ones included; under an empty name, those of unknown Actions."""
 
         self.refused: int = 0
         """Calls that were answered with a code other than 0, the forgotten ones included."""
@@ -115,7 +115,7 @@ class Recording:
     def add(self, call: RecordedCall) -> None:
         """Remember a call."""
         self.calls.append(call)
-        self.totals[call.action] += 1
+        self.totals[call.action if call.action in ACTIONS else ""] += 1
 
     def note_refusal(self, call: RecordedCall) -> None:
         """Remember that a call was refused."""

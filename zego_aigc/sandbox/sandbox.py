@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -45,8 +46,9 @@ class Sandbox(World):
         server_secret: its ServerSecret.
         host: where to listen. Loopback only by default.
         port: which port; 0 takes a free one.
-        history: how many calls are remembered.
-        seed: of the randomness behind faults.
+        history: how many calls are remembered, and how many callbacks.
+        seed: of all randomness: faults, ids, nonces. None for ids that differ in every run.
+        time: Unix seconds at which the clock stands, to be moved by ``clock.advance()`` alone; None for one that goes.
         tls: whether drives get ``wss://`` addresses, as at the vendor: on a port of their own, with a certificate made at
             start, see :attr:`certificate`. Needs the extra ``token``.
         token: what requests under ``/_sandbox/`` must carry. By default none on loopback, and elsewhere one is made.
@@ -66,18 +68,21 @@ class Sandbox(World):
         host: str = "127.0.0.1",
         port: int = 0,
         history: int = 10_000,
-        seed: int = 0,
+        seed: int | None = None,
+        time: float | None = None,
         tls: bool = False,
         token: str | None = None,
         allowed_hosts: Collection[str] = (),
         **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(history=history, seed=seed)
+        super().__init__(history=history, seed=seed, time=time)
         self.token: str = token if token is not None else "" if is_loopback(host) else secrets.token_urlsafe(18)
         """What requests under ``/_sandbox/`` must carry, as ``Authorization: Bearer``; empty for none."""
         self._guard = Guard(host, allowed_hosts, self.token)
         self.certificate: str = ""
         """With `tls`: the certificate in PEM, once it runs. It is self-made, so clients trust it only if they are given it."""
+        self.listening: socket.socket | None = None
+        """The socket that it listens on, while it runs."""
         self._tls = tls
         self._host = host
         self._port = port
@@ -133,7 +138,10 @@ class Sandbox(World):
 
         Raises:
             LookupError: if `about` is not given and nothing runs that the event could be about.
+            RuntimeError: in another thread than the sandbox's: see :class:`~zego_aigc.sandbox.LiveSandbox`.
+            ValueError: if `data` is no JSON.
         """
+        self.clock.check_loop()
         return emit(app or self.app, event, about, data)
 
     def user_speaks(self, text: str, about: str | None = None, /, *, seconds: float = 1.5, app: App | None = None) -> None:
@@ -143,7 +151,9 @@ class Sandbox(World):
 
         Raises:
             LookupError: if no such instance is running.
+            RuntimeError: in another thread than the sandbox's: see :class:`~zego_aigc.sandbox.LiveSandbox`.
         """
+        self.clock.check_loop()
         owner = app or self.app
         user_speaks(owner, owner.pick_instance(about), text, seconds)
 
@@ -167,12 +177,15 @@ class Sandbox(World):
             stack.push_async_callback(runner.cleanup)
             stack.callback(services.close)
             stack.callback(self.clock.close)
+            self.clock.bind(asyncio.get_running_loop())
+            stack.callback(self.clock.bind, None)
             await runner.setup()
-            await web.TCPSite(runner, self._host, self._port).start()
+            self.listening = _listen(self._host, self._port)
+            await web.SockSite(runner, self.listening).start()
             self._set_url(_callable_url(*runner.addresses[0][:2]))
             if self._tls:
                 context, self.certificate = self_signed(self._host)
-                await web.TCPSite(runner, self._host, ssl_context=context, port=0).start()
+                await web.SockSite(runner, _listen(self._host, 0), ssl_context=context).start()
                 self.set_ws_url(_callable_url(*runner.addresses[1][:2]).replace("http", "wss", 1))
             self._running = stack.pop_all()
         return self
@@ -190,6 +203,11 @@ class Sandbox(World):
     def _set_url(self, url: str) -> None:
         self._url = url
         self.set_ws_url(url.replace("http", "ws", 1))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server(address, family=family, backlog=128)
 
 
 def _callable_url(host: str, port: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -72,6 +71,7 @@ class ServiceHandler:
 
     def __init__(self, world: World, guard: Guard, others: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         self._clock = world.clock
+        self._ids = world.ids
         self._apps = world.apps
         self._recording = world.recording
         self._faults = world.faults
@@ -103,7 +103,7 @@ class ServiceHandler:
             method=request.method,
             query=raw_query,
             action=query.get("Action", ""),
-            request_id=str(uuid.uuid4()),
+            request_id=self._ids.uuid(),
         )
         self._recording.add(call)
         began = call.time

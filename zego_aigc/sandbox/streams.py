@@ -41,7 +41,7 @@ class SandboxTask:
         self.account = account
         self._tasks = tasks
         self._drives = drives
-        self.task_id: str = account.uuid()
+        self.task_id: str = account.ids.uuid()
         self.digital_human_id: str = action.digital_human_config.digital_human_id
         self.room_id: str = action.rtc_config.room_id
         self.stream_id: str = action.rtc_config.stream_id
@@ -176,6 +176,7 @@ class SandboxTask:
         drive.status = status
         if drive.over:
             self.account.retire(self._drives, drive.drive_id)
+            self.account.keep_audio(drive)
         self.account.send_task_event(self.task_id, 4, {"DriveId": drive.drive_id, "Status": int(status)}, at)
 
     # --- what it shows -------------------------------------------------------------------------------------------

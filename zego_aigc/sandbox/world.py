@@ -10,6 +10,7 @@ from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
 from zego_aigc.sandbox.drives import SandboxDrive
 from zego_aigc.sandbox.faults import Faults
+from zego_aigc.sandbox.ids import Ids
 from zego_aigc.sandbox.models import Models
 from zego_aigc.sandbox.recording import Recording
 from zego_aigc.transport.task_scope import TaskScope
@@ -21,22 +22,24 @@ class World:
     """Clock, callbacks, accounts, faults and recording: what server, control API and tests work on.
 
     Args:
-        history: how many calls are remembered.
-        seed: of the randomness behind faults.
+        history: how many calls are remembered, and how many callbacks.
+        seed: of all randomness: faults, ids, nonces. None for ids that differ in every run.
+        time: Unix seconds at which the clock stands, to be moved by ``clock.advance()`` alone; None for one that goes.
     """
 
-    def __init__(self, *, history: int = 10_000, seed: int = 0) -> None:
+    def __init__(self, *, history: int = 10_000, seed: int | None = None, time: float | None = None) -> None:
         self.scope: TaskScope = TaskScope("zego_aigc sandbox")
         """Where background tasks run."""
-        self.clock: Clock = Clock(self.settled)
+        self.ids: Ids = Ids(seed)
+        self.clock: Clock = Clock(self.settled, start=time)
         """The sandbox's time: ``await sandbox.clock.advance(120)``."""
-        self.outbox: Outbox = Outbox(self.clock, self.scope)
+        self.outbox: Outbox = Outbox(self.clock, self.scope, self.ids, history)
         """The callbacks: ``sandbox.outbox.deliveries``."""
         self.models: Models = Models(self.clock, self.scope)
         """The calls of language models: ``sandbox.models.calls``."""
         self.apps: dict[int, App] = {}
         """The accounts by AppId, the first one first."""
-        self.faults: Faults = Faults(seed)
+        self.faults: Faults = Faults(seed or 0)
         """The faults that are in force."""
         self.recording: Recording = Recording(history)
         """Every request and its answer."""
@@ -64,7 +67,7 @@ class World:
             TypeError: for an unknown setting.
             ValueError: for an `app_id`, a quota or a limit out of range.
         """
-        app = self.apps[app_id] = App(self.clock, self.outbox, self.models, app_id, server_secret, **settings)
+        app = self.apps[app_id] = App(self.clock, self.outbox, self.models, self.ids, app_id, server_secret, **settings)
         app.ws_url = self._ws_url
         return app
 

@@ -117,6 +117,17 @@ def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None
         assert not anchor or anchor in anchors(file), target
 
 
+NAMED = re.compile(r"`((?:zego_aigc|tests|docs|examples|benchmarks|\.ci)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = {name for name in NAMED.findall(page.read_text(encoding="utf-8")) if "NAME" not in name}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_the_readme_has_one_block_of_commands_under_each_heading_that_others_run() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for heading in ("Run it", "Test it"):

@@ -6,6 +6,7 @@ The tree itself is read: every import counts, also one inside a function or unde
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,16 @@ def reached(module: str) -> set[str]:
 
 def test_every_module_has_its_place_in_the_layers() -> None:
     assert {unit(module) for module in MODULES} - {"__init__"} == set(RANK)
+
+
+def test_the_drawing_in_the_documentation_is_of_these_layers() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    nodes = re.findall(r'^  \w+\["(.*)"\]$', page.partition("flowchart TB\n")[2].partition("```")[0], re.MULTILINE)
+    drawn = [
+        {name for part in re.findall(r"<b>(.*?)</b>", node) for name in re.findall(r"(\w+)(?:/|\.py)", part)} for node in nodes
+    ]
+    layers = [set(names.split()) - {"_version"} for names in LAYERS if names != "__main__"]
+    assert drawn == layers[::-1]
 
 
 def test_at_the_top_stand_only_what_a_user_imports_and_a_dozen_packages() -> None:

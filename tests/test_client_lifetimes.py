@@ -24,6 +24,7 @@ from zego_aigc import (
     LocalLimiter,
     OutcomeUnknown,
     SessionPool,
+    Signer,
     TimedOut,
     aiagent,
     digitalhuman,
@@ -426,3 +427,13 @@ async def test_warmup_is_bounded_in_time() -> None:
     async with raw_server(handle) as url, Client(1, "s", aiagent_url=url, digitalhuman_url=url) as client:
         with pytest.raises(TimedOut, match=r"connecting took longer than 0\.1 s"):
             await client.warmup(timeout=0.1)
+
+
+async def test_a_pool_forgets_the_signers_of_apps_whose_clients_have_gone() -> None:
+    async with SessionPool() as pool:
+        kept = pool.signer(1, "s")
+        for app_id in range(2, 1000):
+            pool.signer(app_id, "s")
+        gc.collect()
+        assert pool.signer(1, "s") is kept
+        assert sum(isinstance(each, Signer) and each.app_id in range(2, 1000) for each in gc.get_objects()) == 0

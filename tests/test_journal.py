@@ -607,3 +607,18 @@ def test_a_run_waits_until_the_calls_of_the_last_have_left_the_window() -> None:
     assert pause(Ended(50.0, tag(other)), mine, **facts) == 0.0
     assert pause(Ended(99.5, tag(mine)), mine, **facts) == 0.0, "the limiter knows what was sent"
     assert pause(Ended(5000.0, tag(other)), mine, **facts) == pytest.approx(0.95), "the clock was set back"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_limiters_copy_in_a_forked_process_does_not_pass_for_the_original() -> None:
+    limiter = LocalLimiter()
+    mine = tag(limiter)
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.write(write, tag(limiter).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        assert pipe.read() not in {"", mine}
+    os.wait()
+    assert tag(limiter) == mine

@@ -304,7 +304,7 @@ async def test_a_dead_process_in_the_queue_holds_up_the_others_for_a_second(
     began = time.monotonic()
     async with asyncio.timeout(5):
         await spend(limiter, app_id, [])
-    assert time.monotonic() - began > 0.8
+    assert 0.8 < time.monotonic() - began < 3.0
 
 
 async def test_a_server_clock_that_was_set_back_stalls_nobody_for_long(

@@ -27,14 +27,15 @@ class Ended(NamedTuple):
     limiter: str
 
 
-_tags: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_tags: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()
 
 
 def tag(limiter: Limiter) -> str:
     """A name for a limiter that no other has, in this process or another."""
-    if limiter not in _tags:
-        _tags[limiter] = os.urandom(8).hex()
-    return _tags[limiter]
+    # A process that was forked has a copy of the limiter, which does not know what the original sends.
+    if limiter not in _tags or _tags[limiter][0] != os.getpid():
+        _tags[limiter] = os.getpid(), os.urandom(8).hex()
+    return _tags[limiter][1]
 
 
 def pause(last: Ended | None, limiter: Limiter, *, opened: float, now: float, window: float, guard: float) -> float:

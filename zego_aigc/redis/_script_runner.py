@@ -25,6 +25,8 @@ _INITIAL_PAUSE = 0.05
 _MAX_PAUSE = 1.0
 _POOL_PAUSE = 0.02
 """Seconds until the next try where a pool of the caller's had no connection left."""
+_LOG_EVERY = 10.0
+"""Seconds between two log lines about a Redis that is gone."""
 _FEW_CONNECTIONS = 4
 """With fewer in a pool, scripts of different Actions wait for each other noticeably."""
 
@@ -98,6 +100,8 @@ class ScriptRunner:
         """While it is down: when to try next, by ``time.monotonic``."""
         self._pause = _INITIAL_PAUSE
         self._logged_pool = False
+        self._logged_loss_at = float("-inf")
+        self._log_return = False
 
     async def run(
         self, script: str, keys: Iterable[str], args: Iterable[Any], *, abandoned: Callable[[], None] | None = None
@@ -174,7 +178,11 @@ class ScriptRunner:
         if not self.is_down:
             self.is_down = True
             self._pause = _INITIAL_PAUSE
-            logger.warning("Redis is gone, or cannot be written to (%s): %s", type(error).__name__, error)
+            # Some scripts may go through while others do not, as where the memory is full: that is one outage.
+            if time.monotonic() - self._logged_loss_at >= _LOG_EVERY:
+                self._logged_loss_at = time.monotonic()
+                self._log_return = True
+                logger.warning("Redis is gone, or cannot be written to (%s): %s", type(error).__name__, error)
         self.retry_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _MAX_PAUSE)
 
@@ -182,7 +190,9 @@ class ScriptRunner:
         self.heard_at = time.monotonic()
         if self.is_down:
             self.is_down = False
-            logger.info("Redis answers again")
+            if self._log_return:
+                self._log_return = False
+                logger.info("Redis answers again")
 
     def check_pool(self) -> None:
         """Log that the pool of the client that was given is small, if it is. It works all the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakValueDictionary
 
 import aiohttp
 import yarl
@@ -85,7 +86,7 @@ class SessionPool:
             self._options["proxy"] = _checked_proxy(proxy)
         if session is not None:
             self._options["headers"] = HEADERS
-        self._signers: dict[tuple[int, str], Signer] = {}
+        self._signers: WeakValueDictionary[tuple[int, str], Signer] = WeakValueDictionary()  # gone with their clients
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -100,9 +101,10 @@ class SessionPool:
     def signer(self, app_id: int, server_secret: str) -> Signer:
         """The one signer of an app."""
         key = app_id, server_secret
-        if key not in self._signers:
-            self._signers[key] = Signer(app_id, server_secret)
-        return self._signers[key]
+        signer = self._signers.get(key)
+        if signer is None:
+            signer = self._signers[key] = Signer(app_id, server_secret)
+        return signer
 
     def clock(self, host: str) -> ServerClock:
         """The one clock of a host."""

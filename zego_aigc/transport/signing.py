@@ -22,7 +22,7 @@ class Signer:
         server_secret: the project's ServerSecret. It appears in no repr, message or log.
     """
 
-    __slots__ = ("_prefix", "_secret", "app_id")
+    __slots__ = ("__weakref__", "_prefix", "_secret", "app_id")
 
     def __init__(self, app_id: int, server_secret: str) -> None:
         if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id < 2**32:  # pyright: ignore[reportUnnecessaryIsInstance] - callers read it from the environment

@@ -1,17 +1,23 @@
-"""Provision a fleet while its process is killed again and again: ``python -m benchmarks.torture [--kills N] [--seed N]``.
+"""Provision a fleet while its process meets every end there is: ``python -m benchmarks.torture [--ends N] [--seed N]``.
 
-A sandbox in a process of its own outlives it all, loses answers, and is the judge in the end: every agent and stream task
-exists exactly once and the journal knows its id; of the instances, those live are those done and some of those unknown,
-none twice; and no call was ever refused as too fast.
+It is killed, interrupted once and twice, hung up on, its terminal is closed, its last write is torn, its journal is copied to
+another place, its clock is wrong or steps, and the service answers 503 for a while. A sandbox in a process of its own outlives
+it all, loses answers, and is the judge in the end: every agent and stream task exists exactly once and the journal knows its
+id; of the instances, those live are those done and some of those unknown, none twice; and no call was refused as too fast.
+
+At last a journal is removed while a run goes on: that ends at once, and lists all that lives.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import enum
 import json
 import os
+import pty
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -27,6 +33,7 @@ from typing import Any, NamedTuple
 
 AGENT_ACTIONS = ("CreateAgentInstance", "CreateDigitalHumanAgentInstance")
 LOSSY = ("RegisterAgent", *AGENT_ACTIONS, "CreateDigitalHumanStreamTask")
+ENDING = ("DeleteAgentInstance", "StopDigitalHumanStreamTask", "UnregisterAgent")
 LONG = {"AdvancedConfig": {"MaxIdleTime": 1800}}
 
 
@@ -34,7 +41,8 @@ class Verdict(NamedTuple):
     """What the sandbox says in the end."""
 
     entries: int
-    kills: int
+    ends: int
+    """Of its process."""
     duplicates: int
     """Things that exist, or were made, more than once."""
     forgotten: int
@@ -44,15 +52,18 @@ class Verdict(NamedTuple):
     too_fast: int
     """Calls that the sandbox refused for their rate."""
     unknown: int
-    """Instances left unknown, as they must be where an answer was lost."""
+    """Entries left unknown: instances whose answer was lost; and tasks, if the clock was wrong and the service had not yet told
+    its own."""
     left: int
     """Things that remained after the teardown, unknown ones apart."""
+    unlisted: int
+    """Things that a run whose journal was removed made and did not list."""
     seconds: float
 
     @property
     def good(self) -> bool:
         """Whether every promise was kept."""
-        return not (self.duplicates or self.forgotten or self.missing or self.too_fast or self.left)
+        return not (self.duplicates or self.forgotten or self.missing or self.too_fast or self.left or self.unlisted)
 
 
 def fleet(size: int) -> Iterator[dict[str, Any]]:
@@ -91,10 +102,6 @@ async def serve(seed: int) -> None:
 
     async with Sandbox(quota=None, history=1_000_000) as sandbox:
         sandbox.faults.seed(seed)
-        sandbox.faults.on(*LOSSY).chance(0.04).cut_after_work()
-        sandbox.faults.on(*LOSSY).chance(0.02).cut_before_work()
-        sandbox.faults.on("DeleteAgentInstance", "StopDigitalHumanStreamTask", "UnregisterAgent").chance(0.05).cut_after_work()
-        sandbox.faults.everywhere().latency(0.005, jitter=0.04)
         print("READY", sandbox.url, sandbox.app_id, sandbox.server_secret, flush=True)
         await asyncio.get_running_loop().create_future()
 
@@ -127,7 +134,41 @@ def state(environment: dict[str, str], what: str = "state") -> Any:
         return json.load(answer)
 
 
-# --- the torture -------------------------------------------------------------------------------------------------
+def order(environment: dict[str, str], what: str, **fields: Any) -> None:
+    """Have the sandbox do something."""
+    url, headers = f"{environment['ZEGO_AIAGENT_URL']}/_sandbox/{what}", {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(fields).encode(), headers, method="POST" if fields else "DELETE")
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def lose_answers(environment: dict[str, str]) -> None:
+    """A network that loses some answers and requests, and delays all."""
+    order(environment, "faults", Fault="cut_after_work", Actions=list(LOSSY), Chance=0.04)
+    order(environment, "faults", Fault="cut_before_work", Actions=list(LOSSY), Chance=0.02)
+    order(environment, "faults", Fault="cut_after_work", Actions=list(ENDING), Chance=0.05)
+    order(environment, "faults", Fault="latency", With={"seconds": 0.005, "jitter": 0.04})
+
+
+# --- the ends ----------------------------------------------------------------------------------------------------
+
+CLOCK = """
+import os, threading, time
+by, after = map(float, os.environ.get("TORTURE_CLOCK", "0,0").split(","))
+real, began = time.time, time.monotonic()
+time.time = lambda: real() + (by if time.monotonic() - began >= after else 0.0)
+"""
+"""What Python runs first: this machine's clock is wrong from the start, or steps after some seconds."""
+
+
+class End(enum.Enum):
+    """How a process ends, or what happens to it meanwhile."""
+
+    KILLED = "killed"
+    INTERRUPTED = "interrupted"
+    INTERRUPTED_TWICE = "interrupted twice"
+    HUNG_UP = "hung up"
+    CLOSED_TERMINAL = "terminal closed"
+    OUTAGE = "503 for a while"
 
 
 def zego_aigc(*arguments: str | Path) -> list[str]:
@@ -135,18 +176,60 @@ def zego_aigc(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "zego_aigc", *map(str, arguments)]
 
 
-def run_killed(command: Sequence[str], environment: dict[str, str], delay: float | None) -> int | None:
-    """Run a command and kill it after a while. Its exit status, or None if it was killed."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def run_to_the_end(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run a command; its exit status."""
+    ran = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if ran.returncode not in {0, 1, 3}:
+        raise RuntimeError(f"{' '.join(command)} ended with {ran.returncode}: {ran.stderr}")
+    return ran.returncode
+
+
+def run_until(command: Sequence[str], environment: dict[str, str], delay: float, end: End) -> bool:
+    """Run a command until it meets its end after a while; False if it had ended before."""
+    main_end, terminal = pty.openpty() if end is End.CLOSED_TERMINAL else (-1, subprocess.DEVNULL)
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal if main_end >= 0 else errors,
+        start_new_session=main_end >= 0,
+    )
+    if main_end >= 0:
+        os.close(terminal)
     try:
-        _, errors = process.communicate(timeout=delay)
+        process.wait(delay)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return None
-    if process.returncode not in {0, 1, 3}:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors}")
-    return process.returncode
+        if end is End.OUTAGE:
+            order(environment, "faults", Fault="answer", With={"status": 503, "body": "<html>503</html>"})
+            time.sleep(delay)
+            order(environment, "faults")
+            lose_answers(environment)
+        elif end is End.KILLED:
+            process.kill()
+        elif end is End.CLOSED_TERMINAL:
+            os.close(main_end)
+            main_end = -1
+            process.send_signal(signal.SIGHUP)
+        else:
+            process.send_signal(signal.SIGHUP if end is End.HUNG_UP else signal.SIGINT)
+            if end is End.INTERRUPTED_TWICE:
+                time.sleep(0.02)
+                process.send_signal(signal.SIGINT)
+        status = process.wait(300)
+        if status > 0 and status not in {1, 3}:  # a signal may come before the command is there to take it
+            errors.seek(0)
+            said = errors.read().decode(errors="replace")
+            raise RuntimeError(f"{' '.join(command)} ended with {status} when it was {end.value}: {said}") from None
+        return True
+    finally:
+        errors.close()
+        process.kill()
+        process.wait()
+        if main_end >= 0:
+            os.close(main_end)
+    return False
 
 
 def tear_last_write(journal: Path, dice: random.Random) -> None:
@@ -157,49 +240,104 @@ def tear_last_write(journal: Path, dice: random.Random) -> None:
             file.write(dice.randbytes(dice.randrange(1, 6000)))
 
 
-def torture(size: int, kills: int, seed: int, *, quiet: bool = False) -> Verdict:
-    """Provision and tear down a fleet in spite of so many kills."""
+def carry_over(journal: Path, number: int, environment: dict[str, str]) -> Path:
+    """The journal in another place, all its files; without its log it must be refused."""
+    other = journal.with_name(f"copy-{number}.journal")
+    for suffix in ("", "-wal", "-shm"):
+        if (file := Path(f"{journal}{suffix}")).exists():
+            shutil.copy(file, f"{other}{suffix}")
+    log = Path(f"{other}-wal")
+    if log.exists() and log.stat().st_size:
+        alone = journal.with_name("alone.journal")
+        shutil.copy(journal, alone)
+        status = subprocess.run(zego_aigc("status", alone), env=environment, capture_output=True, check=False).returncode
+        if status != 2:
+            raise RuntimeError(f"a journal without its log was taken for whole: {status}")
+    return other
+
+
+# --- the torture -------------------------------------------------------------------------------------------------
+
+
+class Torture:
+    """A fleet, its journal, and a process that is ended again and again."""
+
+    def __init__(self, directory: Path, environment: dict[str, str], dice: random.Random) -> None:
+        self.journal = directory / "fleet.journal"
+        self.ends = 0
+        self._environment = environment
+        self._dice = dice
+        (directory / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
+
+    def meet(self, command: Sequence[str | Path], end: End) -> bool:
+        """Run a command on the journal until it meets an end; False if it had ended before."""
+        clock = self._dice.choice(["0,0"] * 5 + ["10,0", "-10,0", "10,0.8", "-3600,1"])
+        environment = self._environment | {"PYTHONPATH": str(self.journal.parent), "TORTURE_CLOCK": clock}
+        met = run_until(zego_aigc(*command, self.journal, "--json"), environment, self._moment(), end)
+        self.ends += met
+        if met and self._dice.random() < 0.3:
+            tear_last_write(self.journal, self._dice)
+        if met and self._dice.random() < 0.15 and self.journal.exists():
+            self.journal = carry_over(self.journal, self.ends, environment)
+        return met
+
+    def _moment(self) -> float:
+        """When to end: now and then while it starts, mostly while calls are under way."""
+        return self._dice.uniform(0.2, 0.6) if self._dice.random() < 0.2 else self._dice.uniform(0.6, 2.0)
+
+
+def torture(size: int, ends: int, seed: int, *, quiet: bool = False) -> Verdict:
+    """Provision and tear down a fleet in spite of so many ends."""
     began = time.monotonic()
     dice = random.Random(seed)
-    killed = 0
     with tempfile.TemporaryDirectory() as directory, sandbox(seed) as environment:
-        file, journal = Path(directory, "fleet.jsonl"), Path(directory, "fleet.journal")
+        lose_answers(environment)
+        file = Path(directory, "fleet.jsonl")
         entries = list(fleet(size))
         file.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries), encoding="utf-8")
-        provision = zego_aigc("provision", file, "--journal", journal, "--json")
-        mark = kills * 3 // 4
-        while killed < mark:
-            if run_killed(provision, environment, _moment(dice)) is None:
-                killed += 1
-                if dice.random() < 0.3:
-                    tear_last_write(journal, dice)
-            elif not quiet:
-                print(f"provisioned after {killed} kills; the rest of them meets a fleet that is complete", flush=True)
-        while run_killed(provision, environment, None) == 1:
+        tortured = Torture(Path(directory), environment, dice)
+        provision: list[str | Path] = ["provision", file, "--journal"]
+        # Each end once, in any order, and then what comes; kills most of all.
+        kinds = dice.sample(list(End), len(End)) + dice.choices(list(End), [5, 1, 1, 1, 1, 1], k=10 * ends)
+        while tortured.ends < ends * 3 // 4:
+            if not tortured.meet(provision, kinds.pop(0)) and not quiet:
+                print(f"provisioned after {tortured.ends} ends; the rest of them meets a fleet that is complete", flush=True)
+        while run_to_the_end(zego_aigc(*provision, tortured.journal, "--json"), environment) == 1:
             pass
-        verdict = judge(journal, entries, environment)
-        remove = zego_aigc("teardown", journal, "--json")
-        while killed < kills:
-            if run_killed(remove, environment, _moment(dice)) is None:
-                killed += 1
-            else:
-                break
-        while run_killed(remove, environment, None) == 1:
+        verdict = judge(tortured.journal, entries, environment)
+        while tortured.ends < ends and tortured.meet(["teardown"], kinds.pop(0)):
+            pass
+        while run_to_the_end(zego_aigc("teardown", tortured.journal, "--json"), environment) == 1:
             pass
         left = state(environment)
         live = len(left["agents"]) + len(left["tasks"]) + len(left["instances"])
         return verdict._replace(
             entries=len(entries),
-            kills=killed,
+            ends=tortured.ends,
             left=max(0, live - verdict.unknown),
             too_fast=too_fast(environment),
+            unlisted=removed_journal(size, seed),
             seconds=time.monotonic() - began,
         )
 
 
-def _moment(dice: random.Random) -> float:
-    """When to kill: now and then while it starts, mostly while calls are under way."""
-    return dice.uniform(0.2, 0.6) if dice.random() < 0.2 else dice.uniform(0.6, 2.0)
+def removed_journal(size: int, seed: int) -> int:
+    """A run whose journal is removed: how much of what lives it does not list."""
+    with tempfile.TemporaryDirectory() as directory, sandbox(seed) as environment:
+        file, journal = Path(directory, "fleet.jsonl"), Path(directory, "fleet.journal")
+        file.write_text("".join(f"{json.dumps(entry)}\n" for entry in fleet(max(size, 20))), encoding="utf-8")
+        command = zego_aigc("provision", file, "--journal", journal, "--plain")
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not state(environment)["tasks"]:
+            time.sleep(0.05)
+        journal.unlink()
+        _, errors = process.communicate(timeout=60)
+        if process.returncode != 1:
+            raise RuntimeError(f"a run without its journal ended with {process.returncode}: {errors}")
+        listed = {line.split()[-1] for line in errors.splitlines()[:-1] if line}
+        seen = state(environment)
+        live = [(seen["agents"], "AgentId"), (seen["instances"], "AgentInstanceId"), (seen["tasks"], "TaskId")]
+        return len({one[name] for those, name in live for one in those} - listed)
 
 
 def judge(journal: Path, entries: Sequence[dict[str, Any]], environment: dict[str, str]) -> Verdict:
@@ -224,12 +362,12 @@ def judge(journal: Path, entries: Sequence[dict[str, Any]], environment: dict[st
         if row["status"] == "done":
             missing += row["made_id"] not in found
             forgotten += bool(set(found) - {row["made_id"]})
-        elif row["status"] == "unknown" and row["action"] in AGENT_ACTIONS:
+        elif row["status"] == "unknown" and row["action"] != "RegisterAgent":
             unknown += 1
         else:
             missing += 1
     forgotten += len(live)
-    return Verdict(0, 0, duplicates, forgotten, missing, 0, unknown, 0, 0.0)
+    return Verdict(0, 0, duplicates, forgotten, missing, 0, unknown, 0, 0, 0.0)
 
 
 def made_twice(environment: dict[str, str]) -> int:
@@ -237,7 +375,7 @@ def made_twice(environment: dict[str, str]) -> int:
     made: Counter[str] = Counter()
     for action in LOSSY:
         for call in state(environment, f"calls?action={action}&code=0&limit=1000000")["calls"]:
-            if "cut_before_work" not in call["Faults"]:
+            if not {"cut_before_work", "answer"} & set(call["Faults"]):
                 made[f"{action} {json.dumps(call['Body'], sort_keys=True)}"] += 1
     return sum(count - 1 for count in made.values())
 
@@ -250,7 +388,7 @@ def too_fast(environment: dict[str, str]) -> int:
 def main() -> int:
     """Torture, and print the verdict."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.torture", description=__doc__)
-    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--ends", type=int, default=60)
     parser.add_argument("--size", type=int, default=100, help="agents; the fleet has three and a third times as many entries")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--serve", type=int, metavar="SEED", help=argparse.SUPPRESS)
@@ -258,7 +396,7 @@ def main() -> int:
     if options.serve is not None:
         asyncio.run(serve(options.serve))
         return 0
-    verdict = torture(options.size, options.kills, options.seed)
+    verdict = torture(options.size, options.ends, options.seed)
     for name, value in verdict._asdict().items():
         print(f"{name:>10}: {value:.1f}" if isinstance(value, float) else f"{name:>10}: {value}")
     print("every promise was kept" if verdict.good else "A PROMISE WAS BROKEN")

@@ -7,6 +7,7 @@ Every entry by itself, the entries among themselves, and the fleet against its j
 # (entries are what callers give us, until they have been checked)
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -304,8 +305,14 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings,
     while rows := await journal.run_in_transaction(partial(_foreign_agents, at=at)):
         at += len(rows)
         await anyio.sleep(pause())
-        answer = await client.call(QueryAgents(agent_ids=[row[0] for row in rows]), deadline_from="grant")
-        there = {agent.agent_id for agent in answer.agents}
+        # Side by side, so that only the limit counts and not how long each answer takes.
+        batches = [[agent_id for agent_id, *_ in rows[start : start + 10]] for start in range(0, len(rows), 10)]
+        queries = [client.call(QueryAgents(agent_ids=batch), deadline_from="grant") for batch in batches]
+        there: set[str] = set()
+        for answer in await asyncio.gather(*queries, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            there.update(agent.agent_id for agent in answer.agents)
         for agent_id, seq, place, users in rows:
             if agent_id not in there:
                 more = f" (in {users} entries)" if users > 1 else ""
@@ -314,4 +321,4 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings,
 
 
 def _foreign_agents(connection: sqlite3.Connection, at: int) -> list[tuple[str, int, str, int]]:
-    return connection.execute("SELECT * FROM foreign_agents ORDER BY rowid LIMIT 10 OFFSET ?", (at,)).fetchall()
+    return connection.execute("SELECT * FROM foreign_agents ORDER BY rowid LIMIT 200 OFFSET ?", (at,)).fetchall()

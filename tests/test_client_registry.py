@@ -86,6 +86,19 @@ class Processes:
         return f"{self.sandbox.app_id}@{self.sandbox.url.rstrip('/')}"
 
 
+def created(instance_id: str, room_id: str) -> events.AgentInstanceCreated:
+    return events.AgentInstanceCreated(
+        app_id=1,
+        signature="s",
+        nonce="n",
+        timestamp=1,
+        event="AgentInstanceCreated",
+        agent_instance_id=instance_id,
+        room_id=room_id,
+        data=events.AgentInstanceCreatedData(created_timestamp=1),
+    )
+
+
 def deleted(instance_id: str) -> events.AgentInstanceDeleted:
     return events.AgentInstanceDeleted(
         app_id=1,
@@ -220,6 +233,33 @@ async def test_a_callback_that_says_that_it_has_ended_strikes_it_off_in_any_proc
     created = await one.call(voice())
     await other.observe(deleted(created.agent_instance_id))
     assert await one.live() == []
+
+
+async def test_a_callback_identifies_what_a_process_was_making_when_it_died(processes: Processes, sandbox: Sandbox) -> None:
+    dead, alive, somebody = processes.registry(), processes.start(), processes.sandbox.client()
+    await dead.join(processes.account)
+    await dead.add(LiveRecord(key="k", action="CreateAgentInstance", agent_id="guide", room_id="room-1", agent_user_id="bot-1"))
+    instance_id = (await somebody.call(voice("1"))).agent_instance_id
+    await somebody.call(voice("2"))
+    await alive.observe(created(instance_id, "room-1"))
+    await alive.observe(created(instance_id, "room-1"))  # the vendor may repeat it
+    await alive.observe(created("another", "room-2"))
+    (ended,) = await processes.let_pass(2 * LEASE, alive)
+    assert ended.instance_id == instance_id
+    assert instance_id not in processes.live()
+    assert await alive.live() == []
+    await somebody.aclose()
+    await dead.aclose()
+
+
+async def test_of_two_creates_for_one_room_no_callback_tells_which_it_was(processes: Processes) -> None:
+    dead, alive = processes.registry(), processes.start()
+    await dead.join(processes.account)
+    for key in ("k", "l"):
+        await dead.add(LiveRecord(key=key, action="CreateAgentInstance", agent_id="guide", room_id="room-1"))
+    await alive.observe(created("instance", "room-1"))
+    assert [record.instance_id for record in await alive.live()] == [None, None]
+    await dead.aclose()
 
 
 async def test_an_owner_has_no_more_than_the_bound(processes: Processes, sandbox: Sandbox) -> None:

@@ -200,6 +200,19 @@ async def test_what_was_left_is_taken_after_the_grace_unless_somebody_attached_t
     assert await other.take("unheard of") is None
 
 
+async def test_an_id_that_a_callback_gives_is_noted_and_the_record_stays_whose_it_was(processes: Processes) -> None:
+    one, other = await processes.start(2)
+    await one.add(record("a"))
+    await other.identify("a", "instance")
+    await other.identify("a", "another")
+    await other.identify("unheard of", "instance")
+    (found,) = await one.live()
+    assert (found.state, found.instance_id, found.member) == ("starting", "instance", one.member)
+    await one.made(record("a"), "answered")
+    assert not await other.ended("instance")
+    assert await other.ended("answered")
+
+
 async def test_an_owner_has_a_bounded_number(processes: Processes) -> None:
     one, other = await processes.start(2)
     await one.add(record("a", owner="ann"), per_owner=2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from zego_aigc.calls.cleanup import Cleanup
 from zego_aigc.calls.hooks import call_hook, logger
-from zego_aigc.calls.orphans import Observer
+from zego_aigc.calls.orphans import Observer, is_created, may_be_of
 from zego_aigc.calls.register import Sweeper
 from zego_aigc.calls.request import RawAction
 
@@ -120,6 +121,8 @@ class Lifetimes:
             self._cleanup.ended(ended)
             if self._register is not None:
                 await self._register.ended(ended)
+        elif self._register is not None and is_created(event):
+            await self._register.created(event.agent_instance_id, partial(may_be_of, event))
         self.events.note(event)
 
     def expect_callback(self, action: Action[Any], hold: Reservation | None) -> None:

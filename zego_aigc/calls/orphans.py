@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
@@ -15,8 +15,9 @@ from zego_aigc.digitalhuman import TaskStatus
 if TYPE_CHECKING:
     from zego_aigc.callbacks.events import AgentInstanceCreated, Event
     from zego_aigc.limits.quota import Reservation
+    from zego_aigc.storage.registry import LiveRecord
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "is_created", "may_be_of"]
 
 MAX_UNKNOWN = 1000
 """Unknown outcomes that are remembered."""
@@ -71,6 +72,23 @@ class Observer:
         if unknown.hold is not None:
             unknown.hold.live(event.agent_instance_id)
         self._report(Orphan(unknown.action, CreatedAgentInstance(agent_instance_id=event.agent_instance_id), certain=True))
+
+
+def is_created(event: Event) -> TypeGuard[AgentInstanceCreated]:
+    """Whether a callback says that an agent instance was made."""
+    from zego_aigc.callbacks.events import AgentInstanceCreated
+
+    return isinstance(event, AgentInstanceCreated)
+
+
+def may_be_of(event: AgentInstanceCreated, record: LiveRecord) -> bool:
+    """Whether a callback may speak of what a record is of."""
+    return (
+        event.room_id == record.room_id
+        and event.agent_id in {None, "", record.agent_id}
+        # The client pages call the room's user of a digital human ai_agent_<AgentInstanceId>, whatever was asked for.
+        and event.agent_user_id in {None, "", record.agent_user_id, f"ai_agent_{event.agent_instance_id}"}
+    )
 
 
 def _is_of(event: AgentInstanceCreated, action: Any) -> bool:

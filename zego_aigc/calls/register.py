@@ -166,6 +166,23 @@ class Register:
         """An instance or a task has ended, whoever made it."""
         await self._note(instance_id, lambda: self.registry.ended(instance_id))
 
+    async def created(self, instance_id: str, is_of: Callable[[LiveRecord], bool]) -> None:
+        """A callback says that an instance was made: it may be what a create made whose answer was lost, in any process.
+
+        Args:
+            instance_id: its AgentInstanceId.
+            is_of: whether a record may speak of it.
+        """
+
+        async def identify() -> None:
+            live = await self.registry.live()
+            candidates = [record for record in live if record.instance_id is None and is_of(record)]
+            # Of two creates for one room nobody knows which one it was, so neither gets the id.
+            if len(candidates) == 1 and all(record.instance_id != instance_id for record in live):
+                await self.registry.identify(candidates[0].key, instance_id)
+
+        await self._note(instance_id, identify)
+
     async def _note(self, subject: str, note: Callable[[], Awaitable[object]]) -> None:
         """Note something that must not fail; what cannot be noted now is by :meth:`catch_up`."""
         try:

@@ -18,7 +18,7 @@ left      sorted set   since when a record has been left to the next process
 
 from __future__ import annotations
 
-__all__ = ["ADD", "BEAT", "ENDED", "KEYS", "LEAVE", "LIVE", "MADE", "REMOVE", "TAKE", "TAKE_ABANDONED", "UNKNOWN"]
+__all__ = ["ADD", "BEAT", "ENDED", "IDENTIFY", "KEYS", "LEAVE", "LIVE", "MADE", "REMOVE", "TAKE", "TAKE_ABANDONED", "UNKNOWN"]
 
 KEYS = ("records", "states", "belongs", "made", "ids", "owners", "owned", "members", "joined", "left")
 
@@ -62,7 +62,8 @@ local function remove(key)
 end
 
 local function read(key)
-  return {redis.call('HGET', records, key), redis.call('HGET', states, key), redis.call('HGET', belongs, key)}
+  local id = redis.call('HGET', made, key) or ''
+  return {redis.call('HGET', records, key), redis.call('HGET', states, key), redis.call('HGET', belongs, key), id}
 end
 """
 
@@ -89,8 +90,23 @@ MADE = (
 -- ARGV: lease, member, key, record, owner, id
 enrol(ARGV[2], tonumber(ARGV[1]))
 write(ARGV[3], ARGV[4], 'live', ARGV[2], ARGV[5])
+local before = redis.call('HGET', made, ARGV[3])
+if before and before ~= ARGV[6] then
+  redis.call('HDEL', ids, before)
+end
 redis.call('HSET', made, ARGV[3], ARGV[6])
 redis.call('HSET', ids, ARGV[6], ARGV[3])
+return 1
+"""
+)
+
+IDENTIFY = (
+    _PRELUDE
+    + """
+-- ARGV: key, id
+if redis.call('HEXISTS', records, ARGV[1]) == 1 and redis.call('HSETNX', made, ARGV[1], ARGV[2]) == 1 then
+  redis.call('HSET', ids, ARGV[2], ARGV[1])
+end
 return 1
 """
 )

@@ -97,8 +97,11 @@ class RedisRegistry:
 
     async def made(self, record: LiveRecord, instance_id: str) -> None:
         """See :class:`~zego_aigc.Registry`."""
-        record = msgspec.structs.replace(record, instance_id=instance_id)
         await self._run(scripts.MADE, self._lease_us, self._me, record.key, _encode(record), record.owner or "", instance_id)
+
+    async def identify(self, key: str, instance_id: str) -> None:
+        """See :class:`~zego_aigc.Registry`."""
+        await self._run(scripts.IDENTIFY, key, instance_id)
 
     async def unknown(self, key: str) -> None:
         """See :class:`~zego_aigc.Registry`."""
@@ -177,7 +180,10 @@ class RedisRegistry:
 
 def _read(rows: Sequence[Sequence[Any]]) -> list[LiveRecord]:
     found = [
-        msgspec.structs.replace(_decode(record), state=_text(state), member=_text(member)) for record, state, member in rows
+        msgspec.structs.replace(
+            _decode(record), state=_text(state), member=_text(member), instance_id=_text(instance_id) or None
+        )
+        for record, state, member, instance_id in rows
     ]
     return sorted(found, key=lambda record: (record.since, record.key))
 

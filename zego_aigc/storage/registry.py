@@ -87,6 +87,10 @@ class Registry(Protocol):
         """It was made. A record that another member took over or removed meanwhile is this one's again."""
         ...
 
+    async def identify(self, key: str, instance_id: str) -> None:
+        """A callback gave the id of what a record speaks of. It stays whose it is; an id that is known is left alone."""
+        ...
+
     async def unknown(self, key: str) -> None:
         """It may or may not have been made."""
         ...

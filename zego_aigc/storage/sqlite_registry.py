@@ -115,6 +115,15 @@ class SQLiteRegistry:
         record = msgspec.structs.replace(record, state="live", instance_id=instance_id)
         await self._do(lambda db: self._write(db, record))
 
+    async def identify(self, key: str, instance_id: str) -> None:
+        """See :class:`Registry`."""
+
+        def identify(db: sqlite3.Connection) -> None:
+            for record in self._read(db, "key = ? AND instance_id IS NULL", key):
+                self._write(db, msgspec.structs.replace(record, instance_id=instance_id), record.member)
+
+        await self._do(identify)
+
     async def unknown(self, key: str) -> None:
         """See :class:`Registry`."""
 

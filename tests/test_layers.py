@@ -19,7 +19,7 @@ LAYERS = [
     "aiagent digitalhuman",
     "limits storage",
     "transport tokens",
-    "calls callbacks redis",
+    "calls callbacks llm redis",
     "client handles otel",
     "sandbox provisioning",
     "pytest_plugin cli",

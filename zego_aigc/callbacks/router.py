@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zego_aigc.callbacks._answer import COME_AGAIN, FORBIDDEN, MALFORMED, TAKEN, TOO_LARGE, Answer
 from zego_aigc.callbacks._asgi import CallbackApp
-from zego_aigc.callbacks._counters import Counters, RefusalLog, RouterStats
+from zego_aigc.callbacks._counters import Counters, RouterStats
 from zego_aigc.callbacks._dispatch import Bounds, Dispatcher
 from zego_aigc.callbacks._handlers import EventT, Handler, Handlers
 from zego_aigc.callbacks._replays import Claim, LocalSeen, Replays, Seen, Standing
@@ -21,6 +21,7 @@ from zego_aigc.callbacks.events import Event
 from zego_aigc.callbacks.parsing import MAX_AGE, Verified, checked_secrets, read, verify
 from zego_aigc.callbacks.subscriptions import MAX_WAITING, Subscription, Subscriptions
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.transport.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
     from typing import Self
@@ -144,7 +145,7 @@ class CallbackRouter:
         self._close_timeout = close_timeout
         self._clock = clock
         self._counters = Counters()
-        self._refusals = RefusalLog()
+        self._refusals = RefusalLog("callback")
         self._handlers = Handlers(self._counters)
         self._before = Handlers(self._counters)
         self._subscriptions = Subscriptions()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -49,6 +53,33 @@ def test_a_signer_wants_a_secret() -> None:
         Signer(1, "")
 
 
+HEX = "9193cc662a4c0ec135ec71fb57194b38"
+
+
+@pytest.mark.parametrize(
+    ("app_id", "secret", "message"),
+    [
+        ("12345", HEX, "app_id must be a number, not text: write 12345, or int(...) around what you read"),
+        ("12345\n", HEX, "app_id must be a number, not text"),
+        (HEX, 12345, "app_id and server_secret have changed places: the AppId, a number, comes first"),
+        (HEX, "12345", "app_id and server_secret have changed places"),
+        (12345, 67890, "server_secret must be text, not int"),
+        (None, HEX, "app_id must be an integer from 1 to 4294967295: take the AppId from the ZEGOCLOUD console"),
+        (12345, "", "server_secret is empty: take the ServerSecret, 32 letters and digits, from the ZEGOCLOUD console"),
+        (12345, None, "server_secret must be text, not NoneType"),
+        (12345, f"{HEX}\n", "server_secret begins or ends with a blank or a line break: call .strip()"),
+        (12345, f"'{HEX}'", "server_secret holds a blank, a quotation mark or another character that none has"),
+        (12345, "Server Secret", "server_secret holds a blank"),
+        (12345, "säcret", "server_secret holds a blank, a quotation mark or another character"),
+    ],
+)
+def test_credentials_that_cannot_be_are_refused_with_what_to_do(app_id: Any, secret: Any, message: str) -> None:
+    for make in (Signer, zego_aigc.Client):
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
+            make(app_id, secret)
+        assert HEX not in str(caught.value)
+
+
 def test_a_signer_does_not_show_its_secret() -> None:
     assert SECRET not in repr(Signer(12345, SECRET))
 
@@ -61,6 +92,31 @@ def test_every_public_name_exists_and_is_listed() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Clinet'"):
         _ = zego_aigc.Clinet
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    {
+        "RegisterAgent": "aiagent",
+        "RTCConfig": "digitalhuman",
+        "Sandbox": "sandbox",
+        "CallbackRouter": "callbacks",
+        "token04": "tokens",
+        "Fleet": "provisioning",
+        "RedisLimiter": "redis",
+        "StreamTaskHandle": "handles",
+    }.items(),
+)
+def test_a_name_that_stands_elsewhere_is_an_import_error_that_says_where(name: str, module: str) -> None:
+    with pytest.raises(ImportError, match=f"^{name} is not in zego_aigc itself: from zego_aigc.{module} import {name}$"):
+        exec(f"from zego_aigc import {name}")
+
+
+def test_type_checkers_see_what_is_imported_late() -> None:
+    (block,) = [node for node in ast.parse(Path(zego_aigc.__file__).read_text("utf-8")).body if isinstance(node, ast.If)]
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == zego_aigc._LAZY
+    assert seen.keys() <= set(zego_aigc.__all__)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@ when it is first named, so a process that only verifies callbacks or builds requ
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc import aiagent, digitalhuman, errors
@@ -106,37 +109,49 @@ __all__ = [
     "teardown",
 ]
 
-_LATE = {
-    "Client": "zego_aigc.client",
-    "Entry": "zego_aigc.provisioning",
-    "FullLimiter": "zego_aigc.limits.limiter",
-    "FullPermit": "zego_aigc.limits.limiter",
-    "Limiter": "zego_aigc.limits.limiter",
-    "LimiterStats": "zego_aigc.limits.limiter",
-    "LiveRecord": "zego_aigc.storage.registry",
-    "LocalLimiter": "zego_aigc.limits.local_limiter",
-    "LocalQuota": "zego_aigc.limits.local_quota",
-    "LocalReservation": "zego_aigc.limits.local_quota",
-    "Orphan": "zego_aigc.calls.create_guard",
-    "RetryPolicy": "zego_aigc.calls.retry",
-    "Permit": "zego_aigc.limits.limiter",
-    "Quota": "zego_aigc.limits.quota",
-    "Registry": "zego_aigc.storage.registry",
-    "Reservation": "zego_aigc.limits.quota",
-    "SQLiteRegistry": "zego_aigc.storage.sqlite_registry",
-    "SessionPool": "zego_aigc.transport.pool",
-    "Usage": "zego_aigc.limits.quota",
-    "provision": "zego_aigc.provisioning",
-    "teardown": "zego_aigc.provisioning",
+_LAZY = {
+    name: module
+    for module, names in {
+        "zego_aigc.calls.create_guard": "Orphan",
+        "zego_aigc.calls.retry": "RetryPolicy",
+        "zego_aigc.client": "Client",
+        "zego_aigc.limits.limiter": "FullLimiter FullPermit Limiter LimiterStats Permit",
+        "zego_aigc.limits.local_limiter": "LocalLimiter",
+        "zego_aigc.limits.local_quota": "LocalQuota LocalReservation",
+        "zego_aigc.limits.quota": "Quota Reservation Usage",
+        "zego_aigc.provisioning": "Entry provision teardown",
+        "zego_aigc.storage.registry": "LiveRecord Registry",
+        "zego_aigc.storage.sqlite_registry": "SQLiteRegistry",
+        "zego_aigc.transport.pool": "SessionPool",
+    }.items()
+    for name in names.split()
 }
-"""Names that are imported when they are first used, and where they come from."""
+"""Names that are imported when they are first used, and where they come from. The imports for type checkers above name the
+same, which a test sees to."""
+
+_ELSEWHERE = ["aiagent", "callbacks", "digitalhuman", "handles", "llm", "otel", "provisioning", "redis", "sandbox", "tokens"]
+"""Modules whose names are not handed on here."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LATE[name]), name)
-    return value
+    if name in _LAZY:
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return value
+    if not name.startswith("_") and (homes := [module for module in _ELSEWHERE if name in _exports(module)]):
+        # Not an AttributeError: "from zego_aigc import ..." would leave its message out.
+        raise ImportError(f"{name} is not in zego_aigc itself: from zego_aigc.{homes[0]} import {name}", name=__name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=modules[__name__])
+
+
+def _exports(module: str) -> list[str]:
+    """What a module of ours hands on, read from its text: importing it might take what is not installed."""
+    from importlib.util import find_spec
+
+    spec = find_spec(f"{__name__}.{module}")
+    path = Path(spec.origin or "") if spec is not None else Path()
+    source = path.read_text(encoding="utf-8") if path.is_file() else ""
+    listed = re.search(r"^__all__ = \[(.*?)\]", source, re.DOTALL | re.MULTILINE)
+    return re.findall(r'"(\w+)"', listed[1]) if listed else []
 
 
 def __dir__() -> list[str]:

@@ -34,6 +34,7 @@ from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInf
 from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.schema.lifecycle import LIFECYCLES, Recovery
+from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.redaction import scrub
 from zego_aigc.transport.pool import SessionPool
 
@@ -257,7 +258,7 @@ class Client:
         if self._register is not None and action.lifecycle is not None and before_send is None:
             return await self._lifetimes.create(action, on_orphan=self._lifetimes.report, owner=owner, timeout=timeout)
         # Not Endpoint.call(), which would be one coroutine frame more for each of the thousands that may be queued.
-        with self._endpoints[action.service].prepare(
+        with self._endpoints.of(action).prepare(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         ) as call:
             return await call.run()
@@ -272,7 +273,7 @@ class Client:
         background: bool = False,
     ) -> Response[T]:
         """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
-        return await self._endpoints[action.service].call_with_response(
+        return await self._endpoints.of(action).call_with_response(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         )
 
@@ -305,7 +306,7 @@ class Client:
         if service is None:
             if name not in ACTIONS:
                 raise ConfigurationError(
-                    f"{name} is not an Action that this library knows: say which service answers it, with "
+                    f"{name} is not an Action that this library knows{did_you_mean(name, ACTIONS)}: say which service answers it, with "
                     "service=Service.AI_AGENT or service=Service.DIGITAL_HUMAN"
                 )
             service = ACTIONS[name].service
@@ -350,7 +351,7 @@ class Client:
 
     async def is_registered(self, action: Action[None]) -> bool | None:
         """Whether the agent under the Action's id is registered just as the Action says; None if there is no such agent."""
-        return await lookup.is_as_sent(self._endpoints[action.service], action)
+        return await lookup.is_as_sent(self._endpoints.of(action), action)
 
     async def warmup(self, *, connections: int = 1, timeout: float = 10.0) -> None:
         """Open connections to both services ahead of the first call.

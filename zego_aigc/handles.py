@@ -69,6 +69,14 @@ class Handle(Generic[ResultT]):
     def _id(self, created: ResultT) -> str:
         return self._life.id_of(self._create, created)
 
+    if not TYPE_CHECKING:  # to a type checker, awaiting a handle stays the mistake that it is
+
+        def __await__(self):  # noqa: ANN204 - it returns nothing
+            raise ConfigurationError(
+                f"a handle is entered and not awaited: write 'async with ... as handle:', which makes the {self._life.makes} "
+                "and ends it with the block; a create alone is made by client.call()"
+            )
+
     async def __aenter__(self) -> Self:
         if self._created is not None:
             raise ConfigurationError("this handle is in use or was used: make a new one")

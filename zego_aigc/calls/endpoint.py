@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zego_aigc.calls.call import Call
-from zego_aigc.calls.request import RawAction, Request, request_for
+from zego_aigc.calls.request import RawAction, Request, not_an_action, request_for
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema import validation
 
@@ -131,9 +131,20 @@ class Endpoints(dict["Service", Endpoint]):
         """Connections, limiter and retry budget."""
         return next(iter(self.values())).pool
 
+    def of(self, action: Action[Any]) -> Endpoint:
+        """The endpoint of the service that answers an Action.
+
+        Raises:
+            ConfigurationError: it is no Action.
+        """
+        try:
+            return self[action.service]
+        except AttributeError:
+            raise not_an_action(action) from None
+
     async def call(self, action: Action[T], *, timeout: float | None = None) -> T:
         """See :meth:`zego_aigc.Client.call`."""
-        return await self[action.service].call(action, timeout=timeout)
+        return await self.of(action).call(action, timeout=timeout)
 
     async def call_with_response(
         self,
@@ -145,7 +156,7 @@ class Endpoints(dict["Service", Endpoint]):
         background: bool = False,
     ) -> Response[T]:
         """See :meth:`zego_aigc.Client.call_with_response`."""
-        return await self[action.service].call_with_response(
+        return await self.of(action).call_with_response(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         )
 

@@ -76,7 +76,7 @@ class Lifetimes:
         timeout: float | None = None,
     ) -> T:
         """Call a create whose caller takes care of what a cancellation leaves behind. It is noted in the register."""
-        endpoint = self.caller[action.service]
+        endpoint = self.caller.of(action)
         if self._register is None or self.sweeper is None or action.lifecycle is None or action.lifecycle.quota is None:
             with endpoint.prepare(action, timeout=timeout, on_orphan=on_orphan) as call:
                 return await call.run()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.schema.actions import Action, Repeat
+from zego_aigc.errors import ConfigurationError
+from zego_aigc.schema.actions import ACTIONS, Action, Repeat
+from zego_aigc.schema.fields import fields_of
+from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.redaction import mask_map
 
 if TYPE_CHECKING:
     from zego_aigc.schema.lifecycle import Lifecycle, Recovery
 
-__all__ = ["RawAction", "Request", "request_for"]
+__all__ = ["RawAction", "Request", "not_an_action", "request_for"]
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -42,16 +46,50 @@ _as_declared = Action[Any].repeatable
 
 
 def request_for(action: Action[Any]) -> Request:
-    """The request that an Action makes."""
+    """The request that an Action makes.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
     kind = type(action)
-    if kind.repeatable is _as_declared:
-        return _request(kind)  # hashing a Repeat takes longer than all the rest of this
-    return _request(kind, action.repeatable())
+    try:
+        if kind.repeatable is _as_declared:
+            return _request(kind)  # hashing a Repeat takes longer than all the rest of this
+        return _request(kind, action.repeatable())
+    except AttributeError:
+        raise not_an_action(action) from None
 
 
 @functools.cache
 def _request(kind: type[Action[Any]], repeat: Repeat | None = None) -> Request:
     return Request.of(kind.__name__, repeat or kind.repeat, kind.result, kind.lifecycle)
+
+
+def not_an_action(value: object) -> ConfigurationError:
+    """The error for something that was given in the place of an Action; it says what to write instead."""
+    match value:
+        case type():
+            name = value.__name__
+            what = f"the class {name}: make a request of it, {name}({_required_fields(value)})"
+        case str():
+            known = name if (name := value) in ACTIONS else "QueryAgents"
+            hint = "" if value in ACTIONS else did_you_mean(value, ACTIONS)
+            what = f"the text {value!r}{hint}: write client.call({known}(...)), or client.call_raw({known!r}, body)"
+        case Mapping():
+            what = (
+                "a map: write client.call(RegisterAgent(agent_id=...)), or RegisterAgent.from_wire(body) for a body in the "
+                "vendor's form, or client.call_raw('RegisterAgent', body) to send it unchecked"
+            )
+        case msgspec.Struct():
+            what = f"a {type(value).__name__}, which is only a part of one, or a result"
+        case _:
+            what = f"a {type(value).__name__}"
+    return ConfigurationError(f"a call takes an Action, such as ListAgents(), and not {what}")
+
+
+def _required_fields(cls: type) -> str:
+    fields = fields_of(cls) if issubclass(cls, msgspec.Struct) else ()
+    return ", ".join(f"{spec.attribute}=..." for spec in fields if spec.required)
 
 
 class RawAction:

@@ -306,8 +306,8 @@ class Client:
         if service is None:
             if name not in ACTIONS:
                 raise ConfigurationError(
-                    f"{name} is not an Action that this library knows{did_you_mean(name, ACTIONS)}: say which service answers it, with "
-                    "service=Service.AI_AGENT or service=Service.DIGITAL_HUMAN"
+                    f"{name} is not an Action that this library knows{did_you_mean(name, ACTIONS)}. "
+                    "If there is one, say which service answers it, with service=Service.AI_AGENT or Service.DIGITAL_HUMAN"
                 )
             service = ACTIONS[name].service
         try:

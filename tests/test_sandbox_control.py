@@ -160,10 +160,10 @@ async def test_the_page_needs_nothing_from_elsewhere(vendor: VendorClient) -> No
         async with vendor.session.get(f"{vendor.url}/_sandbox/{name}") as got:
             assert (got.status, got.content_type) == (200, content_type)
             page += await got.text()
-    assert not re.search(r"https?://(?!www\.w3\.org)|@import|eval\(", page)
+    assert not re.search(r"https?://(?!www\.w3\.org)|@import|innerHTML|eval\(", page)
 
 
-async def test_the_page_is_told_what_it_shows(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_the_page_is_sent_what_it_shows(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.app.rate_limit = 10
     sandbox.faults.on("ListAgents").latency(0)
     await vendor.agent()
@@ -173,12 +173,65 @@ async def test_the_page_is_told_what_it_shows(sandbox: Sandbox, vendor: VendorCl
     (app,) = live["apps"]
     assert app["Rates"] == {"RegisterAgent": [2, 10], "CreateDigitalHumanStreamTask": [1, 10]}
     assert [quota["Alive"] for quota in app["Quotas"]] == [0, 0, 1]
-    assert live["refused"][0]["Advice"]
-    assert live["refusedTotal"] == 1
+    assert live["refused"]["Total"] == 1
+    assert live["refused"]["Shown"][0]["Advice"]
     assert live["faults"] == [{"On": "on ListAgents", "Fault": "latency", "Hits": 0}]
-    assert live["callbacks"][0]["State"] == "unaddressed"
-    shown = set(re.findall(r"live\.(\w+)", (Path(__file__).parent.parent / "zego_aigc/sandbox/page.js").read_text()))
-    assert shown <= set(live)
+    assert live["callbacks"]["Shown"][0]["State"] == "unaddressed"
+    page = Path(__file__).parent.parent / "zego_aigc" / "sandbox" / "page.js"
+    assert set(re.findall(r"live\.(\w+)", page.read_text(encoding="utf-8"))) <= {*live, "models"}
+
+
+async def test_a_page_that_has_seen_all_is_sent_nothing_again(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent()
+    await sandbox.clock.advance(2)  # until the rates have settled
+    seen = (await get(vendor, "/_sandbox/live"))["seen"]
+    again = await get(vendor, f"/_sandbox/live?seen={seen}")
+    assert set(again) == {"now", "seen"}
+    await vendor.call("ListAgents")
+    assert "calls" in await get(vendor, f"/_sandbox/live?seen={seen}")
+
+
+async def test_what_happened_to_an_instance_is_told_in_order(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent()
+    identity = await vendor.voice(CallbackConfig={"AgentInstanceStatus": 1})
+    await sandbox.clock.advance(1)
+    await vendor.do("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "Hello"})
+    await vendor.call("StartListening", {"AgentInstanceId": identity})
+    await sandbox.clock.advance(10)
+    events = await get(vendor, f"/_sandbox/timeline?about={identity}")
+    assert [(event["Kind"], event["Name"]) for event in events] == [
+        ("call", "CreateAgentInstance"),
+        ("callback", "AgentInstanceCreated"),
+        ("call", "SendAgentInstanceTTS"),
+        ("callback", "AgentInstanceStatus"),
+        ("call", "StartListening"),
+        ("callback", "AgentInstanceStatus"),
+    ]
+    assert [event.get("Round") for event in events if event["Name"] == "AgentInstanceStatus"] == [1, 1]
+    assert events[4]["Code"] == 410001042
+    assert await get(vendor, "/_sandbox/timeline?about=nobody") == []
+
+
+async def test_one_call_and_one_callback_are_shown_in_full_and_masked(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent(LLM=SECRET_LLM, TTS=SECRET_TTS)
+    sandbox.emit("ASRResult", "7", Text="hi")
+    shown = await get(vendor, f"/_sandbox/call?id={sandbox.recording.calls[0].request_id}")
+    assert shown["Body"]["LLM"]["ApiKey"] == "***"
+    told = await get(vendor, "/_sandbox/callback?number=1")
+    assert (told["Body"]["Data"]["Text"], told["Body"]["Signature"]) == ("hi", "***")
+    for gone in ("call?id=1", "callback?number=2", "callback?number=x"):
+        assert (await command(vendor, f"/_sandbox/{gone}", None, "GET"))[0] == 404
+
+
+async def test_another_program_can_end_what_lives(sandbox: Sandbox, vendor: VendorClient) -> None:
+    await vendor.agent()
+    identity, task = await vendor.voice(), await vendor.task()
+    for about in (identity, task):
+        assert await command(vendor, "/_sandbox/end", {"About": about}) == (200, {"About": about})
+    assert not sandbox.app.instances
+    assert not sandbox.app.tasks[task].running
+    status, answer = await command(vendor, "/_sandbox/end", {"About": task})
+    assert (status, answer["Error"].startswith("no agent instance")) == (400, True)
 
 
 # --- commands ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ in tests                                       `live` (in a thread of its own), 
 models                                         `models` (calls LLM.Url), `model_stream` (its answer, by the vendor's rules)
 callbacks                                      `callbacks` (signing, order, retries), `emit` (one on request)
 under ``/_sandbox/``                           `guard` (who may), `control_api` (paths), `control_commands` (POST), ``page.*``
+                                               (the page), `page_data` (what it shows)
 =============================================  ======================================================================
 
 From the bottom: the state knows its account, the app joins state and account, behaviours work on an app, the world holds

@@ -57,6 +57,8 @@ class Delivery(msgspec.Struct, kw_only=True):
     """The address it goes to; None if the app has none, and then it is only recorded."""
     body: dict[str, Any]
     """As sent, signed."""
+    number: int = 0
+    """Counts the callbacks, from 1 on."""
     time: float = 0.0
     """When the event happened: Unix seconds on the sandbox's clock."""
     state: str = "pending"
@@ -73,6 +75,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     def to_json(self) -> dict[str, Any]:
         """In a line, for the sandbox's page."""
         return {
+            "Number": self.number,
             "Time": self.time,
             "Event": self.event,
             "Url": self.url,
@@ -136,7 +139,7 @@ class Outbox:
             content = _encode(body)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"the data of a callback must be JSON: {error}") from error
-        delivery = Delivery(about=about, event=event, url=url, body=body, content=content, time=at)
+        delivery = Delivery(about=about, event=event, url=url, body=body, content=content, number=self.total + 1, time=at)
         self.deliveries.append(delivery)
         self.total += 1
         if url is None:

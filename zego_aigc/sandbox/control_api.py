@@ -3,7 +3,7 @@
 ``GET``    ``/_sandbox/``         the page
 ``GET``    ``/_sandbox/state``    all that lives, and the calls
 ``GET``    ``/_sandbox/calls``    recorded requests and answers; ``?action=&app_id=&code=&refused=1&limit=``
-``GET``    ``/_sandbox/live``     what the page shows
+``GET``    ``/_sandbox/live``     what the page shows; ``call?id=``, ``callback?number=`` and ``timeline?about=`` in full
 ``POST``   ``/_sandbox/<command>``  see :mod:`zego_aigc.sandbox.control_commands`
 ``DELETE`` ``/_sandbox/faults``   takes all faults away
 ``GET``    ``/ws``                the PCM socket of a drive
@@ -14,22 +14,21 @@ Requests of other sites' pages are refused, see :mod:`zego_aigc.sandbox.guard`; 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import hashlib
+from collections import deque
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
-from zego_aigc.limits.quota import Kind
+from zego_aigc.sandbox import page_data
 from zego_aigc.sandbox.control_commands import COMMANDS, BadCommand, execute
 from zego_aigc.sandbox.guard import HEADERS
 from zego_aigc.sandbox.websocket import feed
-from zego_aigc.schema.codes import RETURN_CODES
 
 if TYPE_CHECKING:
-    from zego_aigc.sandbox.app import App
     from zego_aigc.sandbox.guard import Guard
     from zego_aigc.sandbox.world import World
 
@@ -66,6 +65,8 @@ class ControlApi:
             return _text(403, problem)
         if path == "/ws" and request.method == "GET":  # guarded by the token in its address
             return await feed(request, self._world.apps)
+        if path == "/favicon.ico":  # a browser asks for it unasked
+            return web.Response(status=204, headers=HEADERS)
         if path == "/_sandbox":
             return web.Response(status=308, headers={"Location": HOME, **HEADERS})
         if not path.startswith(HOME):
@@ -101,7 +102,14 @@ class ControlApi:
             case "state":
                 return _json(state_of(self._world))
             case "live":
-                return _json(_live(self._world))
+                return _live(self._world, query.get("seen", ""))
+            case "call":
+                return _found(page_data.call(self._world, query.get("id", "")))
+            case "callback":
+                number = query.get("number", "")
+                return _found(page_data.callback(self._world, int(number)) if number.isdecimal() else None)
+            case "timeline":
+                return _json(page_data.timeline(self._world, query.get("about", "")))
             case "calls":
                 try:
                     return _json(_calls(self._world, query))
@@ -123,45 +131,18 @@ def state_of(world: World) -> dict[str, Any]:
     }
 
 
-def _live(world: World, limit: int = 40) -> dict[str, Any]:
-    now = world.clock.now()
-    rates: Counter[tuple[int | None, str]] = Counter()
-    for call in reversed(world.recording.calls):
-        if call.time <= now - 1:
-            break
-        rates[call.app_id, call.action] += 1
-    recent = list(world.recording.calls)[-limit:]
-    refused = world.recording.latest_refused(limit)
-    return {
-        "now": now,
-        "apps": [_account(app, rates) for app in world.apps.values()],
-        "agents": [agent.to_json() for app in world.apps.values() for agent in app.agents.values()][-200:],
-        "instances": [one.to_json() for app in world.apps.values() for one in app.instances.values()][-200:],
-        "tasks": [task.to_json() for app in world.apps.values() for task in app.tasks.values()][-200:],
-        "totals": dict(world.recording.totals.most_common()),
-        "calls": [call.to_json() for call in recent],
-        "refusedTotal": world.recording.refused,
-        "refused": [{**call.to_json(), "Advice": _advice(call.code)} for call in refused],
-        "callbacks": [delivery.to_json() for delivery in list(world.outbox.deliveries)[-limit:]],
-        "callbacksTotal": world.outbox.total,
-        "faults": [fault.to_json() for fault in world.faults],
-    }
+def _live(world: World, seen: str) -> web.Response:
+    """What the page shows; where it is what the page has `seen`, only that, since most of the time nothing changes."""
+    shown = page_data.live(world)
+    now = shown.pop("now")
+    digest = hashlib.sha1(_encode(shown), usedforsecurity=False).hexdigest()
+    if digest == seen:
+        return _json({"now": now, "seen": digest})
+    return _json({"now": now, "seen": digest, **shown})
 
 
-def _account(app: App, rates: Mapping[tuple[int | None, str], int]) -> dict[str, Any]:
-    return {
-        "AppId": app.app_id,
-        "Agents": len(app.agents),
-        "Quotas": [
-            {"Kind": kind.replace("_", " "), "Alive": app.alive[kind], "Limit": getattr(app.quotas, kind)}
-            for kind in get_args(Kind)
-        ],
-        "Rates": {action: [count, app.limit_of(action)] for (app_id, action), count in rates.items() if app_id == app.app_id},
-    }
-
-
-def _advice(code: int) -> str:
-    return RETURN_CODES[code].advice if code in RETURN_CODES else ""
+def _found(value: dict[str, Any] | None) -> web.Response:
+    return _json({"Error": "it is not remembered any more"}, status=404) if value is None else _json(value)
 
 
 def _calls(world: World, query: Mapping[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 from zego_aigc.sandbox.actions_conversation import user_speaks
 from zego_aigc.sandbox.emit import emit
 from zego_aigc.sandbox.faults import FaultKind
+from zego_aigc.sandbox.instances import EndReason
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App
@@ -99,6 +100,12 @@ class Speak(Command):
     seconds: float = 1.5
 
 
+class End(Command):
+    """End an instance or a stream task, as its deletion would."""
+
+    about: str
+
+
 async def _advance(world: World, command: Advance) -> dict[str, Any]:
     await world.clock.advance(command.seconds)
     return {"Now": world.clock.now()}
@@ -149,6 +156,15 @@ async def _speak(world: World, command: Speak) -> dict[str, Any]:
     return {"Text": command.text}
 
 
+async def _end(world: World, command: End) -> dict[str, Any]:
+    app, now = command.app(world), world.clock.now()
+    if (task := app.tasks.get(command.about)) is not None and task.running:
+        task.stop(now)
+    else:
+        app.pick_instance(command.about).end(EndReason.DELETED, now)
+    return {"About": command.about}
+
+
 COMMANDS: dict[str, tuple[type[Command], Callable[[World, Any], Awaitable[dict[str, Any]]]]] = {
     "advance": (Advance, _advance),
     "emit": (Emit, _emit),
@@ -156,6 +172,7 @@ COMMANDS: dict[str, tuple[type[Command], Callable[[World, Any], Awaitable[dict[s
     "app": (UpdateApp, _update_app),
     "presence": (SetPresence, _presence),
     "speak": (Speak, _speak),
+    "end": (End, _end),
 }
 """By the last part of the path: the body's form, and the function that executes it."""
 

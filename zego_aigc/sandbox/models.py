@@ -107,6 +107,8 @@ class Models:
 
     def __init__(self, clock: Clock, scope: TaskScope, limit: int = 1000) -> None:
         self.calls: deque[ModelCall] = deque(maxlen=limit)
+        self.total: int = 0
+        """How many there were, the forgotten ones included."""
         self._clock = clock
         self._scope = scope
         self._session: aiohttp.ClientSession | None = None
@@ -134,6 +136,7 @@ class Models:
             body=request_body(llm, question, agent_info),
         )
         self.calls.append(call)
+        self.total += 1
         reader = ResponsesStreamReader() if llm.get("Vendor") == RESPONSES else ChatStreamReader()
         self._running += 1
         self._quiet.clear()

@@ -46,6 +46,8 @@ class RecordedCall(msgspec.Struct, kw_only=True):
     code: int = 0
     """The ``Code`` answered; 0 also while the answer is on its way."""
     message: str = ""
+    about: str = ""
+    """The AgentInstanceId or TaskId that it names or has made."""
     elapsed: float = 0.0
     """Seconds on the sandbox's clock until the answer, faults included."""
     faults: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class RecordedCall(msgspec.Struct, kw_only=True):
             "Code": self.code,
             "Message": self.message,
             "RequestId": self.request_id,
+            "About": self.about,
             "Status": self.status,
             "Faults": self.faults,
         }

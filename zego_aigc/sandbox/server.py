@@ -136,6 +136,7 @@ class ServiceHandler:
             data = await self._execute(app, call, fields, ending)
             if data is not None:
                 answer["Data"] = data
+                call.about = call.about or data.get("AgentInstanceId") or data.get("TaskId") or ""
         except Refusal as refusal:
             status = refusal.status
             call.code = answer["Code"] = refusal.code
@@ -195,6 +196,7 @@ class ServiceHandler:
         if code := app.refusals.get(call.action) or app.refusals.get("*"):
             raise Refusal(code)
         call.request = action = _read(call, fields)
+        call.about = getattr(action, "agent_instance_id", "") or getattr(action, "task_id", "")
         match ending.kind if ending else None:
             case FaultKind.REFUSE | FaultKind.QUOTA_FULL:
                 assert ending is not None

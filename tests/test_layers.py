@@ -18,7 +18,7 @@ LAYERS = [
     "schema",
     "aiagent digitalhuman",
     "limits storage",
-    "transport tokens",
+    "transport tokens environment",
     "calls callbacks llm redis",
     "client handles otel",
     "sandbox provisioning",

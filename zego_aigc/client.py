@@ -6,11 +6,12 @@ import functools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast, overload
 
 import msgspec
 import yarl
 
+from zego_aigc import environment
 from zego_aigc.aiagent import (
     CreateAgentInstance,
     CreatedAgentInstance,
@@ -41,7 +42,14 @@ from zego_aigc.transport.pool import SessionPool
 if TYPE_CHECKING:
     import aiohttp
 
+    from zego_aigc.aiagent._keywords import (
+        AgentInstanceFields,
+        DigitalHumanAgentInstanceFields,
+        LiveDigitalHumanAgentInstanceFields,
+    )
     from zego_aigc.callbacks.events import Event
+    from zego_aigc.calls.client_options import ClientOptions
+    from zego_aigc.digitalhuman._keywords import StreamTaskFields
     from zego_aigc.handles import AgentInstance, Handle, LiveAgentInstance, StreamTaskHandle
     from zego_aigc.limits.limiter import Limiter
     from zego_aigc.limits.quota import Quota
@@ -52,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = ["AttemptEvent", "CallEvent", "Client", "Orphan", "Response", "RetryPolicy"]
 
 T = TypeVar("T")
+ActionT = TypeVar("ActionT", bound=Action[Any])
 
 AIAGENT_URL = "https://aigc-aiagent-api.zegotech.cn/"
 DIGITALHUMAN_URL = "https://aigc-digitalhuman-api.zegotech.cn/"
@@ -179,38 +188,25 @@ class Client:
         self._lifetimes = Lifetimes(self._endpoints, quota, policy, report, self._register, drive_ssl)
 
     @classmethod
-    def from_env(cls, **options: Any) -> Client:
+    def from_env(cls, *, env_file: str | os.PathLike[str] | None = None, **options: Unpack[ClientOptions]) -> Client:
         """A client for ``ZEGO_APP_ID`` and ``ZEGO_SERVER_SECRET``.
 
         ``ZEGO_CALLBACK_SECRET``, ``ZEGO_REGION``, ``ZEGO_AIAGENT_URL`` and ``ZEGO_DIGITALHUMAN_URL`` are taken too where
         they are set. `options` go to :class:`Client` and win.
 
+        Args:
+            env_file: a ``.env`` file that has variables, too; those that are set in the environment win. It takes the extra
+                ``dotenv``.
+            options: as for :class:`Client`.
+
         Raises:
-            ConfigurationError: naming the variables that are missing or malformed.
+            ConfigurationError: naming the variables that are missing or malformed, or `env_file` cannot be read.
         """
-        environ = os.environ
-        missing = [name for name in ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET") if not environ.get(name, "").strip()]
-        if missing:
-            raise ConfigurationError(
-                f"set {' and '.join(missing)} in the environment: AppId and ServerSecret stand in the ZEGOCLOUD console, "
-                "under the project's basic information"
-            )
-        try:
-            app_id = int(environ["ZEGO_APP_ID"])
-        except ValueError:
-            raise ConfigurationError("ZEGO_APP_ID must be a number: the AppId from the ZEGOCLOUD console") from None
-        given = set(options)
-        for option, name in (
-            ("callback_secret", "ZEGO_CALLBACK_SECRET"),
-            ("region", "ZEGO_REGION"),
-            ("aiagent_url", "ZEGO_AIAGENT_URL"),
-            ("digitalhuman_url", "ZEGO_DIGITALHUMAN_URL"),
-        ):
-            # A host that the caller gives rules out the environment's, whichever way either is named.
-            hidden = option in {"region", "aiagent_url"} and not given.isdisjoint({"region", "aiagent_url"})
-            if not hidden and (value := environ.get(name, "").strip()):
-                options.setdefault(option, value)
-        return cls(app_id, environ["ZEGO_SERVER_SECRET"].strip(), **options)
+        environ = os.environ if env_file is None else {**environment.read_env_file(env_file), **os.environ}
+        app_id, server_secret = environment.account(environ)
+        found = cast("ClientOptions", environment.options(environ, options))
+        found.update(options)
+        return cls(app_id, server_secret, **found)
 
     @property
     def hosts(self) -> dict[str, str]:
@@ -381,19 +377,21 @@ class Client:
     @overload
     def agent(self, create: CreateAgentInstance) -> AgentInstance[CreatedAgentInstance]: ...
     @overload
-    def agent(self, **fields: Any) -> AgentInstance[CreatedAgentInstance]: ...
+    def agent(self, **fields: Unpack[AgentInstanceFields]) -> AgentInstance[CreatedAgentInstance]: ...
     def agent(self, create: CreateAgentInstance | None = None, **fields: Any) -> AgentInstance[CreatedAgentInstance]:
         """A voice agent that lives as long as the ``async with`` block; `fields` are those of CreateAgentInstance."""
         from zego_aigc.handles import AgentInstance
 
-        return AgentInstance(self._lifetimes, create or CreateAgentInstance(**fields))
+        return AgentInstance(self._lifetimes, _one_of(CreateAgentInstance, create, fields))
 
     @overload
     def digital_human_agent(
         self, create: CreateDigitalHumanAgentInstance
     ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
     @overload
-    def digital_human_agent(self, **fields: Any) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
+    def digital_human_agent(
+        self, **fields: Unpack[DigitalHumanAgentInstanceFields]
+    ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
     def digital_human_agent(
         self, create: CreateDigitalHumanAgentInstance | None = None, **fields: Any
     ) -> AgentInstance[CreatedDigitalHumanAgentInstance]:
@@ -403,12 +401,12 @@ class Client:
         """
         from zego_aigc.handles import AgentInstance
 
-        return AgentInstance(self._lifetimes, create or CreateDigitalHumanAgentInstance(**fields))
+        return AgentInstance(self._lifetimes, _one_of(CreateDigitalHumanAgentInstance, create, fields))
 
     @overload
     def live_digital_human_agent(self, create: CreateLiveDigitalHumanAgentInstance) -> LiveAgentInstance: ...
     @overload
-    def live_digital_human_agent(self, **fields: Any) -> LiveAgentInstance: ...
+    def live_digital_human_agent(self, **fields: Unpack[LiveDigitalHumanAgentInstanceFields]) -> LiveAgentInstance: ...
     def live_digital_human_agent(
         self, create: CreateLiveDigitalHumanAgentInstance | None = None, **fields: Any
     ) -> LiveAgentInstance:
@@ -418,12 +416,12 @@ class Client:
         """
         from zego_aigc.handles import LiveAgentInstance
 
-        return LiveAgentInstance(self._lifetimes, create or CreateLiveDigitalHumanAgentInstance(**fields))
+        return LiveAgentInstance(self._lifetimes, _one_of(CreateLiveDigitalHumanAgentInstance, create, fields))
 
     @overload
     def stream_task(self, create: CreateDigitalHumanStreamTask) -> StreamTaskHandle: ...
     @overload
-    def stream_task(self, **fields: Any) -> StreamTaskHandle: ...
+    def stream_task(self, **fields: Unpack[StreamTaskFields]) -> StreamTaskHandle: ...
     def stream_task(self, create: CreateDigitalHumanStreamTask | None = None, **fields: Any) -> StreamTaskHandle:
         """A digital human's video stream that lives as long as the ``async with`` block.
 
@@ -431,7 +429,7 @@ class Client:
         """
         from zego_aigc.handles import StreamTaskHandle
 
-        return StreamTaskHandle(self._lifetimes, create or CreateDigitalHumanStreamTask(**fields))
+        return StreamTaskHandle(self._lifetimes, _one_of(CreateDigitalHumanStreamTask, create, fields))
 
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
@@ -568,3 +566,12 @@ def _base_url(name: str, value: str) -> yarl.URL:
             f"{name} must be an http or https URL of a host, such as {AIAGENT_URL}: without credentials, query and fragment"
         )
     return url.with_path(url.path)  # "https://host" and "https://host/" are one
+
+
+def _one_of(kind: type[ActionT], create: ActionT | None, fields: Mapping[str, Any]) -> ActionT:
+    """What a handle makes, given as a struct or by its fields."""
+    if create is None:
+        return kind(**fields)
+    if fields:
+        raise ConfigurationError(f"give either a {kind.__name__} or its fields ({', '.join(fields)}), not both")
+    return create

@@ -22,8 +22,9 @@ from zego_aigc.calls.unknown import outcome_unknown
 from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, TimedOut, ZegoError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from zego_aigc.aiagent._control import Priority, SamePriorityOption
     from zego_aigc.callbacks.subscriptions import Subscription
     from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.lifetimes import Lifetimes
@@ -131,9 +132,28 @@ class Handle(Generic[ResultT]):
 class _Agent(Handle[AgentT], Generic[AgentT]):
     """What every kind of agent instance can do."""
 
-    async def say(self, text: str, **options: Any) -> aiagent.Round:
-        """Have a text spoken, up to 300 characters; `options` are the other fields of SendAgentInstanceTTS."""
-        return await self._lifetimes.caller.call(aiagent.SendAgentInstanceTTS(agent_instance_id=self.id, text=text, **options))
+    async def say(
+        self,
+        text: str,
+        *,
+        add_history: bool | None = None,
+        priority: Priority | None = None,
+        same_priority_option: SamePriorityOption | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> aiagent.Round:
+        """Have a text spoken, up to 300 characters.
+
+        The options are fields of :class:`~zego_aigc.aiagent.SendAgentInstanceTTS`.
+        """
+        action = aiagent.SendAgentInstanceTTS(
+            agent_instance_id=self.id,
+            text=text,
+            add_history=add_history,
+            priority=priority,
+            same_priority_option=same_priority_option,
+            extra=extra,
+        )
+        return await self._lifetimes.caller.call(action)
 
     def events(self, *, max_waiting: int = 256) -> Subscription:
         """The instance's callbacks as they come, until it ends: ``async for event in agent.events()``.
@@ -167,12 +187,32 @@ class LiveAgentInstance(_Agent[aiagent.CreatedDigitalHumanAgentInstance]):
 class AgentInstance(_Agent[AgentT], Generic[AgentT]):
     """An agent in a room, with or without a digital human's face."""
 
-    async def ask(self, text: str, **options: Any) -> aiagent.Round:
+    async def ask(
+        self,
+        text: str,
+        *,
+        system_prompt: str | None = None,
+        add_question_to_history: bool | None = None,
+        add_answer_to_history: bool | None = None,
+        priority: Priority | None = None,
+        same_priority_option: SamePriorityOption | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> aiagent.Round:
         """Put a text to the language model as if the user had said it; the agent speaks the answer.
 
-        `options` are the other fields of SendAgentInstanceLLM.
+        The options are fields of :class:`~zego_aigc.aiagent.SendAgentInstanceLLM`.
         """
-        return await self._lifetimes.caller.call(aiagent.SendAgentInstanceLLM(agent_instance_id=self.id, text=text, **options))
+        action = aiagent.SendAgentInstanceLLM(
+            agent_instance_id=self.id,
+            text=text,
+            system_prompt=system_prompt,
+            add_question_to_history=add_question_to_history,
+            add_answer_to_history=add_answer_to_history,
+            priority=priority,
+            same_priority_option=same_priority_option,
+            extra=extra,
+        )
+        return await self._lifetimes.caller.call(action)
 
     async def interrupt(self) -> aiagent.Round:
         """Stop the agent's speech."""
@@ -195,9 +235,19 @@ class AgentInstance(_Agent[AgentT], Generic[AgentT]):
         """Forget the conversation."""
         await self._lifetimes.caller.call(aiagent.ResetAgentInstanceMsgList(agent_instance_id=self.id))
 
-    async def update(self, **fields: Any) -> None:
-        """Change the running instance; `fields` are those of UpdateAgentInstance. LLM, TTS and ASR are replaced whole."""
-        await self._lifetimes.caller.call(aiagent.UpdateAgentInstance(agent_instance_id=self.id, **fields))
+    async def update(
+        self,
+        *,
+        rtc: aiagent.UpdateRTC | None = None,
+        llm: aiagent.LLM | None = None,
+        tts: aiagent.TTS | None = None,
+        asr: aiagent.ASR | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change the running instance. LLM, TTS and ASR are replaced whole; what is not given stays."""
+        await self._lifetimes.caller.call(
+            aiagent.UpdateAgentInstance(agent_instance_id=self.id, rtc=rtc, llm=llm, tts=tts, asr=asr, extra=extra)
+        )
 
     async def start_listening(self, *, user_id: str | None = None, sequence: int | None = None) -> aiagent.Round:
         """Walkie-talkie mode: the user presses the button. Numbers in `sequence` grow over both calls."""
@@ -213,14 +263,47 @@ class AgentInstance(_Agent[AgentT], Generic[AgentT]):
 class StreamTaskHandle(Handle[digitalhuman.StreamTask]):
     """A digital human's video stream."""
 
-    async def drive_text(self, text: str, tts_config: digitalhuman.TTSConfig, **options: Any) -> digitalhuman.Drive:
-        """Have a text spoken, up to 1800 characters; `options` are the other fields of DriveByText."""
-        action = digitalhuman.DriveByText(task_id=self.id, text=text, tts_config=tts_config, **options)
+    async def drive_text(
+        self,
+        text: str,
+        tts_config: digitalhuman.TTSConfig,
+        *,
+        interrupt_mode: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> digitalhuman.Drive:
+        """Have a text spoken, 1 to 1800 characters.
+
+        Args:
+            text: what to say.
+            tts_config: the voice.
+            interrupt_mode: a :class:`~zego_aigc.digitalhuman.DriveInterruptMode`: 0 waits for its turn (default), 1 cuts in.
+            extra: fields of :class:`~zego_aigc.digitalhuman.DriveByText` that are newer than this library.
+        """
+        action = digitalhuman.DriveByText(
+            task_id=self.id, text=text, tts_config=tts_config, interrupt_mode=interrupt_mode, extra=extra
+        )
         return await self._lifetimes.caller.call(action)
 
-    async def drive_audio(self, audio_url: str, **options: Any) -> digitalhuman.Drive:
-        """Have an mp3 or wav file spoken; `options` are the other fields of DriveByAudio."""
-        return await self._lifetimes.caller.call(digitalhuman.DriveByAudio(task_id=self.id, audio_url=audio_url, **options))
+    async def drive_audio(
+        self,
+        audio_url: str,
+        *,
+        interrupt_mode: int | None = None,
+        voice_channel: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> digitalhuman.Drive:
+        """Have an mp3 or wav file spoken.
+
+        Args:
+            audio_url: where the file is.
+            interrupt_mode: a :class:`~zego_aigc.digitalhuman.DriveInterruptMode`: 0 waits for its turn (default), 1 cuts in.
+            voice_channel: a :class:`~zego_aigc.digitalhuman.VoiceChannel`: 0 both channels mixed (default), 1 left, 2 right.
+            extra: fields of :class:`~zego_aigc.digitalhuman.DriveByAudio` that are newer than this library.
+        """
+        action = digitalhuman.DriveByAudio(
+            task_id=self.id, audio_url=audio_url, interrupt_mode=interrupt_mode, voice_channel=voice_channel, extra=extra
+        )
+        return await self._lifetimes.caller.call(action)
 
     async def drive_rtc(self, room_id: str, stream_id: str) -> digitalhuman.Drive:
         """Have the audio of an RTC stream spoken."""

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from zego_aigc import Client, aiagent, digitalhuman
+from zego_aigc.handles import StreamTaskHandle
+from zego_aigc.sandbox import Sandbox
 
 
 async def missing_fields(client: Client) -> None:
@@ -45,6 +47,27 @@ async def wrong_results(client: Client) -> None:
     await client.call(aiagent.LLM(url="u", model="m"))  # error
 
 
+async def wrong_options(client: Client, task: StreamTaskHandle, sandbox: Sandbox) -> None:
+    Client.from_env(timout=3)  # error
+    Client.from_env(timeout="3")  # error
+    Client(1, "s", retries=3)  # error
+    sandbox.client(timout=3)  # error
+    client.agent(agent_id="a", user_id="u")  # error
+    client.stream_task(digital_human_config={"DigitalHumanId": "d"}, rtc_config=RTC)  # error
+    client.live_digital_human_agent(agent_id="a", digital_human=aiagent.DigitalHuman(digital_human_id="d"), asr=None)  # error
+    async with client.agent(agent_id="a", user_id="u", rtc=TALK) as agent:
+        await agent.say("Hello!", prioritty="High")  # error
+        await agent.say("Hello!", priority="Urgent")  # error
+        await agent.ask("Hello?", system_promt="Be brief.")  # error
+        await agent.update(vad=None)  # error
+    await task.drive_text("Hello!")  # error
+    await task.drive_audio("https://files.example/hello.mp3", interupt_mode=1)  # error
+
+
+RTC = digitalhuman.RTCConfig(room_id="r", stream_id="s")
+TALK = aiagent.RTC(room_id="r", agent_stream_id="s", agent_user_id="a", user_stream_id="u")
+
+
 async def no_mistakes(client: Client) -> None:
     await client.call(aiagent.RegisterAgent(agent_id="a", llm=aiagent.LLM(url="u", model="m", temperature=1)))
     aiagent.TTS(vendor="Brand-new", params={"app": {"any": "thing"}})
@@ -55,3 +78,13 @@ async def no_mistakes(client: Client) -> None:
     history = (await client.call(aiagent.GetAgentInstanceMsgList(agent_instance_id="i"))).message_list
     aiagent.MessageHistory(sync_mode=1, messages=history)
     digitalhuman.DriveByAudio(task_id="t", audio_url="u", voice_channel=digitalhuman.VoiceChannel.LEFT)
+    async with (
+        Client.from_env(timeout=3, env_file=".env") as other,
+        other.agent(agent_id="a", user_id="u", rtc=TALK) as instance,
+    ):
+        await instance.say("Hello!", priority="High")
+        await instance.update(llm=agent.llm)
+    async with other.stream_task(
+        digital_human_config=digitalhuman.DigitalHumanConfig(digital_human_id="d"), rtc_config=RTC, ttl=60
+    ) as task:
+        await task.drive_text("Hello!", digitalhuman.TTSConfig(timbre_id="t"), interrupt_mode=1)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from zego_aigc.environment import read_env_file
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.limits.local_quota import LocalQuota
 
 if TYPE_CHECKING:
+    from zego_aigc.calls.client_options import ClientOptions
     from zego_aigc.client import Client
 
 __all__ = ["client_from_options", "credentials", "load_env_file", "quota_from_options"]
@@ -28,22 +29,12 @@ def load_env_file(path: str) -> None:
     Raises:
         ConfigurationError: it cannot be read, or the extra ``cli`` is not installed.
     """
-    try:
-        from dotenv import dotenv_values
-    except ImportError:
-        raise ConfigurationError("--env-file needs python-dotenv: pip install 'zego_aigc[cli]'") from None
-    try:
-        with Path(path).open(encoding="utf-8-sig") as file:
-            values: Mapping[str, str | None] = dotenv_values(stream=file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read --env-file {path}: {getattr(error, 'strerror', None) or error}") from None
-    for name, value in values.items():
-        if value is not None:
-            os.environ.setdefault(name, value)
+    for name, value in read_env_file(path, option="--env-file", extra="cli").items():
+        os.environ.setdefault(name, value)
 
 
 @asynccontextmanager
-async def client_from_options(options: argparse.Namespace, **more: Any) -> AsyncGenerator[Client]:
+async def client_from_options(options: argparse.Namespace, **more: Unpack[ClientOptions]) -> AsyncGenerator[Client]:
     """A client for the account in the environment, with its limiter in one process or in Redis.
 
     Raises:
@@ -64,7 +55,8 @@ async def client_from_options(options: argparse.Namespace, **more: Any) -> Async
             more["limiter"] = await stack.enter_async_context(limiter)
         elif options.rate is not None:
             more["limiter"] = LocalLimiter(options.rate)
-        client = Client.from_env(**more, **_proxy(options))
+        more["proxy"] = _proxy(options)
+        client = Client.from_env(**more)
         yield await stack.enter_async_context(client)
 
 
@@ -89,12 +81,12 @@ def _redis(options: argparse.Namespace) -> str | None:
     return options.redis or os.environ.get("ZEGO_REDIS_URL", "").strip() or None
 
 
-def _proxy(options: argparse.Namespace) -> dict[str, str]:
-    """The proxy to go through, as an argument of the client."""
+def _proxy(options: argparse.Namespace) -> str | None:
+    """The proxy to go through."""
     proxy: str = options.proxy or os.environ.get("ZEGO_PROXY", "").strip()
     if proxy == "env":
         proxy = _usual_proxy()
-    return {"proxy": proxy} if proxy else {}
+    return proxy or None
 
 
 def _usual_proxy() -> str:

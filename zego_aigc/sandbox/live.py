@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from zego_aigc.sandbox.sandbox import Sandbox
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from zego_aigc.calls.client_options import ClientOptions
     from zego_aigc.client import Client
     from zego_aigc.sandbox.faults import Faults
     from zego_aigc.schema.actions import Action
@@ -139,7 +140,7 @@ class LiveSandbox:
             "ZEGO_SANDBOX_URL": self.url,
         }
 
-    def client(self, **options: Any) -> Client:
+    def client(self, **options: Unpack[ClientOptions]) -> Client:
         """A client of it, for whichever event loop opens it; `options` as for :class:`zego_aigc.Client`."""
         return self.sandbox.client(**options)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from zego_aigc.calls.client_options import ClientOptions
     from zego_aigc.client import Client
     from zego_aigc.schema.actions import Action
 
@@ -112,12 +113,13 @@ class Sandbox(World):
         """The first app's ServerSecret."""
         return self.app.server_secret
 
-    def client(self, *, app: App | None = None, **options: Any) -> Client:
+    def client(self, *, app: App | None = None, **options: Unpack[ClientOptions]) -> Client:
         """A client of this sandbox, for the first app or the one given; `options` as for :class:`zego_aigc.Client`."""
         from zego_aigc.client import Client
 
         app = app or self.app
-        options = {"aiagent_url": self.url, "digitalhuman_url": self.url, **options}
+        options.setdefault("aiagent_url", self.url)
+        options.setdefault("digitalhuman_url", self.url)
         return Client(app.app_id, app.server_secret, **options)
 
     def received(self, action: type[ActionT]) -> list[ActionT]:

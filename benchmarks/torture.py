@@ -198,9 +198,11 @@ def run_until(command: Sequence[str], environment: dict[str, str], delay: float,
     )
     if main_end >= 0:
         os.close(terminal)
+    met = False
     try:
         process.wait(delay)
     except subprocess.TimeoutExpired:
+        met = True
         if end is End.OUTAGE:
             order(environment, "faults", Fault="answer", With={"status": 503, "body": "<html>503</html>"})
             time.sleep(delay)
@@ -217,19 +219,19 @@ def run_until(command: Sequence[str], environment: dict[str, str], delay: float,
             if end is End.INTERRUPTED_TWICE:
                 time.sleep(0.02)
                 process.send_signal(signal.SIGINT)
+    try:
         status = process.wait(300)
         if status > 0 and status not in {1, 3}:  # a signal may come before the command is there to take it
             errors.seek(0)
             said = errors.read().decode(errors="replace")
-            raise RuntimeError(f"{' '.join(command)} ended with {status} when it was {end.value}: {said}") from None
-        return True
+            raise RuntimeError(f"{' '.join(command)} ended with {status} when it was {end.value}: {said}")
     finally:
         errors.close()
         process.kill()
         process.wait()
         if main_end >= 0:
             os.close(main_end)
-    return False
+    return met
 
 
 def tear_last_write(journal: Path, dice: random.Random) -> None:
@@ -243,7 +245,7 @@ def tear_last_write(journal: Path, dice: random.Random) -> None:
 def carry_over(journal: Path, number: int, environment: dict[str, str]) -> Path:
     """The journal in another place, all its files; without its log it must be refused."""
     other = journal.with_name(f"copy-{number}.journal")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         if (file := Path(f"{journal}{suffix}")).exists():
             shutil.copy(file, f"{other}{suffix}")
     log = Path(f"{other}-wal")
@@ -251,9 +253,19 @@ def carry_over(journal: Path, number: int, environment: dict[str, str]) -> Path:
         alone = journal.with_name("alone.journal")
         shutil.copy(journal, alone)
         status = subprocess.run(zego_aigc("status", alone), env=environment, capture_output=True, check=False).returncode
-        if status != 2:
+        if status != 2 and contents(alone) != contents(journal):
             raise RuntimeError(f"a journal without its log was taken for whole: {status}")
     return other
+
+
+def contents(journal: Path) -> list[Any]:
+    """The rows of a journal, read from a copy."""
+    with tempfile.TemporaryDirectory() as directory:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            if (file := Path(f"{journal}{suffix}")).exists():
+                shutil.copy(file, f"{directory}/j{suffix}")
+        with closing(sqlite3.connect(f"{directory}/j")) as connection:
+            return connection.execute("SELECT * FROM entries ORDER BY seq").fetchall()
 
 
 # --- the torture -------------------------------------------------------------------------------------------------

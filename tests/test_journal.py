@@ -25,7 +25,7 @@ from zego_aigc import LocalLimiter
 from zego_aigc.aiagent import RegisterAgent
 from zego_aigc.provisioning import JournalBusy, JournalError, plan
 from zego_aigc.provisioning.cooldown import Ended, pause, tag
-from zego_aigc.provisioning.journal import Journal
+from zego_aigc.provisioning.journal import Journal, _bring_in_log
 from zego_aigc.provisioning.journal_file import APPLICATION_ID, SCHEMA, Target
 from zego_aigc.provisioning.journal_reader import read_journal
 from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
@@ -488,6 +488,52 @@ async def test_a_journal_without_its_log_is_refused_while_more_is_in_that(path: 
     await journal.close(LIMITER)
     shutil.copy(path, copy)
     assert len(statuses(copy)) == 4, "one that was closed is whole"
+
+
+async def test_a_kill_at_any_statement_leaves_a_journal_that_can_be_used(path: Path) -> None:
+    """Of its birth, of a run's beginning, of its log's being brought in, and of its end."""
+    journal = await Journal.open(path)
+    taken: list[Path] = []
+
+    def take(_: str) -> None:
+        killed = path.with_name(f"killed-{len(taken)}")
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            if (file := Path(f"{path}{suffix}")).exists():
+                shutil.copy(file, f"{killed}{suffix}")
+        taken.append(killed)
+
+    for _ in range(2):
+        await journal.run_alone(lambda connection: connection.set_trace_callback(take))
+        await journal.begin(HERE)
+        await journal.run_alone(_bring_in_log)
+        await journal.close(LIMITER)
+        journal = await Journal.open(path)
+    await journal.close(LIMITER)
+    assert len(taken) > 30
+    for killed in taken:
+        resumed = await begun(killed)
+        await resumed.close(LIMITER)
+        with read_journal(killed) as reading:
+            assert reading.facts.target == HERE
+
+
+async def test_a_kill_in_the_middle_of_a_commit_is_undone(path: Path) -> None:
+    """A commit to the file itself, as at a run's beginning and end: what undoes it lies beside it."""
+    await (await with_entries(path)).close(LIMITER)
+    killed, before = path.with_name("killed"), content(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size=1")
+        connection.execute("PRAGMA cache_spill=1")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE big AS SELECT randomblob(3000) FROM entries, entries AS a, entries AS b, entries AS c")
+        connection.execute("UPDATE entries SET status = 'done', error = hex(randomblob(9000))")
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
+        connection.execute("ROLLBACK")
+    assert content(killed) != before
+    resumed = await begun(killed)
+    assert set(statuses(killed).values()) == {"pending"}
+    await resumed.close(LIMITER)
 
 
 async def test_what_another_program_has_made_whole_after_a_kill_is_whole(path: Path) -> None:

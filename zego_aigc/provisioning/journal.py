@@ -125,11 +125,10 @@ class Journal:
                     journal_file.put(connection, "target", msgspec.json.encode(target).decode())
                     journal_file.put(connection, "created", str(time.time()))
                 journal_file.put(connection, "runs", str(self.facts.runs + 1))
-                journal_file.put(connection, "complete", "0")
+                journal_file.put(connection, "complete", "1")
                 connection.execute("DELETE FROM journal.meta WHERE name = 'ended'")
             connection.execute("PRAGMA journal.journal_mode=WAL").fetchall()
-            with journal_file.transaction(connection):
-                journal_file.put(connection, "complete", "1")
+            _bring_in_log(connection)
             return self.facts.runs + 1
 
         self.run = await self.run_alone(begin)
@@ -231,19 +230,14 @@ class Journal:
             self._store.put(batch.write, batch.written, lambda error: batch.failed(self._translated(error)))
             self._batches += 1
             if self._batches % LOOK_AT_LOG == 0:
-                self._store.ask_alone(self._bring_in_log).add_done_callback(
+                self._store.ask_alone(self._bring_in_long_log).add_done_callback(
                     lambda future: future.cancelled() or future.exception()
                 )
 
-    def _bring_in_log(self, connection: sqlite3.Connection) -> None:
-        """Bring a log that has grown long into the journal, which says all the while that it is not complete without it."""
-        if self._log.stat().st_size < MAX_LOG:
-            return
-        for complete in ("0", "1"):
-            with journal_file.transaction(connection):
-                journal_file.put(connection, "complete", complete)
-            if complete == "0":
-                connection.execute("PRAGMA journal.wal_checkpoint(PASSIVE)").fetchall()
+    def _bring_in_long_log(self, connection: sqlite3.Connection) -> None:
+        """Bring a log that has grown long into the journal."""
+        if self._log.stat().st_size >= MAX_LOG:
+            _bring_in_log(connection)
 
     def require_in_place(self) -> None:
         """See that the journal is still there under its name.
@@ -280,6 +274,18 @@ class Journal:
         self._hand_over()
         await self._store.close()
         self._lock.release()
+
+
+def _bring_in_log(connection: sqlite3.Connection) -> None:
+    """Bring the log into the journal's file, which says from then on that it is not complete without it.
+
+    At whatever instruction a kill comes, the log holds something, or the file is complete and says so.
+    """
+    with journal_file.transaction(connection):
+        journal_file.put(connection, "complete", "0")
+    connection.execute("PRAGMA journal.wal_checkpoint(PASSIVE)").fetchall()
+    with journal_file.transaction(connection):
+        journal_file.put(connection, "complete", "1")
 
 
 def _ignore(_: object) -> None:

@@ -1,9 +1,9 @@
 """The journal as a file: its tables, whom it belongs to, and what can be said about it without changing it.
 
 While a run writes a journal, what it wrote last stands in ``NAME-wal`` beside it. ``NAME`` alone must never pass for the whole:
-its value ``complete`` says 0 from the first commit on, while the newest state always says 1. So a copy of ``NAME`` alone, or
-one whose ``-wal`` was removed, is known as what it is; and one that SQLite made whole again, as :meth:`Journal.close` does and
-any program that opens and closes it after a kill, is whole.
+its value ``complete`` says 0 as soon as the log holds anything, while the newest state always says 1. So a copy of ``NAME``
+alone, or one whose ``-wal`` was removed, is known as what it is; and one that SQLite made whole again, as :meth:`Journal.close`
+does and any program that opens and closes it after a kill, is whole.
 """
 
 from __future__ import annotations
@@ -163,8 +163,10 @@ def inspect(path: Path) -> Facts:
     if not path.is_file():
         raise JournalError(f"the journal {path} is not a file: name a file")
     try:
-        lacks_log = in_wal_mode(path) and not _has_log(path)
-        with closing(sqlite3.connect(uri(path, "ro", immutable=lacks_log), uri=True, isolation_level=None)) as connection:
+        lacks_log = in_wal_mode(path) and not _beside(path, "-wal")
+        # A kill in the middle of a commit to the file itself leaves what undoes it, which SQLite does for those who may write.
+        source = uri(path, "rw") if _beside(path, "-journal") else uri(path, "ro", immutable=lacks_log)
+        with closing(sqlite3.connect(source, uri=True, isolation_level=None)) as connection:
             return _facts(connection, path, lacks_log=lacks_log)
     except sqlite3.DatabaseError as error:
         trouble = one_line(error)
@@ -227,11 +229,11 @@ def in_wal_mode(path: Path) -> bool:
         return file.read(20)[18:20] == b"\x02\x02"
 
 
-def _has_log(path: Path) -> bool:
-    """Whether there is a ``-wal`` beside the journal that holds anything."""
+def _beside(path: Path, suffix: str) -> bool:
+    """Whether there is one of SQLite's companions beside the journal that holds anything."""
     real = Path(os.path.realpath(path))
     try:
-        return real.with_name(f"{real.name}-wal").stat().st_size > 0
+        return real.with_name(f"{real.name}{suffix}").stat().st_size > 0
     except OSError:
         return False
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from requests_made import voice
 
-from zego_aigc import Client
+from zego_aigc import Client, aiagent
 from zego_aigc.aiagent import LLM, CreatedAgentInstance, ListAgents, QueryAgents, RegisterAgent
 from zego_aigc.errors import ConfigurationError
 
@@ -66,3 +67,60 @@ async def test_a_handle_is_entered_before_it_is_used(client: Client) -> None:
             use()
     with pytest.raises(ConfigurationError, match="use 'async with' first"):
         await agent.say("Hello!")
+
+
+# --- how a request is written down: msgspec names the first slip, and a note on its error names all of them
+
+WRONG: Any = LLM
+FIELDS = {"url": "u", "Model": "m"}
+SLIPS: dict[str, tuple[Callable[[], object], list[str]]] = {
+    "misspelt": (
+        lambda: WRONG(url="u", modle="m", temprature=1),
+        [
+            "modle is not a field; did you mean model?",
+            "temprature is not a field; did you mean temperature?",
+            "model is required",
+        ],
+    ),
+    "as on the wire": (
+        lambda: WRONG(Url="u", Model="m", SystemPrompt="Be brief."),
+        ["Model is written model", "SystemPrompt is written system_prompt", "Url is written url"],
+    ),
+    "without names": (
+        lambda: WRONG("u", "m"),
+        [
+            "fields are given by name, such as LLM(vendor=...): 2 came without one",
+            "url is required",
+            "model is required",
+        ],
+    ),
+    "missing": (lambda: WRONG(), ["url is required", "model is required"]),  # noqa: PLW0108 - its call is what is read
+    "from a map": (lambda: WRONG(**FIELDS), ["Model is written model"]),
+    "by way of a module, over lines": (
+        lambda: aiagent.RegisterAgent(
+            agentId="a",  # type: ignore[call-arg]
+            name="ü" * 3,
+            llm=LLM(url="ü", model="m"),
+        ),
+        ["agentId is written agent_id"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "lines"), SLIPS.values(), ids=SLIPS)
+async def test_all_slips_of_a_construction_are_named_at_once(make: Callable[[], object], lines: list[str]) -> None:
+    with pytest.raises(TypeError) as caught:
+        async with Client(1, "s" * 32):
+            make()
+    (note,) = caught.value.__notes__
+    head, *rest = note.splitlines()
+    assert head in {"LLM(...) cannot be made:", "RegisterAgent(...) cannot be made:"}
+    assert [line.strip() for line in rest] == lines
+
+
+@pytest.mark.parametrize("source", ["len(1)", "msgspec.Struct(1)", "LLM()", "makers[0]()"])
+async def test_an_error_whose_source_is_not_had_or_that_is_another_gets_no_note(source: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        async with Client(1, "s" * 32):
+            exec(source, {"LLM": LLM, "msgspec": msgspec, "makers": [LLM]})
+    assert not hasattr(caught.value, "__notes__")

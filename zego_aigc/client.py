@@ -34,6 +34,7 @@ from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
 from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
+from zego_aigc.schema.construction import note_slips
 from zego_aigc.schema.lifecycle import LIFECYCLES, Recovery
 from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.redaction import scrub
@@ -534,7 +535,8 @@ class Client:
             await self._lifetimes.sweeper.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        note_slips(error)
         await self.aclose()
 
     def __enter__(self) -> None:

@@ -47,8 +47,9 @@ class _CodeGenerator:
 
     def __init__(self, cls: type[msgspec.Struct]) -> None:
         self.constants: dict[str, Any] = {}
-        self._lines = [f"def check(request, {_LOCALS}):"]
-        self._struct(1, cls, "request")
+        self._lines = [f"def check(request, {_LOCALS}):", "    try:"]
+        self._struct(2, cls, "request")
+        self._line(1, "except (TypeError, ValueError, ArithmeticError, RecursionError): return False")
         self._line(1, "return True")
 
     @property

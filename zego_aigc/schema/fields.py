@@ -122,8 +122,9 @@ class FieldSpec(msgspec.Struct, frozen=True):
                 yield f"{var}.__class__ is not list and {var}.__class__ is not tuple"
             case Kind.MAP:
                 yield f"{var}.__class__ is not dict"
+                yield from _not_finite(var, bind)
             case Kind.ANY:
-                pass
+                yield from _not_finite(var, bind)
         if self.choices is not None:
             yield from self.choices.failures(var, bind_here)
         if self.items is not None:
@@ -136,6 +137,20 @@ class FieldSpec(msgspec.Struct, frozen=True):
             yield f"not -1.7e308 < {var} < 1.7e308"
         if self.text is not None:
             yield from self.text.failures(var, bind_here)
+
+
+def _not_finite(var: str, bind: Bind) -> Iterator[str]:
+    """The expression that is true of a free-form value which holds NaN or infinity.
+
+    They are looked for as MessagePack writes them: after 0xcb, whose exponent is all ones. Looking into maps in Python, or
+    through the whole JSON for the null that they become there, takes longer.
+    """
+    pack = bind("pack", _pack)
+    floats = f"b'\\xcb' in (packed := {pack}({var}))"
+    yield f"{var} and {floats} and (b'\\xcb\\x7f' in packed or b'\\xcb\\xff' in packed)"
+
+
+_pack = msgspec.msgpack.Encoder().encode
 
 
 def is_list(value: Any) -> bool:

@@ -57,13 +57,9 @@ def encode(action: msgspec.Struct, *, advise: bool = True) -> bytes:
     """
     if compiled_check(type(action))(action):
         try:
-            body = _encoder.encode(action)
+            return _encoder.encode(action)
         except (TypeError, ValueError, RecursionError):
             pass  # something inside a free-form map: validate() finds and names it
-        else:
-            # NaN and infinity inside a free-form map are written as null. Looking for it is cheaper than looking into maps.
-            if b"null" not in body:
-                return body
     return _encode_slowly(action, advise=advise)
 
 

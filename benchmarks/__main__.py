@@ -18,6 +18,7 @@ PARTS = {
     "uvloop": "benchmarks.on_uvloop",
     "codec": "benchmarks.codec",
     "limiters": "benchmarks.limiting",
+    "limits": "benchmarks.limits",
     "provisioning": "benchmarks.provisioning",
     "imports": "benchmarks.imports",
     "sandbox": "benchmarks.sandboxed",
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="under a minute, to see that everything runs; figures are rough")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as JSON ('-': to standard output, alone)")
     parser.add_argument("--plot", metavar="FILE", help="write a picture of the calls to FILE as SVG")
+    parser.add_argument("--pictures", metavar="FOLDER", help="write the pictures of other parts there as PART.svg")
     parser.add_argument("--docs", metavar="PAGE", help="replace the figures in PAGE, and the picture beside it")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
@@ -60,11 +62,17 @@ def main() -> int:
             print(as_json(tables))
     if options.plot:
         Path(options.plot).write_text(bars(tables), encoding="utf-8")
+    for table in tables if options.pictures else ():
+        if table.picture:
+            (Path(options.pictures) / f"{table.part}.svg").write_text(table.picture, encoding="utf-8")
     if options.docs:
         page = Path(options.docs)
         picture = page.with_suffix(".svg")
         page.write_text(into_docs(page.read_text(encoding="utf-8"), tables, picture.name), encoding="utf-8")
         picture.write_text(bars(tables), encoding="utf-8")
+        for table in tables:
+            if table.picture:
+                (page.parent / f"{table.part}.svg").write_text(table.picture, encoding="utf-8")
     return 0
 
 

@@ -42,7 +42,7 @@ class Target(NamedTuple):
         return self.found <= self.most
 
 
-class Table(msgspec.Struct):
+class Table(msgspec.Struct, omit_defaults=True):
     """One part's figures: a row for each contender."""
 
     part: str
@@ -56,6 +56,8 @@ class Table(msgspec.Struct):
     """What the figures should be at most."""
     skipped: list[str] = []
     """Which contenders are left out, and why."""
+    picture: str = ""
+    """An SVG, if there is something to be seen."""
 
 
 def machine() -> dict[str, Any]:
@@ -125,6 +127,8 @@ def into_docs(page: str, tables: Sequence[Table], picture: str) -> str:
     for table in tables:
         if table.part == "calls" and picture not in "".join(parts):
             parts.append(f"![CPU time of a call, relative to aiohttp]({picture})")
+        if table.picture:
+            parts.append(f"![{table.title.partition(':')[0]}]({table.part}.svg)")
         parts.append(_as_markdown(table))
     return before + "\n\n".join([*parts, FIGURES[1]]) + after
 

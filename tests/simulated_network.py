@@ -16,7 +16,7 @@ from simulated_time import SimulatedLoop
 
 from zego_aigc.limits.local_limiter import LocalLimiter
 
-__all__ = ["Delay", "Network", "jitter", "network", "route_change", "spikes", "steady"]
+__all__ = ["Delay", "Network", "jitter", "network", "route_change", "spikes", "stalls", "steady"]
 
 APP, ACTION = 1, "QueryAgents"
 LIMIT, WINDOW = 10, 1.0
@@ -38,6 +38,17 @@ def jitter(least: float, more: float) -> Delay:
 def spikes(delay: Delay, share: float, least: float, most: float) -> Delay:
     """Some take much longer."""
     return lambda chance, now: delay(chance, now) + (chance.uniform(least, most) if chance.random() < share else 0.0)
+
+
+def stalls(delay: Delay, every: float, seconds: float) -> Delay:
+    """The machine at the other end stands still now and then: whatever would arrive meanwhile is late."""
+
+    def delayed(chance: random.Random, now: float) -> float:
+        arrival = now + delay(chance, now)
+        into = arrival % every
+        return arrival - now + max(0.0, seconds - into)
+
+    return delayed
 
 
 def route_change(before: Delay, after: Delay, when: float) -> Delay:

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from zego_aigc.otel import Telemetry
+from zego_aigc.otel import Telemetry, observe_limiter
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,8 @@ class Recorded:
         self.tracers = TracerProvider()
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.reader = InMemoryMetricReader()
-        self.telemetry = Telemetry(tracer_provider=self.tracers, meter_provider=MeterProvider(metric_readers=[self.reader]))
+        self.meters = MeterProvider(metric_readers=[self.reader])
+        self.telemetry = Telemetry(tracer_provider=self.tracers, meter_provider=self.meters)
 
     def client(self, sandbox: Sandbox) -> Client:
         hooks: dict[str, Any] = {"on_attempt": self.telemetry.on_attempt, "on_result": self.telemetry.on_result}
@@ -47,6 +48,15 @@ class Recorded:
     @property
     def spans(self) -> list[ReadableSpan]:
         return [span for span in self.exporter.get_finished_spans() if span.kind is SpanKind.CLIENT]
+
+    def values(self, name: str) -> dict[tuple[Any, ...], float]:
+        """What an observed instrument says, by the values of its attributes."""
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        metrics = [each for one in data.resource_metrics for scope in one.scope_metrics for each in scope.metrics]
+        (metric,) = (each for each in metrics if each.name == name)
+        points: list[Any] = list(metric.data.data_points)
+        return {tuple((point.attributes or {}).values()): point.value for point in points}
 
     def points(self, name: str) -> list[tuple[dict[str, Any], int]]:
         data = self.reader.get_metrics_data()
@@ -127,3 +137,18 @@ async def test_spans_and_metrics_hold_no_secret_and_no_signature(sandbox: Sandbo
     assert "planted-key-0001" not in said
     assert sandbox.server_secret not in said
     assert "Signature" not in said
+
+
+async def test_how_the_limit_is_used_is_observed_for_each_action_in_use(sandbox: Sandbox) -> None:
+    recorded = Recorded()
+    async with recorded.client(sandbox) as client:
+        observe_limiter(client, meter_provider=recorded.meters)
+        for _ in range(2):
+            await client.call(aiagent.ListAgents())
+        assert recorded.values("zego.limiter.sent") == {("ListAgents",): 2}
+        assert recorded.values("zego.limiter.complaints") == {("ListAgents",): 0}
+        assert recorded.values("zego.limiter.guard") == {("ListAgents",): 0.05}
+        assert recorded.values("zego.limiter.pause") == {("ListAgents",): 0.0}
+        assert recorded.values("zego.limiter.waiting") == {("ListAgents", "foreground"): 0, ("ListAgents", "background"): 0}
+        assert 0 < recorded.values("zego.limiter.round_trip")["ListAgents",] < 1
+        assert 0 < recorded.values("zego.limiter.share")["ListAgents",] <= 1

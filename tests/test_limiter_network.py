@@ -8,7 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_network import ACTION, APP, Delay, Network, jitter, network, route_change, spikes, steady
+from simulated_network import ACTION, APP, Delay, Network, jitter, network, route_change, spikes, stalls, steady
 
 SEEDS = [1, 2, 3]
 
@@ -25,7 +25,7 @@ SEEDS = [1, 2, 3]
 )
 def test_a_saturated_queue_comes_close_to_the_limit_and_never_over_it(out: Delay, at_least: float, seed: int) -> None:
     with network(out, out, seed=seed) as way:
-        way.saturate(120)
+        way.saturate(400)
         assert way.worst() == 10
         assert way.pace() >= at_least
 
@@ -44,6 +44,18 @@ def test_single_slow_packets_cost_little_and_few_refusals(seed: int) -> None:
         way.saturate(300)
         assert way.pace() >= 0.91
         assert way.refused <= 0.005 * len(way.arrivals)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seconds", [0.06, 0.1, 0.15])
+def test_a_machine_that_stalls_for_longer_than_the_guard_now_and_then_is_no_reason_to_go_over(
+    seconds: float, seed: int
+) -> None:
+    out = stalls(jitter(0.03, 0.002), 31.7, seconds)
+    with network(out, jitter(0.03, 0.002), seed=seed) as way:
+        way.saturate(240)
+        assert way.worst() == 10
+        assert way.pace() >= 0.98
 
 
 @pytest.mark.parametrize("seed", SEEDS)

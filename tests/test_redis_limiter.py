@@ -194,6 +194,68 @@ async def test_a_process_with_many_callers_does_not_starve_one_with_a_single_cal
     assert "single" in order[:4]
 
 
+async def test_the_foreground_of_any_process_goes_before_the_background_of_any(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    fleet, visitor = make(limit=1), make(limit=1)
+    order: list[str] = []
+
+    async def call(limiter: RedisLimiter, name: str, *, background: bool) -> None:
+        permit = await limiter.acquire(app_id, "A", background=background)
+        order.append(name)
+        permit.departed()
+
+    await call(fleet, "first", background=True)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(call(fleet, "fleet", background=True))
+        await asyncio.sleep(0.05)
+        for _ in range(2):
+            tasks.create_task(call(visitor, "visitor", background=False))
+    # The fleet may have been next already as the visitors came.
+    assert order[1:].index("visitor") <= 1
+    assert order.index("visitor") + 1 == len(order) - 1 - order[::-1].index("visitor")
+
+
+async def test_a_crowd_of_people_leaves_the_fleet_of_another_process_one_token_in_ten(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    fleet, people = make(limit=10, window=0.1), make(limit=10, window=0.1)
+    order: list[str] = []
+
+    async def call(limiter: RedisLimiter, name: str, *, background: bool) -> None:
+        permit = await limiter.acquire(app_id, "A", background=background)
+        order.append(name)
+        permit.departed()
+        permit.answered()
+
+    tasks = [asyncio.create_task(call(people, "person", background=False)) for _ in range(150)]
+    await asyncio.sleep(0.05)
+    tasks += [asyncio.create_task(call(fleet, "fleet", background=True)) for _ in range(50)]
+    async with asyncio.timeout(20):
+        while order.count("person") < 140:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.01)
+    assert 5 <= order.count("fleet") <= 20
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_fleet_spaces_its_calls_where_people_of_another_process_were_seen(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    fleet, person = make(limit=4, window=1.0), make(limit=4, window=1.0)
+    await spend(person, app_id, [])
+    await asyncio.sleep(1.1)
+    times: list[float] = []
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            permit = await fleet.acquire(app_id, "A", background=True)
+            times.append(time.monotonic())
+            permit.departed()
+    assert all(later - earlier > 0.2 for earlier, later in itertools.pairwise(times))
+
+
 # --- giving back -------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +315,42 @@ async def test_an_answer_brings_a_token_back_sooner_than_the_guard(
             permit.departed(unproven=True)
             permit.answered()
     assert keeps_the_promise(times, limit=1, span=0.1)
+
+
+async def test_a_learned_round_trip_brings_a_token_back_sooner_than_its_answer(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    limiter = make(limit=1, window=0.2, guard=1.0)
+    async with Redis.from_url(server.url) as redis:
+        await redis.set(f"zego_aigc:{{{app_id}}}:epoch", 1)  # books since long ago
+    times: list[float] = []
+    async with asyncio.timeout(20):
+        for _ in range(30):
+            permit = await limiter.acquire(app_id, "A")
+            times.append(time.monotonic())
+            permit.departed()
+            await asyncio.sleep(0.05)
+            permit.answered()
+            permit.served("host")
+    spans = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert min(spans) > 0.2
+    assert min(spans[20:]) < 0.24, "without, it would be 0.25 and more"
+    stats = limiter.stats(app_id, "A")
+    assert stats.round_trip is not None
+    assert 0.05 <= stats.round_trip < 0.1
+    assert (stats.sent, stats.guard, stats.complaints) == (30, 1.0, 0)
+
+
+async def test_scripts_that_redis_has_forgotten_are_sent_again(
+    make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
+) -> None:
+    limiter = make()
+    times: list[float] = []
+    async with Redis.from_url(server.url) as redis, asyncio.timeout(10):
+        for _ in range(8):
+            await spend(limiter, app_id, times)
+            await redis.script_flush()
+    assert keeps_the_promise(times)
 
 
 async def test_a_complaint_of_the_service_slows_all_processes_down_for_a_while(

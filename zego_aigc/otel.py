@@ -1,12 +1,13 @@
 """OpenTelemetry (extra ``otel``).
 
-For a client a span for each attempt, and metrics, by the HTTP client conventions; for a callback router metrics of what it
-takes, refuses and has in hand.
+For a client a span for each attempt, and metrics, by the HTTP client conventions, and of how it uses its limit; for a callback
+router metrics of what it takes, refuses and has in hand.
 
 ::
 
     telemetry = Telemetry()
     client = Client.from_env(on_attempt=telemetry.on_attempt, on_result=telemetry.on_result)
+    observe_limiter(client)
     observe_router(router)
 
 A span's parent is whatever span is current where the call is made. Queries, headers and bodies are never recorded: they
@@ -27,6 +28,7 @@ from yarl import URL
 
 from zego_aigc._version import __version__
 from zego_aigc.errors import ApiError
+from zego_aigc.schema.actions import ACTIONS
 from zego_aigc.schema.codes import RETURN_CODES
 
 if TYPE_CHECKING:
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 
     from zego_aigc.callbacks import CallbackRouter
     from zego_aigc.calls.hooks import AttemptEvent, CallEvent
+    from zego_aigc.client import Client
+    from zego_aigc.limits.limiter import LimiterStats
 
-__all__ = ["Telemetry", "observe_router"]
+__all__ = ["Telemetry", "observe_limiter", "observe_router"]
 
 
 class Telemetry:
@@ -119,6 +123,59 @@ def _error_type(attempt: AttemptEvent) -> str | None:
 
 def _name_of(error: BaseException) -> str:
     return type(error).__qualname__
+
+
+def observe_limiter(client: Client, *, meter_provider: MeterProvider | None = None) -> None:
+    """Report what ``client.pool.limiter.stats()`` says of each Action that is in use, whenever metrics are collected.
+
+    Metrics, each by ``zego.action``: ``zego.limiter.waiting`` (calls, by ``zego.line``: ``foreground`` or ``background``),
+    ``zego.limiter.share`` (of the limit; 1 is all of it), ``zego.limiter.round_trip``, ``zego.limiter.guard`` and
+    ``zego.limiter.pause`` (seconds), ``zego.limiter.sent`` and ``zego.limiter.complaints`` (calls).
+
+    Args:
+        client: whose AppId and limiter. It is kept for as long as the meter provider is.
+        meter_provider: the global one unless given.
+    """
+    meter = get_meter("zego_aigc", __version__, meter_provider)
+
+    def in_use() -> Iterable[tuple[str, LimiterStats]]:
+        for action in ACTIONS:
+            stats = client.pool.limiter.stats(client.app_id, action)
+            if stats.sent or stats.waiting or stats.waiting_background:
+                yield action, stats
+
+    def reading(read: Callable[[LimiterStats], float | None]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+        """An instrument's callback: one number for each Action."""
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            found = [(action, read(stats)) for action, stats in in_use()]
+            return [Observation(value, {"zego.action": action}) for action, value in found if value is not None]
+
+        return [observe]
+
+    def waiting(_: CallbackOptions) -> Iterable[Observation]:
+        for action, stats in in_use():
+            yield Observation(stats.waiting, {"zego.action": action, "zego.line": "foreground"})
+            yield Observation(stats.waiting_background, {"zego.action": action, "zego.line": "background"})
+
+    name = "zego.limiter"
+    meter.create_observable_gauge(f"{name}.waiting", [waiting], "{call}", "Calls that wait for the limiter.")
+    meter.create_observable_gauge(
+        f"{name}.share", reading(lambda stats: stats.share), "1", "The share of the limit that is used."
+    )
+    meter.create_observable_gauge(
+        f"{name}.round_trip", reading(lambda stats: stats.round_trip), "s", "The smallest round trip seen of late."
+    )
+    meter.create_observable_gauge(
+        f"{name}.guard", reading(lambda stats: stats.guard), "s", "By how much the delay of requests may vary."
+    )
+    meter.create_observable_gauge(
+        f"{name}.pause", reading(lambda stats: stats.pause), "s", "By how much calls are slowed down after complaints."
+    )
+    meter.create_observable_counter(f"{name}.sent", reading(lambda stats: stats.sent), "{call}", "Requests that have left.")
+    meter.create_observable_counter(
+        f"{name}.complaints", reading(lambda stats: stats.complaints), "{call}", "Requests refused as too fast."
+    )
 
 
 def observe_router(router: CallbackRouter, *, meter_provider: MeterProvider | None = None) -> None:

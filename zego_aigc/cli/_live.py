@@ -136,7 +136,10 @@ def shortened(name: str, width: int, *, ascii_only: bool = False) -> str:
 
 def _lanes(progress: Progress, console: Console) -> Table:
     counts = [f"{lane.done}/{lane.total}" for lane in progress.lanes]
-    rates = ["" if lane.pending == 0 else f"{lane.rate:g}/s of {lane.limit:g}" for lane in progress.lanes]
+    rates = [
+        "" if lane.pending == 0 else f"{lane.rate:g}/s of {lane.limit:g}{', slowed' if lane.limiter.pause else ''}"
+        for lane in progress.lanes
+    ]
     wrongs = [_wrong(lane) for lane in progress.lanes]
     widths = divide(
         console.width - 2,

@@ -36,7 +36,7 @@ class LimiterStats(msgspec.Struct, frozen=True, kw_only=True):
     """Callers in the background's line."""
     round_trip: float | None = None
     """The smallest round trip seen of late, in seconds; None where none is known."""
-    guard: float
+    guard: float = DEFAULT_GUARD
     """Seconds by which the delay of requests without an answer may vary: as given, and what complaints have added."""
     pause: float = 0.0
     """Seconds that every token stays out beyond the window, after complaints that no other cause explains."""

@@ -10,10 +10,13 @@ is known, beyond the delay that all requests have in common. A request that left
 * by the time of its answer, whatever that says;
 * by the time of its answer less the smallest round trip (:mod:`zego_aigc.limits.round_trips`), if it was served.
 
-The earliest of these counts, and a slack of half a hundredth of the window for clocks and schedulers. An out token is released
-more than one window after this bound. So two requests that share a token arrive more than one window apart, and since every
-request holds one of ``limit`` tokens, no window at the server ever sees more than ``limit`` of them.
-It does not matter how long a token is held: a cold connection delays its own token and no other.
+The earliest of these counts, and a slack of half a hundredth of the window for clocks and schedulers. There is one exception.
+An answer that comes later than the guard explains may have been worked on for long, or its request may have been held up on
+the way, as by a machine that stalls; then the guard is wrong. Where that is rare the answer's time counts, since it costs
+next to nothing: a quarter of a percent of the pace at most. An out token is released more than one window after this bound.
+So two requests that share a token arrive more than one window apart, and since every request holds one of ``limit`` tokens,
+no window at the server ever sees more than ``limit`` of them. It does not matter how long a token is held: a cold connection
+delays its own token and no other.
 
 What the simulated network in the tests shows of this law: a saturated queue reaches 99 % of the limit with a steady delay; the
 limit is exceeded only where the route itself becomes faster, by as many as fit into the difference, or where single requests
@@ -29,11 +32,15 @@ from zego_aigc.limits.pacing import Pacing
 from zego_aigc.limits.round_trips import RoundTrips
 from zego_aigc.limits.throughput import Throughput
 
-__all__ = ["Window"]
+__all__ = ["DOUBT_INCOME", "DOUBT_MOST", "SLACK", "UNPROVEN", "Window"]
 
-_SLACK = 0.005
+SLACK = 0.005
 """In windows, what is added to every bound: timers, schedulers and clocks at both ends are a little off."""
-_UNPROVEN = 0.5
+DOUBT_INCOME = 0.0025
+"""In windows, what each served request adds to the time for which late answers are taken at their word."""
+DOUBT_MOST = 0.15
+"""In windows and tokens, how much of this time there may be: enough for a stall of 150 ms with every token out."""
+UNPROVEN = 0.5
 """Seconds that the first request on a connection may take longer than others, where nothing was heard from the far end yet."""
 
 
@@ -54,6 +61,7 @@ class Window:
     __slots__ = (
         "_bounds",
         "_cut_short_at",
+        "_doubt",
         "_free",
         "_pacing",
         "_review_at",
@@ -78,7 +86,7 @@ class Window:
         self.window: float = window
         self.complaints: int = 0
         """Requests that the server refused as too fast."""
-        self._slack = _SLACK * window
+        self._slack = SLACK * window
         self._free = limit
         # Of out tokens, ascending: by when each request has arrived at the latest, less the shift of the time it was put in.
         self._bounds: list[float] = []
@@ -87,6 +95,7 @@ class Window:
         self._span = window  # from an entry of `_bounds` until its token is released: window + pause + shift
         self._pacing = Pacing(window, guard)
         self._trips = RoundTrips()
+        self._doubt = DOUBT_MOST * limit * window  # seconds for which late answers are taken at their word
         self._cut_short_at = -math.inf  # when the guard last allowed an earlier release than an answer did
         self._review_at = -math.inf  # when something next changes with time alone
         self.throughput: Throughput = Throughput(limit, window)
@@ -148,7 +157,7 @@ class Window:
         self.throughput.total += 1
         mark = now + self._pacing.guard + self._slack - self._shift
         if unproven:
-            mark += _UNPROVEN
+            mark += UNPROVEN
         bounds = self._bounds
         if not bounds or mark >= bounds[-1]:
             bounds.append(mark)
@@ -188,9 +197,15 @@ class Window:
             if trips.known < before:
                 self._lose_lead(before - trips.known)
         bound = max(departed, answered - trips.known) + self._slack - self._shift
-        if bound > mark:
-            self._cut_short_at = answered
-        return self._bring_forward(mark, bound)
+        self._doubt = min(self._doubt + DOUBT_INCOME * self.window, DOUBT_MOST * self.limit * self.window)
+        if bound <= mark:
+            return self._bring_forward(mark, bound)
+        # The request has arrived later than the guard allows, or was worked on for longer than others.
+        if bound - mark <= self._doubt and trips.known and self._put_off(mark, bound):
+            self._doubt -= bound - mark
+            return bound
+        self._cut_short_at = answered
+        return mark
 
     def release(self) -> None:
         """A held token's request will not be sent: the token is free at once."""
@@ -261,6 +276,16 @@ class Window:
         del bounds[place]
         insort(bounds, sooner, hi=place)
         return sooner
+
+    def _put_off(self, mark: float, later: float) -> bool:
+        """Release a token later; False if it has been released already."""
+        bounds = self._bounds
+        place = bisect_left(bounds, mark)
+        if place == len(bounds) or bounds[place] != mark:
+            return False
+        del bounds[place]
+        insort(bounds, later)
+        return True
 
     def _review(self, now: float) -> None:
         """What changes with time alone: complaints are forgiven, samples are forgotten, a span of counting ends."""

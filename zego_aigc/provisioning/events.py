@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
+from zego_aigc.limits.limiter import LimiterStats
 from zego_aigc.provisioning.errors import NotTried
 from zego_aigc.schema.actions import Action
 
@@ -158,6 +159,8 @@ class LaneProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Requests a second that the limit allows."""
     seconds_left: float
     """How long what is pending takes at the limit."""
+    limiter: LimiterStats = LimiterStats()
+    """How the Action uses its limit, by this run and by all others of the process."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -298,6 +298,7 @@ class Operation:
             rate=lane.meter.rate() if lane else 0.0,
             limit=limit / window,
             seconds_left=counter["pending"] * (window + guard) / limit,
+            limiter=self._client.pool.limiter.stats(self._client.app_id, action),
         )
 
 

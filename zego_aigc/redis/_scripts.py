@@ -9,7 +9,7 @@ background  sorted set   who waits in the background, likewise
 present     sorted set   until when a process in one of these is believed to be there
 turns       hash         ``overtaken``: foreground tokens since the background's last; when a caller of either line last came
                          (``foreground``) or was served (``background``)
-pace        hash         what complaints of the service have added, as :mod:`zego_aigc.limits.pacing` does it
+pace        hash         what complaints of the service have added, as :mod:`zego_aigc.limits.pacing` does it, and ``doubt``
 epoch       string       since when this Redis keeps books for the AppId
 ==========  ===========  =================================================================================================
 """
@@ -128,11 +128,12 @@ SETTLE_KEYS = ("tokens", "queue", "background", "present", "pace")
 SETTLE = (
     _CLOCK
     + """
--- ARGV: window, guard, slack, hold, keep (ms), then for each update: what, id, age, more
+-- ARGV: window, guard, slack, hold, keep (ms), most doubt, income of doubt, then for each update: what, id, age, more
 local tokens, queue, background, present, pace = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local window, guard, slack = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local hold, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most = 0.5 * window
+local doubt, doubt_most, doubt_before = nil, tonumber(ARGV[6]), nil
 
 local function held_in(name)
   return tonumber(redis.call('HGET', pace, name) or '')
@@ -170,16 +171,32 @@ local function released(id, due)
   end
 end
 
-for i = 6, #ARGV, 4 do
+for i = 8, #ARGV, 4 do
   local what, id, age, more = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   if what == 'departed' then
     released(id, now - age + guard + widened + slack + more + window + pause)
   elseif what == 'answered' or what == 'served' then
     local due = now - age + slack + window + pause
     local before = tonumber(redis.call('ZSCORE', tokens, id) or '')
-    -- Released by the guard, or to be, before the answer's time would allow it: that is what a complaint may be about.
-    if what == 'served' and due > now and (before == nil or before < due) then put('cut short', now) end
-    if before then released(id, due) end
+    local late = false
+    if what == 'served' then
+      -- As :mod:`zego_aigc.limits.sliding_window` does it: late answers are taken at their word where they are rare.
+      if doubt == nil then
+        doubt_before = held_in('doubt') or doubt_most
+        doubt = doubt_before
+      end
+      doubt = math.min(doubt + tonumber(ARGV[7]), doubt_most)
+      if due > now and (before == nil or before < due) then
+        if before and more == 1 and due - before <= doubt then
+          late = true
+          doubt = doubt - (due - before)
+          redis.call('ZADD', tokens, due, id)
+        else
+          put('cut short', now)  -- that is what a complaint may be about
+        end
+      end
+    end
+    if before and not late then released(id, due) end
   elseif what == 'released' then
     redis.call('ZREM', tokens, id)
   elseif what == 'holding' then
@@ -210,6 +227,7 @@ for i = 6, #ARGV, 4 do
     end
   end
 end
+if doubt and doubt ~= doubt_before then put('doubt', doubt) end
 redis.call('PEXPIRE', tokens, keep)
 return {held_in('anew') or 0, widened, pause}
 """

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.limits.round_trips import RoundTrips
-from zego_aigc.limits.sliding_window import Window
+from zego_aigc.limits.sliding_window import DOUBT_INCOME, DOUBT_MOST, SLACK, UNPROVEN, Window
 from zego_aigc.limits.throughput import Throughput
 from zego_aigc.limits.wait_queue import BACKGROUND_SHARE
 from zego_aigc.redis._granting import ProcessLine, wait_for_grant
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisLimiter"]
 
-_SLACK = 0.005
-"""In windows, what is added to every bound, as in :mod:`zego_aigc.limits.sliding_window`."""
-_UNPROVEN = 0.5
-"""Seconds that the first request on a connection may take longer than others."""
 _LOOK = 0.1
 """Seconds after which a waiting process looks again at the latest: tokens can be released early, and it shows that it lives."""
 _PRESENCE = 1.0
@@ -253,7 +249,7 @@ class _Member:
         self._guard = guard
         self._lease = lease
         self._timeout = timeout
-        self._quiet = window * (1 + _SLACK) + guard
+        self._quiet = window * (1 + SLACK) + guard
         self._count = 0
         self._sweep_at = -math.inf
         self._updates: UpdateQueue[_Lane, _Update] = UpdateQueue(runner, self._settle)
@@ -357,9 +353,11 @@ class _Member:
         args: list[Any] = [
             _us(self._window),
             _us(self._guard),
-            _us(_SLACK * self._window),
+            _us(SLACK * self._window),
             _us(self._lease + self._quiet),
             self._keep_ms(),
+            _us(DOUBT_MOST * self._limit * self._window),
+            _us(DOUBT_INCOME * self._window),
         ]
         for what, identity, at, more in updates:
             args += [what, identity, _us(now - at), _us(more)]
@@ -445,7 +443,7 @@ class _RedisPermit:
         lane.throughput.total += 1
         lane.throughput.turn(now)
         self._member.settled(self)
-        self._member.update(lane, "departed", self.id, _UNPROVEN if unproven else 0.0, at=now)
+        self._member.update(lane, "departed", self.id, UNPROVEN if unproven else 0.0, at=now)
 
     def answered(self) -> None:
         if not self._is_over and self._departed_at is not None and self._answered_at is None:
@@ -460,7 +458,7 @@ class _RedisPermit:
         if not first:
             trips.learn(self._answered_at, host, self._answered_at - self._departed_at)
         arrived = max(self._departed_at, self._answered_at - trips.known)
-        self._member.update(self.lane, "served", self.id, at=arrived)
+        self._member.update(self.lane, "served", self.id, 1e-6 if trips.known else 0.0, at=arrived)
 
     def release(self) -> None:
         if not self._is_over and self._departed_at is None:

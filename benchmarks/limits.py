@@ -300,23 +300,25 @@ async def run(*, quick: bool) -> list[Table]:
 
 # --- the picture
 
-WIDTH, LABEL, LANE, SHOWN = 760, 150, 44, 5.0
+WIDTH, LABEL, LANE, SHOWN = 760, 150, 48, 5.0
+"""Sizes, and how many seconds are shown from the middle of the run."""
 
 
 def picture(courses: dict[str, Counted]) -> str:
-    """When requests arrived at the service, for each contender: a mark each, over its count in the second before."""
+    """When requests arrived at the service, for each contender: a mark each, as high as its count in the second before."""
     scale = (WIDTH - LABEL - 20) / SHOWN
     parts: list[str] = []
     for row, (name, counted) in enumerate(courses.items()):
         base = 40.0 + row * LANE
         parts.append(f'<text class="label" x="{LABEL - 12}" y="{base + 16:.0f}">{escape(name)}</text>')
         parts.append(f'<line class="axis" x1="{LABEL}" x2="{WIDTH - 20}" y1="{base + 24:.0f}" y2="{base + 24:.0f}"/>')
-        start = counted.arrivals[0]
+        middle = (counted.arrivals[0] + counted.arrivals[-1]) / 2
+        start = next(arrival for arrival in counted.arrivals if arrival >= middle)
         for number, arrival in enumerate(counted.arrivals):
-            if arrival - start >= SHOWN:
-                break
+            if not start <= arrival < start + SHOWN:
+                continue
             crowd = sum(arrival - other <= 1.0 for other in counted.arrivals[max(0, number - 30) : number + 1])
-            height = min(20.0, 2.0 * crowd)
+            height = min(32.0, 1.6 * crowd)
             parts.append(
                 f'<line class="{"over" if crowd > 10 else "in"}" x1="{LABEL + (arrival - start) * scale:.1f}" '
                 f'x2="{LABEL + (arrival - start) * scale:.1f}" y1="{base + 24:.0f}" y2="{base + 24 - height:.1f}"/>'
@@ -328,7 +330,7 @@ def picture(courses: dict[str, Counted]) -> str:
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 20}" width="{WIDTH}" height="{bottom + 20}" '
-        'role="img" aria-label="Arrivals at the service in the first five seconds, for each limiter">\n'
+        'role="img" aria-label="Arrivals at the service in five seconds, for each limiter">\n'
         "<style>text{font:12px system-ui,sans-serif;fill:#333}.title{font-weight:600}.label{text-anchor:end}"
         ".tick{text-anchor:middle;fill:#777}.axis{stroke:#bbb}.in{stroke:#2f6fed;stroke-width:1.5}"
         ".over{stroke:#d33;stroke-width:1.5}"

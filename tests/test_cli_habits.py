@@ -65,7 +65,7 @@ def test_each_command_has_help_with_an_example_that_is_one_of_its_own(command: s
     ("arguments", "said"),
     [
         (["provison"], "'provison' is not a command; did you mean provision?"),
-        (["nonsense"], "'nonsense' is not a command. They are init, provision,"),
+        (["nonsense"], "'nonsense' is not a command. They are init, plan, provision,"),
         (["provision", "f", "--jornal", "j", "--journal", "j"], "unrecognized arguments: --jornal j; did you mean --journal?"),
         (["provision", "f", "--journal", "j", "--on-quota", "wiat"], "did you mean wait?"),
         (["call", "X", "--rate", "0"], "must be a whole number of calls a second"),
@@ -348,7 +348,7 @@ def test_each_state_has_its_next_step(counts: dict[str, int], words: list[str]) 
 
 
 def test_failures_that_differ_in_their_request_ids_are_one_cause(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
-    order(sandbox, "faults", Fault="refuse", Actions=["CreateDigitalHumanStreamTask"], With={"code": 400000006})
+    order(sandbox, "faults", Fault="refuse", Actions=["CreateDigitalHumanStreamTask"], With={"code": 400000001})
     write(Path("f.jsonl"), *(task(f"s{n}") for n in range(3)))
     assert main(["provision", "f.jsonl", "--journal", "j"]) == 1
     capsys.readouterr()

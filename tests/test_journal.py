@@ -91,7 +91,7 @@ async def with_plan(path: Path, edges: Sequence[tuple[int, int]]) -> Journal:
     journal = await with_entries(path)
     body = plan.pack(RegisterAgent(agent_id="a"))
     entries = [
-        plan.Planned(seq, "", key, "d", "RegisterAgent", None, None, None, None, None, None, body, ())
+        plan.Planned(seq, "", key, "d", "RegisterAgent", None, None, None, None, None, None, "{}", body, ())
         for seq, key in enumerate(KEYS, 1)
     ]
 

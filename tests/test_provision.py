@@ -663,15 +663,32 @@ async def test_what_is_no_fleet_is_refused(client: Client, journal: Path, entrie
     assert not content(journal)
 
 
-async def test_a_fleet_that_takes_longer_than_its_instances_may_idle_is_warned_about(
+async def test_a_fleet_that_takes_longer_than_its_instances_may_idle_is_warned_about_by_the_limiter_in_use(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
     fleet = [*(stream(str(n)) for n in range(1200)), register("a"), talking("1", "a")]
+    async with sandbox.client(limiter=LocalLimiter(10)) as slow, provision(slow, fleet, journal=journal) as running:
+        pass
+    idle, _ = running.report.warnings
+    assert "MaxIdleTime" in idle
+    assert "2 min" in idle
+    async with provision(client, fleet, journal=journal) as running:
+        pass
+    assert not any("MaxIdleTime" in warning for warning in running.report.warnings), "at 10,000 a second it is done at once"
+
+
+async def test_a_fleet_that_asks_for_more_than_the_account_holds_is_warned_about(client: Client, journal: Path) -> None:
+    fleet = [stream(str(n)) for n in range(12)]
     async with provision(client, fleet, journal=journal) as running:
         pass
     (warning,) = running.report.warnings
-    assert "MaxIdleTime" in warning
-    assert "2 min" in warning
+    assert warning.startswith("12 streams are asked for; accounts start with 10")
+    async with provision(client, fleet, journal=journal, quota=LocalQuota(5, 5, 12)) as running:
+        pass
+    assert running.report.warnings == []
+    async with provision(client, fleet, journal=journal, quota=LocalQuota(5, 5, 11)) as running:
+        pass
+    assert running.report.warnings[0].startswith("12 streams are asked for; the quota is 11")
 
 
 async def test_a_stream_task_may_count_as_done_only_when_it_streams(sandbox: Sandbox, client: Client, journal: Path) -> None:

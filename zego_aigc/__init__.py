@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from zego_aigc.limits.local_limiter import LocalLimiter
     from zego_aigc.limits.local_quota import LocalQuota, LocalReservation
     from zego_aigc.limits.quota import Quota, Reservation, Usage
-    from zego_aigc.provisioning import Entry, provision, teardown
+    from zego_aigc.provisioning import Entry, maintain, provision, teardown
     from zego_aigc.storage.registry import LiveRecord, Registry
     from zego_aigc.storage.sqlite_registry import SQLiteRegistry
     from zego_aigc.transport.pool import SessionPool
@@ -105,6 +105,7 @@ __all__ = [
     "aiagent",
     "digitalhuman",
     "errors",
+    "maintain",
     "provision",
     "teardown",
 ]
@@ -119,7 +120,7 @@ _LAZY = {
         "zego_aigc.limits.local_limiter": "LocalLimiter",
         "zego_aigc.limits.local_quota": "LocalQuota LocalReservation",
         "zego_aigc.limits.quota": "Quota Reservation Usage",
-        "zego_aigc.provisioning": "Entry provision teardown",
+        "zego_aigc.provisioning": "Entry maintain provision teardown",
         "zego_aigc.storage.registry": "LiveRecord Registry",
         "zego_aigc.storage.sqlite_registry": "SQLiteRegistry",
         "zego_aigc.transport.pool": "SessionPool",

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 __all__ = [
     "add_account",
+    "add_changes",
     "add_fleet",
     "add_output",
     "add_rules",
@@ -60,7 +61,13 @@ def add_fleet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--journal", required=True, metavar="FILE", help="notes what was done; made if there is none")
 
 
-def add_rules(command: argparse.ArgumentParser) -> Group:
+def add_changes(rules: Group) -> None:
+    """What is done about changes of a fleet."""
+    rules.add_argument("--update", action="store_true", help="send UpdateAgent for agents that have changed in the fleet")
+    rules.add_argument("--prune", action="store_true", help="remove first what this journal made and the fleet names no more")
+
+
+def add_rules(command: argparse.ArgumentParser, *, quota_wait: float = 600.0) -> Group:
     """How entries are made."""
     rules = command.add_argument_group("rules")
     rules.add_argument(
@@ -68,7 +75,11 @@ def add_rules(command: argparse.ArgumentParser) -> Group:
     )
     rules.add_argument("--on-quota", choices=("wait", "fail"), default="wait", help="when the account is full")
     rules.add_argument(
-        "--quota-wait", type=seconds, default=600.0, metavar="SECONDS", help="how long to wait without any progress (600)"
+        "--quota-wait",
+        type=seconds,
+        default=quota_wait,
+        metavar="SECONDS",
+        help=f"how long to wait without any progress ({quota_wait:g})",
     )
     rules.add_argument(
         "--on-unknown",

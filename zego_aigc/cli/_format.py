@@ -37,6 +37,10 @@ def verdict(report: Report) -> str:
         if count
     ]
     text = f"{', '.join(parts)} in {duration(report.seconds)}"
+    if report.pruned:
+        text += f"; {report.pruned} removed that the fleet names no more"
+    if report.stale:
+        text += f"; {report.stale} may have ended since: --refresh asks"
     if report.rolled_back:
         text += f"; {report.rolled_back} removed again"
     return text

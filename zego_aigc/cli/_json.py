@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from zego_aigc.cli._output import print_json
-from zego_aigc.provisioning.events import Finished, Outcome, Progress, Report, RunEvent, Started, Warned, error_facts
+from zego_aigc.provisioning.events import Finished, Outcome, Progress, Pruned, Report, RunEvent, Started, Warned, error_facts
 from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.redaction import masked_wire
 
@@ -31,6 +31,8 @@ class JsonDisplay:
                 print_json({"event": "started", "actions": dict(actions)})
             case Warned(message):
                 print_json({"event": "warning", "message": message})
+            case Pruned(outcome):
+                print_json(outcome_line(outcome) | {"event": "pruned"})
             case Finished(report):
                 print_json(_report_line(report))
 
@@ -75,6 +77,9 @@ def _report_line(report: Report) -> dict[str, Any]:
         "unknown": report.unknown,
         "pending": report.pending,
         "rolled_back": report.rolled_back,
+        "gone": report.gone,
+        "pruned": report.pruned,
+        "stale": report.stale,
         "stopped": report.stopped,
         "seconds": round(report.seconds, 3),
         "exit_status": report.exit_status,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from zego_aigc.cli._failures import Failure, Failures, of_outcome
 from zego_aigc.cli._format import duration, verdict
-from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Report, RunEvent, Warned
+from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Pruned, Report, RunEvent, Warned
 
 __all__ = ["LiveDisplay", "divide", "shortened"]
 
@@ -58,6 +58,9 @@ class LiveDisplay:
         match event:
             case Warned(message):
                 self._live.console.print(Text.assemble(("warning  ", "yellow"), message))
+            case Pruned(outcome):
+                done = outcome.status == "done"
+                self._live.console.print(Text.assemble(("removed  " if done else "not removed  ", "yellow"), outcome.key))
             case Outcome():
                 failure = of_outcome(self._failures, event)
                 if failure is not None and failure.status != "pending":
@@ -86,7 +89,8 @@ class LiveDisplay:
         progress = self._progress
         if progress is None or not progress.lanes:
             so_far = f": {progress.checked:,} entries so far" if progress is not None and progress.checked else ""
-            return Text(f"checking the fleet{so_far} ...", style="dim")
+            doing = progress.note if progress is not None and progress.note else f"checking the fleet{so_far}"
+            return Text(f"{doing} ...", style="dim")
         parts: list[RenderableType] = [Text(), _lanes(progress, self.console), Text(), _foot(progress)]
         if progress.note:
             parts.append(Text(progress.note, style="yellow"))

@@ -78,7 +78,7 @@ def _build() -> tuple[_Parser, Commands]:
     )
     program.add_argument("--version", action="version", version=f"zego-aigc {__version__}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_init, _provision, _teardown, _status, _sandbox, _call, _describe, _token, _completion):
+    for add in _COMMANDS:
         add(commands)
     return program, commands
 
@@ -150,7 +150,97 @@ def _provision(commands: Commands) -> None:
     )
     rules = given.add_rules(command)
     rules.add_argument("--rollback", action="store_true", help="remove what this run made unless everything is done")
+    rules.add_argument("--refresh", action="store_true", help="ask what is still there, and make anew what has ended")
+    given.add_changes(rules)
     given.add_output(command)
+
+
+def _plan(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "plan",
+        "print what provisioning would do, and do nothing",
+        "Print what provisioning would do: what is to be made, what has changed, and what is no longer in the fleet. It "
+        "needs no account, and so checks a fleet in CI, unless --live asks the service, too.",
+        examples=[
+            "zego-aigc plan fleet.toml --journal fleet.journal",
+            "zego-aigc plan fleet.toml --journal fleet.journal --live",
+        ],
+        status="Exit status: 0 there is nothing to do; 4 there is; 2 wrong usage, or a fleet or journal that cannot be used; "
+        "1 the service could not be asked.",
+    )
+    given.add_fleet(command)
+    command.add_argument("--live", action="store_true", help="ask the service what is still there")
+    command.add_argument("--extend", action="store_true", help="for a fleet that joins a journal of others")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    given.add_target(command)
+
+
+def _maintain(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "maintain",
+        "keep a fleet alive until stopped",
+        "Provision a fleet, and make anew what ends, until Ctrl-C. What has ended is found by asking, or by callbacks. What "
+        "dies at once is made anew later and later. One line an event. It may be killed at any moment; the same command "
+        "goes on.",
+        examples=[
+            "zego-aigc maintain fleet.toml --journal fleet.journal",
+            "zego-aigc maintain fleet.toml --journal fleet.journal --callbacks 0.0.0.0:8080 --interval 600",
+        ],
+        status="Exit status: 0 stopped with everything alive; 3 stopped otherwise; 1 the credentials are wrong; 2 wrong usage, "
+        "or a fleet or journal that cannot be used.",
+    )
+    given.add_fleet(command)
+    command.add_argument(
+        "--interval", type=given.seconds, default=60.0, metavar="SECONDS", help="how often everything is asked about (60)"
+    )
+    command.add_argument(
+        "--callbacks",
+        type=given.host_and_port,
+        metavar="HOST:PORT",
+        help="take callbacks here, signed with ZEGO_CALLBACK_SECRET: what has ended is made anew at once",
+    )
+    target = given.add_target(command)
+    target.add_argument("--quota", type=given.count, metavar="N", help="how many instances of a kind the account may hold")
+    rules = given.add_rules(command, quota_wait=30.0)
+    given.add_changes(rules)
+    command.add_argument("--json", action="store_true", help="print JSON lines")
+
+
+def _resolve(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "resolve",
+        "note what has become of an unknown entry",
+        "Note in a journal what has become of an entry whose outcome is unknown: it lives, under this id, or nothing of it "
+        "does.",
+        examples=[
+            "zego-aigc resolve fleet.journal CreateAgentInstance:booth-3 --id 1912124734317838336",
+            "zego-aigc resolve fleet.journal CreateAgentInstance:booth-4 --gone",
+        ],
+    )
+    command.add_argument("journal", metavar="JOURNAL")
+    command.add_argument("key", metavar="KEY")
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--id", metavar="ID", help="the AgentInstanceId, TaskId or AgentId, from a callback or the console")
+    what.add_argument("--gone", action="store_true", help="nothing of it lives: the next run makes it anew")
+
+
+def _orphans(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "orphans",
+        "list what lives at the service and stands in no journal",
+        "List agents and stream tasks that live at the service and that none of these journals knows. The service lists no "
+        "agent instances.",
+        examples=["zego-aigc orphans fleet.journal other.journal", "zego-aigc orphans *.journal --stop"],
+    )
+    command.add_argument("journals", metavar="JOURNAL", nargs="*", help="of this account; without any, everything is listed")
+    command.add_argument("--stop", action="store_true", help="end them, after a question")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--json", action="store_true", help="print JSON lines")
+    given.add_target(command)
 
 
 def _teardown(commands: Commands) -> None:
@@ -159,9 +249,12 @@ def _teardown(commands: Commands) -> None:
         "teardown",
         "remove what a journal made, and nothing else",
         "Remove what a journal made, and nothing else: instances and stream tasks first, then agents.",
-        examples=["zego-aigc teardown fleet.journal"],
+        examples=["zego-aigc teardown fleet.journal", "zego-aigc teardown fleet.journal --only RegisterAgent:guide"],
     )
     command.add_argument("journal", metavar="JOURNAL")
+    command.add_argument(
+        "--only", nargs="+", action="extend", metavar="KEY", help="only what these entries made; the next run makes it anew"
+    )
     command.add_argument("--yes", action="store_true", help="do not ask first; it is asked on a terminal only")
     given.add_target(command)
     given.add_output(command)
@@ -308,3 +401,20 @@ def _completion(commands: Commands) -> None:
         status="",
     )
     command.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+_COMMANDS = (
+    _init,
+    _plan,
+    _provision,
+    _maintain,
+    _status,
+    _resolve,
+    _teardown,
+    _orphans,
+    _sandbox,
+    _call,
+    _describe,
+    _token,
+    _completion,
+)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from zego_aigc.cli._failures import Failures, of_outcome
-from zego_aigc.cli._format import counts, duration, verdict
+from zego_aigc.cli._format import counts, duration, error_text, verdict
 from zego_aigc.cli._output import print_error, print_line
-from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Report, RunEvent, Started, Warned
+from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Pruned, Report, RunEvent, Started, Warned
 
 __all__ = ["PlainDisplay"]
 
@@ -36,6 +36,11 @@ class PlainDisplay:
                 print_error(", ".join(f"{count} {action}" for action, count in actions.items()) or "nothing to do")
             case Warned(message):
                 print_error(f"warning: {message}")
+            case Pruned(outcome):
+                why = "" if outcome.status == "done" else f": {error_text(outcome)}"
+                print_error(
+                    f"{'removed' if outcome.status == 'done' else 'not removed'}, no longer in the fleet: {outcome.key}{why}"
+                )
             case Outcome():
                 failure = of_outcome(self._failures, event)
                 if failure is not None and failure.count == 1 and failure.status != "pending":
@@ -45,9 +50,10 @@ class PlainDisplay:
 
     def progress(self, progress: Progress) -> None:
         if not progress.lanes:
-            if progress.checked:
+            doing = progress.note or (f"checking the fleet: {progress.checked:,} entries so far" if progress.checked else "")
+            if doing:
                 self._head()
-                print_error(f"checking the fleet: {progress.checked:,} entries so far")
+                print_error(doing)
             return
         parts = [_lane(lane) for lane in progress.lanes]
         if progress.note:

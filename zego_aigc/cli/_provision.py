@@ -45,6 +45,9 @@ async def _provision(options: argparse.Namespace, fleet: Fleet) -> int:
                 extend=options.extend,
                 until=options.until,
                 quota_wait=options.quota_wait,
+                refresh=options.refresh,
+                update=options.update,
+                prune=options.prune,
             ),
             sandbox=sandbox,
         )

@@ -1,4 +1,4 @@
-"""What can be wrong between the entries of a fleet, and between a fleet and its journal, and what is doubtful about it.
+"""What can be wrong between the entries of a fleet, and between a fleet and its journal.
 
 All of it is asked of the scratch plan in SQL, so that memory stays flat.
 """
@@ -10,17 +10,16 @@ import itertools
 import sqlite3
 from array import array
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from zego_aigc.errors import Problem
+from zego_aigc.provisioning.changes import FieldChange, field_changes
 from zego_aigc.provisioning.errors import MAX_PROBLEMS
 from zego_aigc.provisioning.plan import owners_of
 from zego_aigc.schema.lifecycle import LIFECYCLES
 from zego_aigc.schema.naming import did_you_mean
 
-__all__ = ["cross_checks", "is_another_fleet", "path_at", "place_of", "warnings_of"]
-
-SECONDS_A_CALL = 0.105
-"""What a call of one Action costs at the limit: a tenth of a second and the limiter's guard."""
+__all__ = ["ChangedEntry", "changed_entries", "cross_checks", "is_another_fleet", "path_at", "place_of"]
 
 MAX_HINTS = 20
 """Unknown keys for which a similar one is looked for: comparing is slow in a large fleet."""
@@ -29,6 +28,20 @@ MAX_CANDIDATES = 10_000
 
 MAX_SHOWN = 8
 """Keys of a cycle that are shown."""
+
+MAX_FIELDS = 5
+"""Changed fields of an entry that are shown."""
+
+
+class ChangedEntry(NamedTuple):
+    """An entry that was done, or may have been, with another spec."""
+
+    seq: int
+    place: str
+    key: str
+    action: str
+    status: str
+    fields: tuple[FieldChange, ...]
 
 
 def place_of(seq: int) -> str:
@@ -39,22 +52,26 @@ def place_of(seq: int) -> str:
 _LIVE = "('sent', 'made', 'done', 'unknown')"
 
 
-def cross_checks(connection: sqlite3.Connection, *, keys_known: bool) -> list[tuple[int, str, Problem]]:
+def cross_checks(
+    connection: sqlite3.Connection, *, keys_known: bool, changed: frozenset[str], prune: bool
+) -> list[tuple[int, str, Problem]]:
     """What is wrong between entries, with the number and the place of each: as much as is worth keeping.
 
     Args:
         connection: to the plan, with the journal attached.
         keys_known: whether the key of every entry could be told.
+        changed: the Actions of which entries that are done may have changed.
+        prune: whether what the journal knows and the fleet does not is to be removed first.
     """
-    return list(itertools.islice(_all_problems(connection, keys_known=keys_known), 2 * MAX_PROBLEMS))
-
-
-def _all_problems(connection: sqlite3.Connection, *, keys_known: bool) -> Iterator[tuple[int, str, Problem]]:
-    yield from _duplicates(connection)
-    yield from _real_users(connection)
-    yield from _against_journal(connection)
-    yield from _missing_keys(connection, keys_known=keys_known)
-    yield from _dependency_cycles(connection)
+    problems = itertools.chain(
+        _duplicates(connection),
+        _real_users(connection),
+        _changed(connection, changed),
+        _taken_names(connection, prune=prune),
+        _missing_keys(connection, keys_known=keys_known),
+        _dependency_cycles(connection),
+    )
+    return list(itertools.islice(problems, 2 * MAX_PROBLEMS))
 
 
 _UNIQUE = ("stream_id", "agent_user_id", "agent_id", "key")
@@ -107,26 +124,55 @@ def _real_users(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Prob
         yield seq, place, Problem(_path_of("agent_user_id", action, seq, place), "unique", message)
 
 
-def _against_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
+def changed_entries(connection: sqlite3.Connection) -> Iterator[ChangedEntry]:
+    """Entries that were done, or may have been, as the fleet said then, and now say something else."""
     rows = connection.execute(
-        "SELECT plan.seq, plan.place, plan.key, entries.status"
+        "SELECT plan.seq, plan.place, plan.key, entries.action, entries.status, entries.spec, plan.spec"
         " FROM journal.entries AS entries JOIN plan ON plan.key = entries.key"
         f" WHERE entries.digest <> plan.digest AND entries.status IN {_LIVE} ORDER BY plan.seq"
     )
-    for seq, place, key, status in rows:
-        done = "was done" if status == "done" else "may have been done"
-        message = f"{key!r} {done} with another spec, as the journal says: give the new one its own Key, or tear down first"
-        yield seq, place, Problem("", "changed", message)
+    for seq, place, key, action, status, before, after in rows:
+        yield ChangedEntry(seq, place, key, action, status, tuple(field_changes(before, after)))
+
+
+def _changed(connection: sqlite3.Connection, allowed: frozenset[str]) -> Iterator[tuple[int, str, Problem]]:
+    for entry in changed_entries(connection):
+        if entry.action in allowed and entry.status == "done":
+            continue
+        done = "was done" if entry.status == "done" else "may have been done"
+        fields = ", ".join(map(str, entry.fields[:MAX_FIELDS]))
+        more = f" and {len(entry.fields) - MAX_FIELDS} more fields" if len(entry.fields) > MAX_FIELDS else ""
+        life = LIFECYCLES.get(entry.action)
+        way = "'zego-aigc teardown JOURNAL --only KEY' ends it, and the same run makes it anew; or give the new one its own Key"
+        if life is not None and life.updated_by is not None:
+            way = f"--update (update=True) sends {life.updated_by.__name__}; or {way}"
+        message = f"{entry.key!r} {done} with another spec, as the journal says{f' ({fields}{more})' if fields else ''}: {way}"
+        yield entry.seq, entry.place, Problem("", "changed", message)
+
+
+def _taken_names(connection: sqlite3.Connection, *, prune: bool) -> Iterator[tuple[int, str, Problem]]:
+    kept = " AND entries.key IN (SELECT key FROM plan)" if prune else ""
     for name in _UNIQUE[:-1]:
         rows = connection.execute(
             f"SELECT plan.seq, plan.place, plan.action, plan.{name}, entries.key FROM journal.entries AS entries"
             f" JOIN plan ON plan.{name} = entries.{name} AND plan.key <> entries.key"
             f" AND {_owned(name, 'plan')} AND {_owned(name, 'entries')}"
-            f" WHERE entries.status IN {_LIVE} ORDER BY plan.seq"
+            f" WHERE entries.status IN {_LIVE}{kept} ORDER BY plan.seq"
         )
         for seq, place, action, value, key in rows:
             path = _path_of(name, action, seq, place)
             yield seq, place, Problem(path, "unique", f"{value!r} is taken by {key!r}, as the journal says")
+    if not prune:
+        return
+    rows = connection.execute(
+        "SELECT plan.seq, plan.place, plan.agent_id, entries.key FROM journal.entries AS entries"
+        f" JOIN plan ON plan.agent_id = entries.agent_id AND plan.action NOT IN ({owners_of('agent_id')})"
+        f" WHERE entries.action IN ({owners_of('agent_id')}) AND entries.origin = 'made' AND entries.status IN {_LIVE}"
+        " AND entries.key NOT IN (SELECT key FROM plan) ORDER BY plan.seq"
+    )
+    for seq, place, agent_id, key in rows:
+        message = f"refers to the agent {agent_id!r}, which is to be pruned: {key!r} is no longer in the fleet"
+        yield seq, place, Problem(path_at("AgentId", seq, place), "agent", message)
 
 
 def _missing_keys(connection: sqlite3.Connection, *, keys_known: bool) -> Iterator[tuple[int, str, Problem]]:
@@ -209,25 +255,3 @@ def is_another_fleet(connection: sqlite3.Connection) -> bool:
         "SELECT EXISTS (SELECT 1 FROM plan JOIN journal.entries AS entries ON entries.key = plan.key)"
     ).fetchone()
     return bool(known and not shared)
-
-
-# --- what may go well and yet not as meant -----------------------------------------------------------------------
-
-
-def warnings_of(connection: sqlite3.Connection) -> Iterator[str]:
-    """What may go well and yet not as meant."""
-    counts = connection.execute(
-        "SELECT plan.action, count(*), min(plan.idle) FROM plan LEFT JOIN journal.entries AS entries ON entries.key = plan.key"
-        " WHERE entries.status IS NULL OR entries.status <> 'done' GROUP BY plan.action ORDER BY min(plan.seq)"
-    ).fetchall()
-    makespan = max(((count - 10) * SECONDS_A_CALL for _, count, _ in counts), default=0.0)
-    for action, _, idle in counts:
-        if idle is not None and makespan > idle:
-            yield (
-                f"making everything takes about {_minutes(makespan)} at 10 calls a second, but a {action} ends by itself after "
-                f"{idle} idle seconds (MaxIdleTime): the first may be gone before the last exist"
-            )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -14,7 +14,7 @@ from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
 from zego_aigc.schema.lifecycle import names_in
 from zego_aigc.schema.redaction import MASK, mask_map
 
-__all__ = ["Entry", "default_key", "digest", "idle_time", "mask", "whereabouts"]
+__all__ = ["Entry", "default_key", "described", "digest", "idle_time", "mask", "whereabouts"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -46,6 +46,18 @@ def default_key(action: Action[Any], spec: str) -> str:
 
 def digest(action: Action[Any]) -> str:
     """32 hex digits that change when the request does, its secrets apart: a rotated ApiKey is the same spec."""
+    return described(action)[0]
+
+
+MAX_SPEC = 4096
+"""Bytes of a spec from which on its long texts are left out."""
+
+MAX_TEXT = 200
+"""Characters of a text that are kept in a spec that is longer than that."""
+
+
+def described(action: Action[Any]) -> tuple[str, str]:
+    """The :func:`digest` of a request and its spec as the journal keeps it: JSON, secrets masked and long texts shortened."""
     cls = type(action)
     try:
         shown = msgspec.to_builtins(action)
@@ -53,7 +65,21 @@ def digest(action: Action[Any]) -> str:
         shown = action.to_wire()
     mask(cls, shown)
     text = msgspec.json.encode([cls.__name__, shown], order="deterministic")
-    return hashlib.sha256(text).hexdigest()[:32]
+    digits = hashlib.sha256(text).hexdigest()[:32]
+    if len(text) > MAX_SPEC:
+        return digits, msgspec.json.encode(_shortened(shown), order="deterministic").decode()
+    return digits, text[len(cls.__name__) + 4 : -1].decode()
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        known_by = hashlib.sha256(value.encode()).hexdigest()[:8]
+        return f"{value[: MAX_TEXT // 2]}... ({len(value)} characters, {known_by})"
+    if isinstance(value, dict):
+        return {key: _shortened(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_shortened(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
 
 
 def mask(cls: type[msgspec.Struct], body: dict[str, Any]) -> None:

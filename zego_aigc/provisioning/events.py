@@ -14,7 +14,7 @@ from zego_aigc.limits.limiter import LimiterStats
 from zego_aigc.provisioning.errors import NotTried
 from zego_aigc.schema.actions import Action
 
-__all__ = ["Finished", "LaneProgress", "Outcome", "Progress", "Report", "RunEvent", "Started", "Status", "Warned"]
+__all__ = ["Finished", "LaneProgress", "Outcome", "Progress", "Pruned", "Report", "RunEvent", "Started", "Status", "Warned"]
 
 Status = Literal["done", "failed", "unknown", "pending"]
 
@@ -69,13 +69,19 @@ class Warned(msgspec.Struct, frozen=True):
     message: str
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """An entry that the fleet does not name any more was removed, or could not be."""
+
+    outcome: Outcome
+
+
 class Finished(msgspec.Struct, frozen=True):
     """The run is over."""
 
     report: Report
 
 
-RunEvent = Started | Warned | Outcome | Finished
+RunEvent = Started | Warned | Outcome | Pruned | Finished
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -95,6 +101,14 @@ class Report(msgspec.Struct, kw_only=True):
     """Why the run ended before its time, if it did."""
     rolled_back: int = 0
     """How much of what was made was removed again."""
+    gone: int = 0
+    """How many entries had ended and were to be made anew (``refresh``)."""
+    pruned: int = 0
+    """How many entries were removed that the fleet does not name any more (``prune``)."""
+    not_pruned: int = 0
+    """How many of those could not be removed."""
+    stale: int = 0
+    """How many entries were done longer ago than they can live without a user: they may have ended, and nobody asked."""
 
     def _count(self, status: str) -> int:
         return sum(counter[status] for counter in self.counts.values())
@@ -126,10 +140,10 @@ class Report(msgspec.Struct, kw_only=True):
 
     @property
     def exit_status(self) -> Literal[0, 1, 3]:
-        """0 when all is done, 1 when something failed, 3 when something is unknown or pending."""
-        if self.failed:
+        """0 when all is done, 1 when something failed, 3 when something is unknown or pending, or may have ended since."""
+        if self.failed or self.not_pruned:
             return 1
-        return 3 if self.unknown or self.pending else 0
+        return 3 if self.unknown or self.pending or self.stale else 0
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome, which was pending until now."""

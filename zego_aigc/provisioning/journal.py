@@ -24,7 +24,7 @@ from zego_aigc.provisioning.cooldown import Ended, tag
 from zego_aigc.provisioning.errors import JournalError
 from zego_aigc.provisioning.journal_file import Facts, Target
 from zego_aigc.provisioning.journal_update import Batch, JournalUpdate
-from zego_aigc.provisioning.lock import Identity, Lock
+from zego_aigc.provisioning.lock import Identity, Lock, refuse_own
 from zego_aigc.storage.group_commit import Store
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Journal:
     (:mod:`zego_aigc.provisioning.plan`); the journal is attached to it as ``journal``, read only until :meth:`begin`.
     """
 
-    def __init__(self, path: Path, lock: Lock, store: Store, facts: Facts) -> None:
+    def __init__(self, path: Path, lock: Lock | None, store: Store, facts: Facts) -> None:
         self.path = path
         self.facts = facts
         self._file = Path(os.path.realpath(path))
@@ -71,8 +71,13 @@ class Journal:
         self._batches = 0
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str], *, must_exist: bool = False) -> Self:
+    async def open(cls, path: str | os.PathLike[str], *, must_exist: bool = False, lock: Lock | None = None) -> Self:
         """Take the right to write a journal and look at it, without changing it.
+
+        Args:
+            path: the journal's.
+            must_exist: whether it is an error if there is none.
+            lock: the right to write it, where the caller has taken that already, and keeps it.
 
         Raises:
             JournalBusy: another process writes it.
@@ -80,21 +85,26 @@ class Journal:
         """
         where = Path(path)
         journal_file.require_place(where, must_exist=must_exist)
-        lock = Lock(where)
+        own = lock is None
+        lock = lock or Lock(where)
         try:
-            facts = journal_file.inspect(where)
-            connection = sqlite3.connect("", check_same_thread=False, isolation_level=None, uri=True)
-            try:
-                connection.execute("PRAGMA main.journal_mode=OFF")
-                connection.execute(f"PRAGMA main.cache_size=-{CACHE}")
-                journal_file.attach(connection, where, facts)
-            except BaseException:
-                connection.close()
-                raise
-            return cls(where, lock, Store(connection), facts)
+            return cls(where, lock if own else None, *_connected(where))
         except BaseException:
-            lock.release()
+            if own:
+                lock.release()
             raise
+
+    @classmethod
+    async def look(cls, path: str | os.PathLike[str]) -> Self:
+        """A journal to look at, also while another process writes it; there need not be one. It cannot be begun.
+
+        Raises:
+            JournalError: it is damaged, newer than this library, something else, or being written by this process.
+        """
+        where = Path(path)
+        journal_file.require_place(where, must_exist=False)
+        refuse_own(where)
+        return cls(where, None, *_connected(where))
 
     @property
     def is_new(self) -> bool:
@@ -261,9 +271,9 @@ class Journal:
             ).fetchall()
         )
 
-    async def close(self, limiter: Limiter) -> None:
+    async def close(self, limiter: Limiter | None = None) -> None:
         """Close the journal and let others write it, who see when and by which limiter it was last in use."""
-        if self._begun:
+        if self._begun and limiter is not None:
             self._begun = False
             ended = msgspec.json.encode(Ended(time.time(), tag(limiter))).decode()
             with suppress(JournalError):
@@ -273,7 +283,8 @@ class Journal:
                 await self.run_alone(lambda connection: connection.execute("PRAGMA journal.journal_mode=DELETE").fetchall())
         self._hand_over()
         await self._store.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _bring_in_log(connection: sqlite3.Connection) -> None:
@@ -290,3 +301,17 @@ def _bring_in_log(connection: sqlite3.Connection) -> None:
 
 def _ignore(_: object) -> None:
     """The next thing that is recorded fails, too, and says so."""
+
+
+def _connected(path: Path) -> tuple[Store, Facts]:
+    """A scratch database with the journal attached, read only, and what the journal says about itself."""
+    facts = journal_file.inspect(path)
+    connection = sqlite3.connect("", check_same_thread=False, isolation_level=None, uri=True)
+    try:
+        connection.execute("PRAGMA main.journal_mode=OFF")
+        connection.execute(f"PRAGMA main.cache_size=-{CACHE}")
+        journal_file.attach(connection, path, facts)
+    except BaseException:
+        connection.close()
+        raise
+    return Store(connection), facts

@@ -44,7 +44,8 @@ SCHEMA: tuple[str, ...] = (
         origin TEXT,                             -- made, kept, updated: only what was made is ours to remove
         made_id TEXT,                            -- AgentInstanceId, TaskId or AgentId
         result TEXT,                             -- JSON, in wire form
-        error TEXT                               -- JSON
+        error TEXT,                              -- JSON
+        spec TEXT                                -- JSON, what digest is of, to show what has changed
     );
     """,
 )
@@ -93,6 +94,7 @@ class Row(NamedTuple):
     made_id: str | None
     result: str | None
     error: str | None
+    spec: str | None
 
 
 COLUMNS = ", ".join(Row._fields)

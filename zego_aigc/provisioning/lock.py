@@ -17,7 +17,7 @@ from pathlib import Path
 
 from zego_aigc.provisioning.errors import JournalBusy, JournalError
 
-__all__ = ["Identity", "Lock", "is_locked"]
+__all__ = ["Identity", "Lock", "is_locked", "refuse_own"]
 
 Identity = tuple[int, int]
 """Device and inode of a file."""
@@ -58,6 +58,17 @@ def _lock_file(journal: Path) -> Path:
     """The file that carries the lock."""
     real = Path(os.path.realpath(journal))
     return real if LOCKS_THE_FILE else real.with_name(f"{real.name}-lock")
+
+
+def refuse_own(journal: Path) -> None:
+    """See that this process does not write a journal itself: closing another handle on it would drop SQLite's locks.
+
+    Raises:
+        JournalBusy: it does.
+    """
+    with suppress(OSError):
+        if _identity(_lock_file(journal).stat()) in _held:
+            raise JournalBusy(f"the journal {journal} is being written by a run in this process: wait for it")
 
 
 class Lock:

@@ -24,6 +24,7 @@ from zego_aigc.provisioning.events import Finished, LaneProgress, Outcome, Progr
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import Target
 from zego_aigc.provisioning.journal_update import JournalUpdate
+from zego_aigc.provisioning.lock import Lock
 from zego_aigc.provisioning.workers import Handoff, WorkerPool
 from zego_aigc.transport.shielding import wait_shielded
 
@@ -55,14 +56,25 @@ class Operation:
     the block was left by an error, :meth:`_rollback`.
     """
 
-    def __init__(self, client: Client, journal: str | os.PathLike[str], *, must_exist: bool, sandbox: str | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        journal: str | os.PathLike[str],
+        *,
+        must_exist: bool,
+        sandbox: str | None,
+        lock: Lock | None = None,
+    ) -> None:
         self._client = client
         self._path = journal
         self._must_exist = must_exist
+        self._lock = lock
         self._target = Target.of(client, sandbox)
         self.report: Report = Report(counts={})
         """How it stands; complete once it is over."""
         self._notes: dict[str, str] = {}
+        self._checked = 0
+        """Entries that were checked so far."""
         self._grace = GRACE
         self._journal: Journal
         self._workers = WorkerPool(client.pool.spawn, ())
@@ -94,7 +106,7 @@ class Operation:
     # --- lifetime
 
     async def __aenter__(self) -> Self:
-        self._journal = await Journal.open(self._path, must_exist=self._must_exist)
+        self._journal = await Journal.open(self._path, must_exist=self._must_exist, lock=self._lock)
         try:
             self._journal.require(self._target)
             await self._prepare()
@@ -282,6 +294,7 @@ class Operation:
             seconds=time.monotonic() - self._began,
             seconds_left=self._workers.seconds_left({lane.action: lane.seconds_left for lane in lanes}),
             note=self.note,
+            checked=self._checked,
         )
 
     def _lane_progress(self, action: str, counter: Counter[str]) -> LaneProgress:

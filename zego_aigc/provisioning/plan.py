@@ -33,7 +33,8 @@ CREATE TABLE plan (
     dependents INTEGER NOT NULL DEFAULT 0,
     due REAL,
     probed INTEGER NOT NULL DEFAULT 0,
-    why TEXT
+    why TEXT,
+    spec TEXT NOT NULL
 );
 CREATE TABLE bodies (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE after (seq INTEGER NOT NULL, key TEXT NOT NULL);
@@ -52,6 +53,7 @@ _FEEDS = """
 CREATE INDEX plan_ready ON plan (action, seq) WHERE state = 0 AND waiting = 0;
 CREATE INDEX plan_due ON plan (state, due) WHERE state IN (1, 5);
 CREATE INDEX plan_known ON plan (seq) WHERE state IN (3, 4);
+CREATE INDEX plan_changed ON plan (seq) WHERE state = 6;
 """
 
 
@@ -68,6 +70,8 @@ class State(enum.IntEnum):
     """Something that must exist first does not."""
     AWAITING_EXPIRY = 5
     """What an earlier attempt may have made is to end by itself first."""
+    TO_UPDATE = 6
+    """An earlier run did it as the fleet said then; it is to become what the fleet says now."""
 
 
 class Planned(NamedTuple):
@@ -84,6 +88,7 @@ class Planned(NamedTuple):
     user_id: str | None
     room_id: str | None
     idle: int | None
+    spec: str
     body: bytes
     after: Sequence[str]
 
@@ -121,9 +126,9 @@ def create(connection: sqlite3.Connection) -> None:
 def add(connection: sqlite3.Connection, planned: Sequence[Planned]) -> None:
     """Add entries."""
     connection.executemany(
-        "INSERT INTO plan (seq, place, key, digest, action, agent_id, stream_id, agent_user_id, user_id, room_id, idle)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [entry[:11] for entry in planned],
+        "INSERT INTO plan (seq, place, key, digest, action, agent_id, stream_id, agent_user_id, user_id, room_id, idle, spec)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [entry[:12] for entry in planned],
     )
     connection.executemany("INSERT INTO bodies VALUES (?, ?)", [(entry.seq, entry.body) for entry in planned])
     connection.executemany("INSERT INTO after VALUES (?, ?)", [(entry.seq, key) for entry in planned for key in entry.after])
@@ -146,23 +151,34 @@ def build_indexes(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT OR IGNORE INTO edges SELECT plan.seq, after.seq FROM after JOIN plan ON plan.key = after.key")
 
 
-def adopt(connection: sqlite3.Connection) -> None:
-    """Take over what the journal knows, enter in the journal what it does not, and make the plan ready to be fed from."""
+def adopt(connection: sqlite3.Connection, *, update: bool = False) -> None:
+    """Take over what the journal knows, enter in the journal what it does not, and make the plan ready to be fed from.
+
+    Args:
+        connection: to the plan, with the journal attached for writing.
+        update: whether entries that were done as the fleet said then are to become what it says now.
+    """
     connection.execute(
         "UPDATE plan SET state = CASE entries.status WHEN 'done' THEN 3 WHEN 'sent' THEN 1 WHEN 'unknown' THEN 1"
         " WHEN 'made' THEN 1 ELSE 0 END,"
         " due = entries.last_sent FROM journal.entries AS entries WHERE entries.key = plan.key"
     )
+    if update:
+        connection.execute(
+            "UPDATE plan SET state = 6 FROM journal.entries AS entries"
+            " WHERE entries.key = plan.key AND entries.digest <> plan.digest AND state = 3"
+        )
     connection.execute(
-        "INSERT INTO journal.entries (key, digest, action, agent_id, stream_id, agent_user_id, room_id, idle)"
-        " SELECT key, digest, action, agent_id, stream_id, agent_user_id, room_id, idle FROM plan WHERE true ORDER BY seq"
+        "INSERT INTO journal.entries (key, digest, action, agent_id, stream_id, agent_user_id, room_id, idle, spec)"
+        " SELECT key, digest, action, agent_id, stream_id, agent_user_id, room_id, idle, spec FROM plan WHERE true ORDER BY seq"
         " ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, action = excluded.action, agent_id = excluded.agent_id,"
         " stream_id = excluded.stream_id, agent_user_id = excluded.agent_user_id, room_id = excluded.room_id,"
-        " idle = excluded.idle, origin = NULL, made_id = CASE status WHEN 'failed' THEN made_id END, result = NULL,"
+        " idle = excluded.idle, spec = excluded.spec,"
+        " origin = NULL, made_id = CASE status WHEN 'failed' THEN made_id END, result = NULL,"
         " status = CASE status WHEN 'removed' THEN 'pending' ELSE status END"
         " WHERE status IN ('pending', 'failed', 'removed')"
     )
-    connection.execute("DELETE FROM edges WHERE parent IN (SELECT seq FROM plan WHERE state = 3)")
+    connection.execute("DELETE FROM edges WHERE parent IN (SELECT seq FROM plan WHERE state IN (3, 6))")
     connection.execute(
         "UPDATE plan SET waiting = edge.n FROM (SELECT child, count(*) AS n FROM edges GROUP BY child) AS edge"
         " WHERE edge.child = plan.seq"
@@ -188,7 +204,7 @@ def owners_of(name: str) -> str:
 
 def has_work(connection: sqlite3.Connection) -> bool:
     """Whether the service is to be called."""
-    (work,) = connection.execute("SELECT EXISTS (SELECT 1 FROM plan WHERE state IN (0, 1))").fetchone()
+    (work,) = connection.execute("SELECT EXISTS (SELECT 1 FROM plan WHERE state IN (0, 1, 6))").fetchone()
     return bool(work)
 
 
@@ -213,6 +229,20 @@ def take_unclear(connection: sqlite3.Connection, most: int) -> list[Item]:
 def take_expiring(connection: sqlite3.Connection, most: int) -> list[Item]:
     """The next entries that are to expire before they are made anew, the longest due first."""
     return _take(connection, "state = 5", (), "due", most)
+
+
+def take_changed(connection: sqlite3.Connection, most: int) -> list[Item]:
+    """The next entries that are to become what the fleet says now."""
+    return _take(connection, "state = 6", (), "plan.seq", most)
+
+
+def record_spec(connection: sqlite3.Connection, seq: int) -> None:
+    """An entry is now what the fleet says."""
+    connection.execute(
+        "UPDATE journal.entries SET digest = plan.digest, spec = plan.spec FROM plan"
+        " WHERE plan.seq = ? AND entries.key = plan.key",
+        (seq,),
+    )
 
 
 _ITEM = (
@@ -291,11 +321,37 @@ def put_off(connection: sqlite3.Connection, delays: Sequence[Delay]) -> None:
     connection.executemany("UPDATE plan SET state = ?, due = ?, probed = ? WHERE seq = ?", delays)
 
 
+def settle(connection: sqlite3.Connection, key: str) -> bool:
+    """An entry that waits to be recovered is done after all. Returns whether it was waiting."""
+    changed = connection.execute("UPDATE plan SET state = 3 WHERE key = ? AND state IN (1, 5)", (key,)).rowcount
+    return bool(changed)
+
+
+def stale(connection: sqlite3.Connection, now: float) -> list[str]:
+    """The keys of entries that were done longer ago than what they made lives without a user."""
+    rows = connection.execute(
+        "SELECT plan.key FROM plan JOIN journal.entries AS entries ON entries.key = plan.key WHERE state = 3"
+        " AND entries.idle IS NOT NULL AND entries.made_id IS NOT NULL AND recorded + entries.idle < ? ORDER BY plan.seq",
+        (now,),
+    )
+    return [key for (key,) in rows]
+
+
+def left(connection: sqlite3.Connection) -> list[str]:
+    """The keys of what the journal knows to have been made, perhaps, and the fleet does not name."""
+    rows = connection.execute(
+        "SELECT key FROM journal.entries AS entries WHERE status IN ('done', 'made', 'sent', 'unknown')"
+        " AND origin IS NOT 'kept' AND origin IS NOT 'updated'"
+        " AND NOT EXISTS (SELECT 1 FROM plan WHERE plan.key = entries.key) ORDER BY seq"
+    )
+    return [key for (key,) in rows]
+
+
 def tally(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
     """How many entries there are by Action and by the status that the journal gives them."""
     return connection.execute(
-        "SELECT plan.action, status, count(*) FROM plan JOIN journal.entries AS entries ON entries.key = plan.key"
-        " GROUP BY plan.action, status"
+        "SELECT plan.action, CASE WHEN state = 6 THEN 'pending' ELSE status END AS now, count(*)"
+        " FROM plan JOIN journal.entries AS entries ON entries.key = plan.key GROUP BY plan.action, now"
     ).fetchall()
 
 

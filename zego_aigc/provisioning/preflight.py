@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import warnings
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,19 +20,20 @@ import anyio.lowlevel
 from zego_aigc.aiagent import QueryAgents
 from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
-from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of, warnings_of
-from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time
+from zego_aigc.provisioning.cautions import warnings_of
+from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of
+from zego_aigc.provisioning.entry import Entry, default_key, described, idle_time
 from zego_aigc.provisioning.errors import MAX_PROBLEMS, InvalidFleet, JournalError, ProblemGroup
 from zego_aigc.provisioning.fleet import Fleet, Located, problems_of_action
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.schema import validation
 from zego_aigc.schema.actions import Action
-from zego_aigc.schema.lifecycle import names_in
+from zego_aigc.schema.lifecycle import QuotaKind, names_in
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Entries", "Totals", "check"]
+__all__ = ["Entries", "Rules", "Totals", "check"]
 
 Entries = Iterable["Entry | Located | Action[Any]"] | AsyncIterable["Entry | Located | Action[Any]"]
 
@@ -41,6 +42,23 @@ CHUNK = 256
 
 BREATH = 16
 """Entries that are looked at before other tasks get their turn."""
+
+
+class Rules(NamedTuple):
+    """What a fleet may be."""
+
+    extend: bool = False
+    """Whether it may join a journal that knows none of its entries."""
+    update: bool = False
+    """Whether agents that exist are to be updated, so that RegisterAgent must be valid as an UpdateAgent too."""
+    changed: frozenset[str] = frozenset()
+    """The Actions of which entries that are done may have changed."""
+    prune: bool = False
+    """Whether what the journal knows and the fleet does not is to be removed first."""
+    budget: Mapping[QuotaKind, int | None] = {}
+    """How many instances of each kind may live; None for any number. What is not in it is the account's."""
+    seconds_a_call: float = 0.105
+    """What a call of one Action takes at the limit."""
 
 
 class Totals(NamedTuple):
@@ -102,17 +120,23 @@ class _Advice:
 
 
 async def check(
-    client: Client, entries: Entries, journal: Journal, *, extend: bool, update: bool, pause: Callable[[], float]
+    client: Client | None,
+    entries: Entries,
+    journal: Journal,
+    *,
+    rules: Rules,
+    pause: Callable[[], float],
+    progress: Callable[[int], object],
 ) -> Totals:
     """Put the checked entries into the journal's scratch plan.
 
     Args:
-        client: asked, without changing anything, which agents exist.
+        client: asked, without changing anything, which agents exist; None to ask nothing.
         entries: the fleet. It is gone through once, as a stream.
         journal: opened, not begun.
-        extend: whether a fleet may join a journal that knows none of its entries.
-        update: whether agents that exist are to be updated, so that RegisterAgent must be sound as an UpdateAgent too.
+        rules: what the fleet may be.
         pause: seconds until the service may be called.
+        progress: called from time to time with how many entries were looked at.
 
     Raises:
         InvalidFleet: with all that is wrong.
@@ -121,26 +145,31 @@ async def check(
     """
     findings, advice = _Findings(), _Advice()
     await journal.run_alone(plan.create)
-    taken = await _take_in(entries, journal, findings, advice, update=update)
+    taken = await _take_in(entries, journal, findings, advice, update=rules.update, progress=progress)
     if not taken.entries and not findings.count:
         raise InvalidFleet([Problem("", "empty", f"{_name(entries)} holds no entries")])
     await journal.run_alone(plan.build_indexes)
-    for seq, place, problem in await journal.run_alone(partial(cross_checks, keys_known=taken.keys_known)):
+    cross = partial(cross_checks, keys_known=taken.keys_known, changed=rules.changed, prune=rules.prune)
+    for seq, place, problem in await journal.run_alone(cross):
         findings.add(seq, place, problem)
     findings.raise_if_any()
-    if not extend and await journal.run_alone(is_another_fleet):
+    if not rules.extend and await journal.run_alone(is_another_fleet):
         raise JournalError(
             f"the journal {journal.path} belongs to another fleet: it knows none of these entries. It was left as it is. "
             "Use another file, or extend it with this fleet (--extend, or extend=True)"
         )
-    await _ask_for_agents(client, journal, findings, pause)
-    findings.raise_if_any()
+    if client is not None:
+        await _ask_for_agents(client, journal, findings, pause)
+        findings.raise_if_any()
     actions = await journal.run_alone(
         lambda connection: dict(connection.execute("SELECT action, count(*) FROM plan GROUP BY action ORDER BY min(seq)"))
     )
     for text in advice:
         warnings.warn(text, VendorAdvice, stacklevel=1)
-    cautions = [*advice, *await journal.run_alone(lambda connection: list(warnings_of(connection)))]
+    cautions = [
+        *advice,
+        *await journal.run_alone(lambda connection: list(warnings_of(connection, rules.budget, rules.seconds_a_call))),
+    ]
     return Totals(actions, tuple(cautions))
 
 
@@ -155,7 +184,15 @@ class _Taken(NamedTuple):
     """Whether the key of every entry can be told, of the invalid ones too."""
 
 
-async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advice: _Advice, *, update: bool) -> _Taken:
+async def _take_in(
+    entries: Entries,
+    journal: Journal,
+    findings: _Findings,
+    advice: _Advice,
+    *,
+    update: bool,
+    progress: Callable[[int], object],
+) -> _Taken:
     count, keys_known = 0, True
     chunk: list[plan.Planned] = []
     invalid: list[str] = []
@@ -178,6 +215,7 @@ async def _take_in(entries: Entries, journal: Journal, findings: _Findings, advi
         if len(chunk) + len(invalid) >= CHUNK:
             await journal.run_in_transaction(partial(_add, planned=chunk, invalid=invalid))
             chunk, invalid = [], []
+            progress(count)
     await journal.run_in_transaction(partial(_add, planned=chunk, invalid=invalid))
     return _Taken(count, keys_known)
 
@@ -231,13 +269,13 @@ def _planned(
             Problem(path_at(problem.path, seq, place), problem.rule, f"{problem.message} (to update agents)")
             for problem in problems
         )
-    spec = digest(action)
+    digits, spec = described(action)
     known = names_in(action)
     planned = plan.Planned(
         seq,
         place,
-        entry.key or default_key(action, spec),
-        spec,
+        entry.key or default_key(action, digits),
+        digits,
         name,
         known.agent_id,
         known.stream_id,
@@ -245,6 +283,7 @@ def _planned(
         known.user_id,
         known.room_id,
         idle_time(action),
+        spec,
         plan.pack(action),
         entry.after,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -17,7 +18,10 @@ from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Listing, StatusQue
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Presence", "look"]
+__all__ = ["Presence", "Presences", "look"]
+
+Call = Callable[[Any], Awaitable[Any]]
+"""Sends a request and returns its result."""
 
 AT_A_TIME = 100
 """Rows that are asked about together."""
@@ -46,15 +50,32 @@ class Presence(NamedTuple):
 
 async def look(client: Client, reading: Reading) -> AsyncIterator[tuple[Row, Presence]]:
     """What was made and not removed, with what the service says about it, in the journal's order."""
-    running: dict[Listing, dict[str, str]] = {}
+    presences = Presences(client)
     rows = reading.rows("made_id IS NOT NULL AND status <> 'removed'")
     while chunk := list(itertools.islice(rows, AT_A_TIME)):
-        for life in _lives(chunk):
-            if life.listing is not None and life.listing.ids is None and life.listing not in running:
-                running[life.listing] = await _statuses(client, life, life.listing)
-        found = await _ask(client, chunk, running)
+        found = await presences.of(chunk)
         for row in chunk:
             yield row, found[row.seq]
+
+
+class Presences:
+    """Asks about rows of a journal. What lists everything is asked once; what it does not list is asked about by its id.
+
+    Args:
+        client: whom to ask.
+        background: whether other calls of the client may go first at the limiter.
+    """
+
+    def __init__(self, client: Client, *, background: bool = False) -> None:
+        self._call = partial(client.call, deadline_from="grant", background=background)
+        self._running: dict[Listing, dict[str, str]] = {}
+
+    async def of(self, rows: Sequence[Row]) -> dict[int, Presence]:
+        """What the service says about each of some rows, by the row's number."""
+        for life in _lives(rows):
+            if life.listing is not None and life.listing.ids is None and life.listing not in self._running:
+                self._running[life.listing] = await _statuses(self._call, life, life.listing)
+        return await _ask(self._call, rows, self._running)
 
 
 def _lives(rows: Sequence[Row]) -> list[Lifecycle]:
@@ -62,9 +83,9 @@ def _lives(rows: Sequence[Row]) -> list[Lifecycle]:
     return [LIFECYCLES[action] for action in dict.fromkeys(row.action for row in rows) if action in LIFECYCLES]
 
 
-async def _statuses(client: Client, life: Lifecycle, listing: Listing) -> dict[str, str]:
+async def _statuses(call: Call, life: Lifecycle, listing: Listing) -> dict[str, str]:
     """The status of everything that lives, by its id."""
-    answer = await client.call(listing.ask())
+    answer = await call(listing.ask())
     return {getattr(item, life.id_field): _name(item.status) for item in listing.of(answer)}
 
 
@@ -72,7 +93,7 @@ def _name(status: Any) -> str:
     return str(getattr(status, "name", status))
 
 
-async def _ask(client: Client, rows: Sequence[Row], running: Mapping[Listing, Mapping[str, str]]) -> dict[int, Presence]:
+async def _ask(call: Call, rows: Sequence[Row], running: Mapping[Listing, Mapping[str, str]]) -> dict[int, Presence]:
     found = dict.fromkeys(
         (row.seq for row in rows), Presence(there=None, detail="nothing is left of it that could be asked about")
     )
@@ -82,23 +103,23 @@ async def _ask(client: Client, rows: Sequence[Row], running: Mapping[Listing, Ma
             if life.listing is not None and life.listing.ids is not None:
                 for start in range(0, len(mine), life.listing.batch):
                     some = mine[start : start + life.listing.batch]
-                    group.start_soon(_listed, client, life, life.listing, some, found)
+                    group.start_soon(_listed, call, life, life.listing, some, found)
                 continue
             listed: Mapping[str, str] = {} if life.listing is None else running[life.listing]
             for row in mine:
                 if row.made_id is not None and row.made_id in listed:
                     found[row.seq] = Presence(there=True, state=listed[row.made_id])
                 elif life.status is not None:
-                    group.start_soon(_one, client, life, life.status, row, found)
+                    group.start_soon(_one, call, life, life.status, row, found)
                 else:
                     found[row.seq] = Presence(there=False)
     return found
 
 
-async def _listed(client: Client, life: Lifecycle, listing: Listing, rows: Sequence[Row], found: dict[int, Presence]) -> None:
+async def _listed(call: Call, life: Lifecycle, listing: Listing, rows: Sequence[Row], found: dict[int, Presence]) -> None:
     """Ask about some by their ids."""
     try:
-        answer = await client.call(listing.ask([row.made_id or "" for row in rows]), deadline_from="grant")
+        answer = await call(listing.ask([row.made_id or "" for row in rows]))
     except ZegoError as error:
         found.update({row.seq: _trouble(error) for row in rows})
         return
@@ -106,10 +127,10 @@ async def _listed(client: Client, life: Lifecycle, listing: Listing, rows: Seque
     found.update({row.seq: Presence(there=row.made_id in there) for row in rows})
 
 
-async def _one(client: Client, life: Lifecycle, query: StatusQuery, row: Row, found: dict[int, Presence]) -> None:
+async def _one(call: Call, life: Lifecycle, query: StatusQuery, row: Row, found: dict[int, Presence]) -> None:
     """Ask about one. Of what is not among the running ones, the service perhaps remembers why."""
     try:
-        answer = await client.call(life.ask(row.made_id or ""), deadline_from="grant")
+        answer = await call(life.ask(row.made_id or ""))
     except ZegoError as error:
         found[row.seq] = _trouble(error)
         return

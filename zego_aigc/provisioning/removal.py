@@ -9,9 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
+from zego_aigc.errors import ApiError, ConfigurationError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning import journal_file
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.errors import JournalError, NotTried
@@ -28,15 +28,42 @@ from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.codes import is_over
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Names, Recovery
+from zego_aigc.schema.naming import did_you_mean
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Removal", "Teardown", "teardown"]
+__all__ = ["Removal", "Teardown", "Which", "require_known", "teardown"]
 
-_OURS = "origin = 'made' AND made_id IS NOT NULL AND status NOT IN ('removed', 'sent', 'unknown') AND (? IS NULL OR run = ?)"
-_LOST = "status IN ('sent', 'unknown') AND action IN (SELECT value FROM json_each(?)) AND (? IS NULL OR run = ?)"
+MAX_KNOWN = 10_000
+"""Keys among which a similar one is looked for: comparing is slow in a large journal."""
+
+_OURS = "origin = 'made' AND made_id IS NOT NULL AND status NOT IN ('removed', 'sent', 'unknown')"
+_LOST = "status IN ('sent', 'unknown') AND action IN (SELECT value FROM json_each(?))"
 """Only what makes something can be lost."""
+
+
+class Which(NamedTuple):
+    """Which entries of a journal are to be removed: SQL of our own, with its values."""
+
+    where: str = "1"
+    values: tuple[Any, ...] = ()
+
+    @classmethod
+    def made_in(cls, run: int) -> Which:
+        """What a run has made."""
+        return cls("run = ?", (run,))
+
+    @classmethod
+    def keys(cls, keys: Sequence[str]) -> Which:
+        """Entries by their keys."""
+        return cls("key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),))
+
+    @classmethod
+    def left(cls) -> Which:
+        """What the plan knows nothing of."""
+        return cls("key NOT IN (SELECT key FROM main.plan)")
+
 
 MAX_LIST_AGE = 5.0
 """Seconds that a list may be old by which lost entries are found."""
@@ -53,7 +80,13 @@ def _phases() -> list[list[list[str]]]:
     return [list(phases[number].values()) for number in sorted(phases)]
 
 
-def teardown(client: Client, journal: str | os.PathLike[str], *, background: bool = True) -> Teardown:
+def teardown(
+    client: Client,
+    journal: str | os.PathLike[str],
+    *,
+    only: Sequence[str] | None = None,
+    background: bool = True,
+) -> Teardown:
     """Remove what a journal made and nothing else: instances and stream tasks first, then agents.
 
     ::
@@ -68,9 +101,11 @@ def teardown(client: Client, journal: str | os.PathLike[str], *, background: boo
     Args:
         client: of the same target as the journal.
         journal: path of the journal.
+        only: the keys of what is to be removed; everything unless given. A key that the journal does not know is a
+            ConfigurationError when the block is entered. The next run makes them anew.
         background: whether other calls of the client may go first at the limiter.
     """
-    return Teardown(client, journal, background=background)
+    return Teardown(client, journal, only=only, background=background)
 
 
 def removal_pool(client: Client) -> WorkerPool:
@@ -89,7 +124,7 @@ class Removal:
         outages: knows whether the service answers.
         listings: asks what lives.
         clock: the service's.
-        made_in: only what this run made; everything unless given.
+        which: what to remove; everything unless given.
         background: whether other calls may go first at the limiter.
     """
 
@@ -103,7 +138,7 @@ class Removal:
         outages: Outages,
         listings: Listings,
         clock: ServiceClock,
-        made_in: int | None = None,
+        which: Which | None = None,
         background: bool,
     ) -> None:
         self._client = client
@@ -113,8 +148,11 @@ class Removal:
         self._outages = outages
         self._listings = listings
         self._clock = clock
-        self._only = (made_in, made_in)
         self._background = background
+        which = Which() if which is None else which
+        self._ours = f"({_OURS}) AND ({which.where})"
+        self._lost = f"({_LOST}) AND ({which.where})"
+        self._values = which.values
         self._began = time.monotonic()
         self.removed: int = 0
 
@@ -122,15 +160,16 @@ class Removal:
         """How much there is to remove, by Action, unknown ones included."""
         rows = await self._journal.run_in_transaction(
             lambda connection: connection.execute(
-                f"SELECT action, count(*) FROM journal.entries WHERE ({_OURS}) OR ({_LOST}) GROUP BY action ORDER BY min(seq)",
-                (*self._only, _makers(), *self._only),
+                f"SELECT action, count(*) FROM journal.entries WHERE ({self._ours}) OR ({self._lost})"
+                " GROUP BY action ORDER BY min(seq)",
+                (*self._values, _makers(), *self._values),
             ).fetchall()
         )
         return dict(rows)
 
     async def run(self) -> None:
         """Remove everything, phase by phase; what may have been made is looked for beside the first one."""
-        lost = await self._counts(_LOST, (_makers(), *self._only))
+        lost = await self._counts(self._lost, (_makers(), *self._values))
         for phase in _phases():
             if not self._workers.stopping:
                 await self._run_phase(phase, sum(lost.values()))
@@ -139,12 +178,14 @@ class Removal:
             raise self._workers.error
 
     async def _run_phase(self, phase: Sequence[Sequence[str]], lost: int) -> None:
-        counts = await self._counts(_OURS, self._only)
+        counts = await self._counts(self._ours, self._values)
         todo = {tuple(actions): sum(counts.get(action, 0) for action in actions) for actions in phase}
         lanes = [
             Lane(
                 self._workers,
-                _Feed(self._journal, f"{_OURS} AND action IN ({', '.join('?' * len(actions))})", (*self._only, *actions)),
+                _Feed(
+                    self._journal, f"{self._ours} AND action IN ({', '.join('?' * len(actions))})", (*self._values, *actions)
+                ),
                 self._remove,
                 actions=actions,
             )
@@ -152,7 +193,7 @@ class Removal:
             if count
         ]
         if lost:
-            lanes.append(Lane(self._workers, _Feed(self._journal, _LOST, (_makers(), *self._only)), self._find))
+            lanes.append(Lane(self._workers, _Feed(self._journal, self._lost, (_makers(), *self._values)), self._find))
         await self._workers.run(lanes, lost + sum(todo.values()))
 
     async def _counts(self, where: str, values: Sequence[Any]) -> dict[str, int]:
@@ -301,14 +342,23 @@ class Teardown(Operation):
     """A run of :func:`teardown`."""
 
     def __init__(
-        self, client: Client, journal: str | os.PathLike[str], *, background: bool = True, sandbox: str | None = None
+        self,
+        client: Client,
+        journal: str | os.PathLike[str],
+        *,
+        only: Sequence[str] | None = None,
+        background: bool = True,
+        sandbox: str | None = None,
     ) -> None:
         super().__init__(client, journal, must_exist=True, sandbox=sandbox)
+        self._only = only
         self._background = background
         self._workers = removal_pool(client)
         self._removal: Removal
 
     async def _prepare(self) -> None:
+        if self._only is not None:
+            await require_known(self._journal, self._only)
         await self._journal.begin(self._target)
         clock = ServiceClock()
         self._removal = Removal(
@@ -319,6 +369,7 @@ class Teardown(Operation):
             outages=Outages(self._client, partial(self._set_note, "outage")),
             listings=Listings(self._client, clock),
             clock=clock,
+            which=None if self._only is None else Which.keys(self._only),
             background=self._background,
         )
         counts = await self._removal.count()
@@ -350,6 +401,22 @@ class _Feed:
         if rows:
             self._at = rows[-1].seq
         return rows
+
+
+async def require_known(journal: Journal, keys: Sequence[str]) -> None:
+    """See that a journal knows keys.
+
+    Raises:
+        ConfigurationError: it does not know one; the closest that it knows is named.
+    """
+    if isinstance(keys, str):
+        raise ConfigurationError(f"give the keys as a list: [{keys!r}]")
+    known = await journal.run_in_transaction(
+        lambda connection: [key for (key,) in connection.execute("SELECT key FROM journal.entries ORDER BY seq")]
+    )
+    for key in keys:
+        if key not in known:
+            raise ConfigurationError(f"the journal {journal.path} knows no entry {key!r}{did_you_mean(key, known[:MAX_KNOWN])}")
 
 
 def _failure(row: Row, ending: Action[Any], error: ZegoError) -> Outcome:

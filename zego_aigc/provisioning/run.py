@@ -3,45 +3,59 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import anyio
 import msgspec
 
+from zego_aigc.callbacks.events import Event
 from zego_aigc.errors import AlreadyExists, ConfigurationError, OutcomeUnknown, ZegoError
 from zego_aigc.limits.quota import Quota
-from zego_aigc.provisioning import journal_file, plan, preflight
+from zego_aigc.provisioning import journal_file, observation, plan, preflight
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.errors import JournalError, NotTried, StreamFailed
-from zego_aigc.provisioning.events import Outcome, Started, Warned, error_facts, error_from_facts
+from zego_aigc.provisioning.events import Outcome, Pruned, Started, Warned, error_facts, error_from_facts
 from zego_aigc.provisioning.executor import Executor, IfExists, Made, OnQuota, Unreachable, made_of, not_tried
+from zego_aigc.provisioning.journal_file import Row
 from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
 from zego_aigc.provisioning.listings import Listings, unsure
-from zego_aigc.provisioning.operation import GRACE, Operation
+from zego_aigc.provisioning.lock import Lock
+from zego_aigc.provisioning.observation import Revive
+from zego_aigc.provisioning.operation import GRACE, Operation, pace
 from zego_aigc.provisioning.outage import Outages, Retries, ServiceGone, may_pass
 from zego_aigc.provisioning.plan import Delay, Item, State
+from zego_aigc.provisioning.planning import Plan, draw_up
 from zego_aigc.provisioning.preflight import Entries
+from zego_aigc.provisioning.presence import Presence
 from zego_aigc.provisioning.quota_gate import QuotaClosed, QuotaGate
 from zego_aigc.provisioning.recovery import MARGIN, RecoveryAction, delay, left_of, recovery_action
-from zego_aigc.provisioning.removal import Removal, removal_pool
+from zego_aigc.provisioning.refresh import Refreshed, refresh
+from zego_aigc.provisioning.removal import Removal, Which, removal_pool
 from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.streaming import Streams, could_not_ask
 from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
 from zego_aigc.schema.actions import ACTIONS, Action
 from zego_aigc.schema.decoding import dec_hook
-from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Recovery, makers_of, names_in
+from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, QuotaKind, Recovery, makers_of, names_in
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Options", "Provisioning", "provision"]
+__all__ = ["Options", "Provisioning", "Upkeep", "provision"]
 
 OnUnknown = Literal["report", "wait"]
 Until = Literal["created", "streaming"]
+
+CLOSING_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between attempts to make anew what this journal has made before, while that is still being closed at the service."""
+
+MAX_LISTED = 3
+"""Keys that a warning names."""
 
 _MAY_LIVE = "status IN ('done', 'made', 'sent', 'unknown') AND origin IS NOT 'kept' AND origin IS NOT 'updated'"
 
@@ -61,6 +75,9 @@ def provision(
     quota_wait: float = 600.0,
     lookup_delay: float = 3.0,
     background: bool = True,
+    refresh: bool = False,
+    update: bool = False,
+    prune: bool = False,
 ) -> Provisioning:
     """Carry out every entry of a fleet once, however often the same call is made.
 
@@ -96,6 +113,9 @@ def provision(
         lookup_delay: seconds that a request whose answer was lost is given to be carried out late, before it is looked up.
         background: whether other calls of the client may go first at the limiter and in the quota: a visitor's create before
             the fleet's. While the fleet waits, at least one call in ten is of the fleet.
+        refresh: ask the service what of the entries that are done is still there, and make anew what has ended.
+        update: send UpdateAgent for agents that are done and say something else now.
+        prune: remove first what this journal made and the fleet does not name any more. Not together with `extend`.
     """
     options = Options(
         quota=quota,
@@ -108,6 +128,9 @@ def provision(
         quota_wait=quota_wait,
         lookup_delay=lookup_delay,
         background=background,
+        refresh=refresh,
+        update=update,
+        prune=prune,
     )
     return Provisioning(client, entries, journal, options)
 
@@ -125,6 +148,9 @@ class Options(NamedTuple):
     quota_wait: float = 600.0
     lookup_delay: float = 3.0
     background: bool = True
+    refresh: bool = False
+    update: bool = False
+    prune: bool = False
 
     def check(self) -> None:
         """See that each option is one of those that there are.
@@ -137,9 +163,20 @@ class Options(NamedTuple):
         _one_of("until", self.until, ("created", "streaming"))
         if not callable(self.on_quota):
             _one_of("on_quota", self.on_quota, ("wait", "fail"))
+        if self.prune and self.extend:
+            raise ConfigurationError("prune removes what a fleet does not name, and extend is for a journal of several fleets")
         for name, seconds in (("quota_wait", self.quota_wait), ("lookup_delay", self.lookup_delay)):
             if not seconds >= 0:
                 raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
+
+
+class Upkeep(NamedTuple):
+    """What a run that keeps a fleet alive is to know."""
+
+    revive: Revive
+    """Whether an entry that has ended is to be made anew by this run."""
+    news: Sequence[observation.News]
+    """What callbacks have said since the last run."""
 
 
 class _Lanes(NamedTuple):
@@ -153,6 +190,8 @@ class _Lanes(NamedTuple):
     """Entries that an earlier attempt may have done."""
     expiring: Lane
     """Entries to make anew once what an earlier attempt may have made has ended by itself."""
+    changed: Lane
+    """Entries that are to become what the fleet says now."""
 
 
 class Provisioning(Operation):
@@ -166,9 +205,12 @@ class Provisioning(Operation):
         options: Options,
         *,
         sandbox: str | None = None,
+        upkeep: Upkeep | None = None,
+        lock: Lock | None = None,
     ) -> None:
         options.check()
-        super().__init__(client, journal, must_exist=False, sandbox=sandbox)
+        super().__init__(client, journal, must_exist=False, sandbox=sandbox, lock=lock)
+        self._upkeep = upkeep
         self._entries = entries
         self._options = options
         self._clock = ServiceClock()
@@ -188,8 +230,25 @@ class Provisioning(Operation):
         self._rolled_back = False
         self._expiring: dict[str, float] = {}
         """Until when, in Unix time, entries are waited for to end by themselves; by key."""
+        self._observed: dict[str, str] = {}
+        """Ids that callbacks brought of what was in flight or unknown; by key."""
+        self._settled = anyio.Event()
+        """Set when a callback has settled an unknown."""
         self._executor: Executor
         self._lanes: _Lanes
+
+    async def plan(self, *, live: bool = False) -> Plan:
+        """What this run would do, instead of doing it. Nothing is changed, nor locked; the service is asked only if `live`.
+
+        Args:
+            live: ask the service which agents exist, and what of the entries that are done is still there.
+
+        Raises:
+            InvalidFleet: with all that is wrong with the fleet.
+            JournalError: the journal cannot be used.
+            ZegoError: the service could not be asked.
+        """
+        return await draw_up(self._entries, self._path, client=self._client if live else None, rules=self._rules())
 
     async def _prepare(self) -> None:
         options = self._options
@@ -197,14 +256,18 @@ class Provisioning(Operation):
             self._client,
             self._entries,
             self._journal,
-            extend=options.extend,
-            update=options.if_exists == "update",
+            rules=self._rules(),
             pause=self._pause,
+            progress=self._set_checked,
         )
         await self._journal.begin(self._target)
-        await self._journal.run_in_transaction(plan.adopt)
+        if self._upkeep is not None:
+            await self._journal.run_in_transaction(self._apply_news)
+        refreshed = await self._refresh() if options.refresh else None
+        await self._journal.run_in_transaction(partial(plan.adopt, update=options.update))
         self.report.counts = {action: Counter(pending=count) for action, count in totals.actions.items()}
-        self.report.warnings = list(totals.warnings)
+        self.report.warnings = [*totals.warnings, *(() if refreshed is None else self._refresh_warnings(refreshed))]
+        await self._warn_of_others()
         self._executor = Executor(
             self._client,
             self._journal,
@@ -224,17 +287,75 @@ class Provisioning(Operation):
             known=Lane(pool, self._feed(plan.take_known), self._report_known),
             unclear=Lane(pool, self._feed(plan.take_unclear), self._recover),
             expiring=Lane(pool, self._feed(plan.take_expiring), self._expire),
+            changed=Lane(pool, self._feed(plan.take_changed), self._update),
         )
+
+    def _rules(self) -> preflight.Rules:
+        options = self._options
+        quota = options.quota or self._client.quota
+        limit, window, guard = pace(self._client)
+        return preflight.Rules(
+            extend=options.extend,
+            update=options.update or options.if_exists == "update",
+            changed=UPDATABLE if options.update else frozenset(),
+            prune=options.prune,
+            budget={} if quota is None else {kind: quota.usage(kind).limit for kind in get_args(QuotaKind)},
+            seconds_a_call=(window + guard) / limit,
+        )
+
+    def _set_checked(self, count: int) -> None:
+        self._checked = count
+
+    async def _refresh(self) -> Refreshed:
+        """Note what has ended, so that it is made anew."""
+        progress = partial(self._set_note, "refresh")
+        revive = _always if self._upkeep is None else self._upkeep.revive
+        refreshed = await refresh(
+            self._client, self._journal, self._clock, revive=revive, progress=progress, background=self._options.background
+        )
+        self._set_note("refresh", None)
+        self.report.gone = refreshed.gone
+        return refreshed
+
+    def _refresh_warnings(self, refreshed: Refreshed) -> Iterator[str]:
+        if refreshed.gone and self._upkeep is None:
+            more = f" and {refreshed.gone - len(refreshed.examples)} more" if refreshed.gone > len(refreshed.examples) else ""
+            yield f"gone at the service, and made anew: {', '.join(refreshed.examples)}{more}"
+        if refreshed.not_known:
+            yield f"{refreshed.not_known} entries could not be asked about, and count as there: {refreshed.trouble}"
+
+    def _apply_news(self, connection: sqlite3.Connection) -> None:
+        """Note what callbacks have said since the last run."""
+        assert self._upkeep is not None
+        for news in self._upkeep.news:
+            observation.apply(connection, news, self._clock.now(), revive=self._upkeep.revive)
+
+    async def _warn_of_others(self) -> None:
+        """Say what is not done unasked: ask about what may have ended, and remove what the fleet does not name."""
+        options, warnings = self._options, self.report.warnings
+        if not options.refresh and self._upkeep is None:
+            stale = await self._journal.run_in_transaction(partial(plan.stale, now=self._clock.now()))
+            self.report.stale = len(stale)
+            if stale:
+                what = f"{_listed(stale)} {'was' if len(stale) == 1 else 'were'} made longer ago than"
+                warnings.append(f"{what} MaxIdleTime, and may have ended by now: --refresh (refresh=True) asks, and makes anew")
+        if not options.prune and not options.extend:
+            left = await self._journal.run_in_transaction(plan.left)
+            if left:
+                what = f"{_listed(left)} {'is' if len(left) == 1 else 'are'} in the journal and no longer in the fleet"
+                warnings.append(f"{what}: --prune (prune=True) removes what this journal made of them")
 
     async def _work(self) -> None:
         await self._emit(Started({action: counter.total() for action, counter in self.report.counts.items()}))
         for warning in self.report.warnings:
             await self._emit(Warned(warning))
+        if self._options.prune:
+            await self._prune()
         if await self._journal.run_in_transaction(plan.has_work):
             await self._count_places()
             await self._let_window_pass()
         lanes = self._lanes
-        await self._workers.run([*lanes.actions.values(), lanes.known, lanes.unclear, lanes.expiring], self.report.total)
+        await self._workers.run([*lanes.actions.values(), *lanes[1:]], self.report.total)
         await self._journal.flush()  # when it was stopped, some outcomes are still on their way to the disk
 
     async def _count_places(self) -> None:
@@ -250,6 +371,36 @@ class Provisioning(Operation):
                 length = (row.idle or 0) + MARGIN
                 self._gate.adopt_unknown(row.key, life, left_of(length, since=row.last_sent or 0.0, now=self._clock.now()))
 
+    async def _prune(self) -> None:
+        """Remove what this journal made and the fleet does not name any more."""
+        pool, self._workers = self._workers, removal_pool(self._client)
+        self._set_note("prune", "removing what is no longer in the fleet")
+        await self._removal(self._workers, self._emit_pruned, Which.left()).run()
+        if self._workers.stopping:
+            pool.stop()
+        self._workers = pool
+        self._set_note("prune", None)
+
+    async def _emit_pruned(self, outcome: Outcome) -> None:
+        if outcome.status == "done":
+            self.report.pruned += 1
+        else:
+            self.report.not_pruned += 1
+        await self._emit(Pruned(outcome))
+
+    def _removal(self, workers: WorkerPool, report: Callable[[Outcome], Awaitable[None]], which: Which) -> Removal:
+        return Removal(
+            self._client,
+            self._journal,
+            workers,
+            report,
+            outages=self._outages,
+            listings=self._listings,
+            clock=self._clock,
+            which=which,
+            background=self._options.background,
+        )
+
     def _feed(self, take: Callable[..., list[Item]]) -> Callable[[int], Awaitable[list[Item]]]:
         """What fetches a lane's next entries from the plan."""
         return lambda most: self._journal.run_in_transaction(partial(take, most=most))
@@ -261,6 +412,12 @@ class Provisioning(Operation):
         probed = probing or item.probed
         try:
             made = await self._executor.execute(item, in_flight, probing=probing)
+            for pause in CLOSING_PAUSES:
+                if not (item.attempts or self.report.pruned) or not _is_taken(made):
+                    break
+                in_flight.free()
+                await anyio.sleep(pause)
+                made = await self._executor.execute(item, in_flight, probing=probing)
         except QuotaClosed as closed:
             await self._close_kind(item, closed)
         except Unreachable as reason:
@@ -272,6 +429,24 @@ class Provisioning(Operation):
                 await self._put_off(item, made, probed=probed)
             else:
                 await self._finish(item, made, in_flight)
+
+    async def _update(self, item: Item, in_flight: InFlight) -> None:
+        """Make what an entry has made what the fleet says now. Until that is done, the journal keeps what it was."""
+        made = await self._executor.update(item, in_flight)
+        if made.status == "done":
+            await self._journal.run_in_transaction(partial(plan.record_spec, seq=item.seq))
+        self._report(
+            Outcome(
+                key=item.key,
+                action=item.action,
+                status=made.status,
+                error=made.error,
+                origin=made.origin,
+                request_id=made.request_id,
+                attempts=made.attempts,
+            )
+        )
+        await self._apply_backpressure()
 
     async def _finish(self, item: Item, made: Made, in_flight: InFlight) -> None:
         """Record the outcome of an entry, that of a stream task perhaps only once it streams."""
@@ -304,6 +479,8 @@ class Provisioning(Operation):
         Nothing waits for that: the worker that sends next waits for its attempt to be durable, which is so after this or with
         it. So no more entries are ever in doubt than there are workers.
         """
+        if made.status == "unknown" and (made_id := self._observed.pop(item.key, None)) is not None:
+            made = self._by_callback(item, made_id)
         then: Release | Block | None = None
         if item.dependents and made.status == "done":
             then = Release(item.seq)
@@ -420,6 +597,8 @@ class Provisioning(Operation):
                     await self._finish(item, found, in_flight)
             case RecoveryAction.PROBE:
                 await self._create(item, in_flight, probing=True)
+            case RecoveryAction.WAIT_FOR_EXPIRY if self._upkeep is not None and self._delay(item, how) > 0:
+                await self._record(item, self._left_unknown(item))  # a later run makes it anew: this one must not take long
             case RecoveryAction.WAIT_FOR_EXPIRY:  # a lane of its own, so that nothing waits behind it
                 when = self._clock.now() + self._delay(item, how)
                 delay = Delay(State.AWAITING_EXPIRY, when, item.probed, item.seq)
@@ -439,10 +618,15 @@ class Provisioning(Operation):
         self._expiring[item.key] = time.time() + seconds
         self._note_expiry()
         try:
-            await anyio.sleep(seconds)
+            with anyio.move_on_after(seconds):
+                while item.key not in self._observed:
+                    await self._settled.wait()
         finally:
             del self._expiring[item.key]
             self._note_expiry()
+        if (made_id := self._observed.pop(item.key, None)) is not None:
+            await self._record(item, self._by_callback(item, made_id))
+            return
         await self._create(item, in_flight, probing=True, final=True)
 
     def _note_expiry(self) -> None:
@@ -519,6 +703,38 @@ class Provisioning(Operation):
             )
         await self._finish(item, made, in_flight)
 
+    # --- what callbacks say
+
+    async def observe(self, event: Event) -> None:
+        """Take note of a callback: AgentInstanceCreated settles an unknown with its id, what has ended frees its place.
+
+        Register it with a router while the run goes on::
+
+            router.on(AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent)(run.observe)
+        """
+        news = observation.news_of(event)
+        if news is None or self._over.is_set():
+            return
+        row = await self._journal.run_in_transaction(partial(observation.apply, news=news, now=self._clock.now()))
+        if row is None:
+            return
+        life = LIFECYCLES[row.action]
+        if not news.lives:
+            self._gate.ended(life.quota, news.made_id)
+            return
+        self._gate.found(row.key, life, news.made_id)
+        if not await self._journal.run_in_transaction(partial(plan.settle, key=row.key)):
+            self._observed[row.key] = news.made_id  # it is under way: what is done with it looks here
+            self._settled.set()
+            self._settled = anyio.Event()
+        self._lanes.known.wake()
+
+    def _by_callback(self, item: Item, made_id: str) -> Made:
+        life = item.action.lifecycle
+        assert life is not None
+        result = None if item.action.result is None else item.action.result(**{life.id_field: made_id})
+        return made_of(item.action, result, attempts=item.attempts)
+
     # --- the end
 
     async def _finalize(self) -> None:
@@ -538,17 +754,7 @@ class Provisioning(Operation):
         self._rolled_back = True
         self._set_note("rollback", "removing again what this run made")
         self._workers = workers = removal_pool(self._client)
-        removal = Removal(
-            self._client,
-            self._journal,
-            workers,
-            self._emit_left,
-            outages=self._outages,
-            listings=self._listings,
-            clock=self._clock,
-            made_in=self._journal.run,
-            background=self._options.background,
-        )
+        removal = self._removal(workers, self._emit_left, Which.made_in(self._journal.run))
         await removal.run()
         self.report.rolled_back = removal.removed
         if workers.stopping:
@@ -565,7 +771,27 @@ class Provisioning(Operation):
         await self._emit(Warned(warning))
 
 
+def _always(row: Row, presence: Presence) -> bool:  # noqa: ARG001 - as a Revive is called
+    return True
+
+
+UPDATABLE = frozenset(action for action, life in LIFECYCLES.items() if life.updated_by is not None)
+"""The Actions of which what they made can be made something else."""
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
+    return ", ".join(keys[:MAX_LISTED]) + more
+
+
 _REPORTED_AS = {"sent": "unknown", "made": "pending", "removed": "pending"}
+
+
+def _is_taken(made: Made) -> bool:
+    """Whether an entry was refused because one with its names lives, or is still being closed."""
+    life = made.action.lifecycle
+    taken = made.status == "failed" and isinstance(made.error, AlreadyExists)
+    return taken and life is not None and life.recovery is not Recovery.COMPARE
 
 
 def _where(action: Action[Any]) -> str | None:

@@ -1,0 +1,200 @@
+"""The command line over the life of a fleet: plan, make, break, change, keep alive, resolve, and find what nobody knows."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_fixtures import *  # noqa: F403 - fixtures
+from cli_fixtures import PROGRAM, lines, order, state, task, voice, write
+
+from zego_aigc.cli import main
+
+AGENT: dict[str, Any] = {"Action": "RegisterAgent", "Body": {"AgentId": "a", "Name": "Guide"}}
+TASK = "CreateDigitalHumanStreamTask:s"
+PLAN = ["plan", "f.jsonl", "--journal", "j"]
+PROVISION = ["provision", "f.jsonl", "--journal", "j"]
+
+
+def test_a_plan_needs_no_account_and_tells_by_its_status_whether_there_is_something_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(Path("f.jsonl"), AGENT, task("s"))
+    assert main(PLAN) == 4
+    assert "+ 1 RegisterAgent to make: RegisterAgent:a" in capsys.readouterr().out
+    assert not Path("j").exists()
+    write(Path("f.jsonl"), AGENT, task("s", TTL=5))
+    assert main(PLAN) == 2
+    assert "f.jsonl:2: Body.TTL" in capsys.readouterr().err
+    assert main([*PLAN, "--live"]) == 2
+    assert "ZEGO_APP_ID" in capsys.readouterr().err
+
+
+def test_a_fleet_is_made_changed_and_pruned_as_its_file_says(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("f.jsonl"), AGENT, voice("v"), task("s"))
+    assert main(PROVISION) == 0
+    assert main(PLAN) == 0
+    assert "nothing to do: all that f.jsonl names is done" in capsys.readouterr().out
+    changed = {"Action": "RegisterAgent", "Body": {"AgentId": "a", "Name": "Host"}}
+    write(Path("f.jsonl"), changed, task("s", TTL=600))
+    assert main(PLAN) == 4
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        "~ RegisterAgent:a has changed: --update sends it",
+        '    Name: "Guide" -> "Host"',
+        f"~ {TASK} has changed: zego-aigc teardown j --only {TASK!r} ends it first",
+        "    TTL: not set -> 600",
+        "- 1 no longer in the fleet, which --prune removes: CreateAgentInstance:s-v",
+    ]
+    assert main([*PLAN, "--json"]) == 4
+    (plan,) = lines(capsys.readouterr().out)
+    assert [one["way"] for one in plan["changed"]] == ["update", "teardown"]
+    assert main(["teardown", "j", "--only", "CreateDigitalHumanStreamTask:s"]) == 0
+    assert main([*PROVISION, "--update", "--prune"]) == 0
+    out, err = capsys.readouterr()
+    assert "removed, no longer in the fleet: CreateAgentInstance:s-v" in err
+    assert "1 removed that the fleet names no more" in out
+    now = state(sandbox)
+    assert (len(now["agents"]), len(now["instances"]), len(now["tasks"])) == (1, 0, 1)
+    assert main(PLAN) == 0
+
+
+def test_what_has_ended_is_found_and_made_anew_when_asked(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("f.jsonl"), AGENT, voice("v"))
+    assert main(PROVISION) == 0
+    order(sandbox, "advance", Seconds=200)
+    assert main(["status", "j", "--live"]) == 1
+    assert "--refresh" in capsys.readouterr().err
+    assert main([*PLAN, "--live"]) == 4
+    assert "! CreateAgentInstance:s-v is gone at the service" in capsys.readouterr().out
+    assert main([*PROVISION, "--refresh"]) == 0
+    assert len(state(sandbox)["instances"]) == 1
+
+
+def test_an_unknown_is_resolved_by_hand(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    order(sandbox, "faults", Fault="cut_after_work", Actions=["CreateAgentInstance"], Times=1)
+    write(Path("f.jsonl"), AGENT, voice("v"))
+    assert main(PROVISION) == 3
+    capsys.readouterr()
+    assert main(["status", "j"]) == 3
+    assert "zego-aigc resolve j KEY --id ID" in capsys.readouterr().err
+    (instance,) = state(sandbox)["instances"]
+    assert main(["resolve", "j", "CreateAgentInstance:s-x", "--gone"]) == 2
+    assert "did you mean CreateAgentInstance:s-v?" in capsys.readouterr().err
+    assert main(["resolve", "j", "CreateAgentInstance:s-v", "--id", instance["AgentInstanceId"]]) == 0
+    assert main(["status", "j"]) == 0
+    assert main(PROVISION) == 0
+    assert main(["teardown", "j"]) == 0
+    assert not state(sandbox)["instances"]
+
+
+class Keyboard(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_teardown_asks_on_a_terminal_and_nowhere_else(
+    sandbox: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path("f.jsonl"), AGENT, task("s"))
+    assert main(PROVISION) == 0
+    monkeypatch.setattr("sys.stdin", Keyboard("n\n"))
+    assert main(["teardown", "j"]) == 3
+    err = capsys.readouterr().err
+    assert "End what j made at AppId" in err
+    assert "1 CreateDigitalHumanStreamTask" in err
+    assert len(state(sandbox)["tasks"]) == 1
+    monkeypatch.setattr("sys.stdin", Keyboard("yes\n"))
+    assert main(["teardown", "j", "--only", "CreateDigitalHumanStreamTask:s"]) == 0
+    assert not state(sandbox)["tasks"]
+    monkeypatch.setattr("sys.stdin", Keyboard(""))
+    assert main(["teardown", "j", "--yes"]) == 0
+    assert not state(sandbox)["agents"]
+
+
+def test_what_no_journal_knows_is_listed_and_ended_after_a_question(
+    sandbox: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path("f.jsonl"), AGENT, task("s"))
+    assert main(PROVISION) == 0
+    assert main(["call", "RegisterAgent", '{"AgentId": "stray", "Name": "S", "LLM": {"Url": "https://x", "Model": "m"}}']) == 0
+    assert main(["call", "CreateDigitalHumanStreamTask", json.dumps(task("stray")["Body"])]) == 0
+    capsys.readouterr()
+    assert main(["orphans", "j", "--json"]) == 0
+    agent, stray = lines(capsys.readouterr().out)
+    assert (agent["id"], stray["stream_id"]) == ("stray", "stray")
+    assert main(["orphans"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert main(["orphans", "j", "--stop"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", Keyboard("n\n"))
+    assert main(["orphans", "j", "--stop"]) == 3
+    monkeypatch.setattr("sys.stdin", Keyboard("y\n"))
+    assert main(["orphans", "j", "--stop"]) == 0
+    assert "2 of 2 ended" in capsys.readouterr().err
+    assert (len(state(sandbox)["agents"]), len(state(sandbox)["tasks"])) == (1, 1)
+    assert main(["orphans", "j"]) == 0
+    assert "nothing that no journal knows" in capsys.readouterr().err
+
+
+def until(condition: Any, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("by", ["asking", "callbacks"])
+def test_a_fleet_is_kept_alive_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    write(Path("f.jsonl"), AGENT, voice("v"), task("s"))
+    box = subprocess.Popen(
+        [*PROGRAM, "sandbox", "--callback-url", f"http://127.0.0.1:{port}/zego"], stdout=subprocess.PIPE, text=True
+    )
+    assert box.stdout is not None
+    url = box.stdout.readline().split()[1]
+    env = dict(os.environ)
+    for _ in range(5):
+        name, _, value = box.stdout.readline().strip().removeprefix("export ").partition("=")
+        env[name] = value
+    how = ["--interval", "0.5"] if by == "asking" else ["--interval", "600", "--callbacks", f"127.0.0.1:{port}"]
+    keeper = subprocess.Popen(
+        [*PROGRAM, "maintain", "f.jsonl", "--journal", "j", "--json", *how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+    )
+    try:
+        until(lambda: len(state(url)["instances"]) == 1 and len(state(url)["tasks"]) == 1)
+        (instance,) = state(url)["instances"]
+        busy = subprocess.run([*PROGRAM, "teardown", "j"], env=env, capture_output=True, text=True, check=False)
+        assert (busy.returncode, "being written" in busy.stderr) == (2, True)
+        order(url, "advance", Seconds=200)
+        until(lambda: [one["AgentInstanceId"] for one in state(url)["instances"]] not in ([], [instance["AgentInstanceId"]]))
+        keeper.send_signal(signal.SIGTERM)
+        out, err = keeper.communicate(timeout=20)
+        assert keeper.returncode == 0, err
+        events = lines(out)
+        assert [event["event"] for event in events if event["event"] == "gone"] == ["gone"]
+        assert sum(event.get("key") == "CreateAgentInstance:s-v" and event["event"] == "outcome" for event in events) == 2
+        assert "3 of 3 were alive" in err
+        done = subprocess.run([*PROGRAM, "teardown", "j"], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert not state(url)["instances"]
+    finally:
+        for process in (keeper, box):
+            process.kill()
+            process.wait()
+        box.stdout.close()
+        for stream in (keeper.stdout, keeper.stderr):
+            assert stream is not None
+            stream.close()

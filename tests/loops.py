@@ -19,7 +19,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture(autouse=True, params=["fast path", "documented way"])
-def way_of_sending(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def way_of_sending(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How requests are sent: all that holds with :mod:`zego_aigc.transport.fastpath` holds without it."""
-    if request.param == "documented way":
+    way: str = request.param
+    if way == "documented way":
         monkeypatch.setenv("ZEGO_AIGC_NO_FASTPATH", "1")
+    return way

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zego_aigc import aiagent, digitalhuman
 
-__all__ = ["llm", "register", "rtc", "stream", "talking", "voice"]
+__all__ = ["live", "llm", "register", "rtc", "stream", "talking", "voice"]
 
 
 def llm(key: str = "sk-of-the-test") -> aiagent.LLM:
@@ -35,4 +35,12 @@ def stream(name: str = "1") -> digitalhuman.CreateDigitalHumanStreamTask:
     return digitalhuman.CreateDigitalHumanStreamTask(
         digital_human_config=digitalhuman.DigitalHumanConfig(digital_human_id="human"),
         rtc_config=digitalhuman.RTCConfig(room_id=f"room-{name}", stream_id=f"stream-{name}"),
+    )
+
+
+def live(name: str = "1", agent_id: str = "guide") -> aiagent.CreateLiveDigitalHumanAgentInstance:
+    return aiagent.CreateLiveDigitalHumanAgentInstance(
+        agent_id=agent_id,
+        rtc=aiagent.LiveRTC(room_id=f"room-{name}", agent_stream_id=f"agent-{name}", agent_user_id=f"bot-{name}"),
+        digital_human=aiagent.DigitalHuman(digital_human_id="human"),
     )

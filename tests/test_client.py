@@ -8,10 +8,12 @@ import pickle
 from collections.abc import AsyncIterator
 
 import anyio
+import msgspec
 import pytest
 from requests_made import llm, register, rtc, stream, talking, voice
 
 from zego_aigc import (
+    Action,
     AlreadyExists,
     ApiError,
     AuthenticationError,
@@ -28,6 +30,7 @@ from zego_aigc import (
     Repeat,
     RetryPolicy,
     Service,
+    ServiceUnavailable,
     TimedOut,
     ZegoError,
     aiagent,
@@ -371,7 +374,7 @@ async def test_the_log_has_a_line_for_each_attempt_and_one_for_a_failure(
     async with sandbox.client() as client:
         with pytest.raises(NotFound) as caught:
             await client.call(voice(agent_id="nobody"))
-    attempt, failure = (record for record in caplog.records if record.name == "zego_aigc")
+    attempt, failure = (record for record in caplog.records if "zego" in record.__dict__)
     assert (attempt.levelname, failure.levelname) == ("DEBUG", "WARNING")
     for record in (attempt, failure):
         facts = record.__dict__["zego"]
@@ -392,3 +395,30 @@ async def test_results_and_clients_show_no_secret(sandbox: Sandbox, client: Clie
 async def test_zego_error_is_the_base_of_everything_that_is_raised_on_purpose() -> None:
     assert issubclass(BadParameter, ApiError)
     assert all(issubclass(kind, ZegoError) for kind in (ApiError, TimedOut, OutcomeUnknown, InvalidRequest, ConfigurationError))
+
+
+# --- clear refusals of what must not be repeated
+
+
+async def test_a_text_that_is_refused_for_good_is_not_an_unknown_outcome(sandbox: Sandbox, client: Client) -> None:
+    await client.call(register())
+    mute = aiagent.AdvancedConfig(disable_tts=True)
+    silent = (await client.call(msgspec.structs.replace(voice("1"), advanced_config=mute))).agent_instance_id
+    with pytest.raises(ApiError):
+        await client.call(aiagent.SendAgentInstanceTTS(agent_instance_id=silent, text="Hello!"))
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        (aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!"), 410001007),
+        (aiagent.InterruptAgentInstance(agent_instance_id="1"), 410001024),
+    ],
+)
+async def test_an_action_that_says_that_it_failed_is_refused_and_sent_once(
+    sandbox: Sandbox, client: Client, action: Action[aiagent.Round], code: int
+) -> None:
+    sandbox.faults.on(type(action)).refuse(code)
+    with pytest.raises(ServiceUnavailable) as caught:
+        await client.call(action)
+    assert (caught.value.code, caught.value.attempts) == (code, 1)

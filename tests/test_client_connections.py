@@ -39,6 +39,8 @@ from zego_aigc.transport.http import MAX_ANSWER
 
 pytestmark = pytest.mark.anyio
 
+AIOHTTP = tuple(int(number) for number in aiohttp.__version__.split(".")[:2])
+
 QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=0.2)
 SAY = aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!")
 ROUND = {"Round": 5}
@@ -234,7 +236,12 @@ async def test_a_limiter_that_breaks_as_a_request_leaves_is_named() -> None:
             await client.call(voice())
 
 
-async def test_a_connection_on_which_the_answer_overtook_the_request_is_not_used_again() -> None:
+async def test_a_connection_on_which_the_answer_overtook_the_request_is_not_used_again(
+    request: pytest.FixtureRequest,
+) -> None:
+    _, options = request.getfixturevalue("anyio_backend")
+    if options["use_uvloop"] and request.getfixturevalue("way_of_sending") == "documented way" and AIOHTTP < (3, 14):
+        pytest.skip("aiohttp before 3.14 leaves a future behind there, of which the loop complains")
     heads: list[bytes] = []
 
     async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -409,6 +416,15 @@ async def test_what_is_not_http_is_a_bad_response_that_does_not_show_the_url(noi
             await client.call(aiagent.ListAgents())
     assert "Signature" not in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+async def test_a_proxy_that_wants_credentials_has_passed_nothing_on() -> None:
+    handle, seen = answering(http(407, b"<h1>Proxy Authentication Required</h1>", proxy_authenticate="Basic"))
+    async with raw_server(handle) as url, client_of("http://vendor.example", proxy=url) as client:
+        for action in (SAY, voice(), aiagent.ListAgents()):
+            with pytest.raises(ConnectFailed, match=r"the proxy refuses .*407.*user:password@.*Nothing reached the"):
+                await client.call(action)
+    assert len(seen) == 3
 
 
 # --- busy

@@ -219,7 +219,7 @@ async def test_a_create_that_is_cancelled_in_flight_is_noted_with_what_it_made(
     processes: Processes, sandbox: Sandbox, create: Any
 ) -> None:
     client = processes.start()
-    sandbox.faults.on(type(create)).latency(0.1)
+    sandbox.faults.on(type(create)).latency(0.5)
     creating = asyncio.ensure_future(client.call(create))
     await eventually(lambda: sandbox.received(type(create)))
     creating.cancel()

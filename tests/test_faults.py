@@ -8,11 +8,13 @@ out. ``-`` stands where the fault cannot happen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import anyio
 import pytest
-from requests_made import register, stream, voice
+from requests_made import live, register, stream, talking, voice
+from unsteady_network import unsteady_network
 
 from zego_aigc import Client, LocalLimiter, OutcomeUnknown, ZegoError, aiagent
 from zego_aigc.calls.retry import RetryPolicy
@@ -63,18 +65,18 @@ no_capacity       ServiceUnavailable -/*  ServiceUnavailable 0/*  ServiceUnavail
 quota_full        -                       -                       -                       -                       QuotaExceeded 0/1       -                       QuotaExceeded 0/1       -
 bad_parameter     BadParameter -/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1        BadParameter 0/1
 unheard_of        ApiError -/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1            ApiError 0/1
-unheard_of_500    ServiceUnavailable -/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
-transient         ServiceUnavailable -/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  ServiceUnavailable 0/3  Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
-http_502          BadResponse -/3         BadResponse 0/3         BadResponse 0/3         BadResponse 0/3         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
-http_503_later    BadResponse -/3         BadResponse 0/3         BadResponse 0/3         BadResponse 0/3         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
-redirect          BadResponse -/3         BadResponse 0/3         BadResponse 0/3         BadResponse 0/3         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
-cut_before_work   TransportError -/3      TransportError 0/3      TransportError 0/3      TransportError 0/3      Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
-stall             TimedOut -/3            TimedOut 0/3            TimedOut 0/3            TimedOut 0/3            Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
-cut_after_work    TransportError -/3      TransportError 1/3      TransportError 1/3      TransportError 1/3      Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
-stall_after_work  TimedOut -/3            TimedOut 1/3            TimedOut 1/3            TimedOut 1/3            Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
-garbage           BadResponse -/3         BadResponse 1/3         BadResponse 1/3         BadResponse 1/3         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
-truncated         BadResponse -/3         BadResponse 1/3         BadResponse 1/3         BadResponse 1/3         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
-oversize          BadResponse -/3         BadResponse 1/3         BadResponse 1/3         BadResponse 1/3         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+unheard_of_500    ServiceUnavailable -/3  ServiceUnavailable 0/3  ServiceUnavailable 0/*  ServiceUnavailable 0/*  Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+transient         ServiceUnavailable -/3  ServiceUnavailable 0/3  ServiceUnavailable 0/*  ServiceUnavailable 0/*  Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+http_502          BadResponse -/3         BadResponse 0/3         BadResponse 0/*         BadResponse 0/*         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+http_503_later    BadResponse -/3         BadResponse 0/3         BadResponse 0/*         BadResponse 0/*         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+redirect          BadResponse -/3         BadResponse 0/3         BadResponse 0/*         BadResponse 0/*         Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+cut_before_work   TransportError -/3      TransportError 0/3      TransportError 0/*      TransportError 0/*      Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+stall             TimedOut -/3            TimedOut 0/3            TimedOut 0/*            TimedOut 0/*            Unknown 0/1             Unknown 0/3             Unknown 0/3             Unknown 0/1
+cut_after_work    TransportError -/3      TransportError 1/3      TransportError 1/*      TransportError 1/*      Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+stall_after_work  TimedOut -/3            TimedOut 1/3            TimedOut 1/*            TimedOut 1/*            Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+garbage           BadResponse -/3         BadResponse 1/3         BadResponse 1/*         BadResponse 1/*         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+truncated         BadResponse -/3         BadResponse 1/3         BadResponse 1/*         BadResponse 1/*         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
+oversize          BadResponse -/3         BadResponse 1/3         BadResponse 1/*         BadResponse 1/*         Unknown 1/1             done 1/1                done 1/1                Unknown 1/1
 """  # noqa: E501
 
 HTML = b"<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"
@@ -224,3 +226,60 @@ async def test_the_tables_name_every_fault_that_the_sandbox_knows() -> None:
     assert shown - covered <= FAULTS.keys()
     assert covered <= shown
     assert [name for name, _ in rows(ON_THE_FIRST_ATTEMPT)] == list(FAULTS) == [name for name, _ in rows(ON_EVERY_ATTEMPT)]
+
+
+# --- the network is gone for 3 s as a block ends
+
+GONE_AS_THE_BLOCK_ENDS = """
+left        voice  talking  live  stream
+leaves      0      0        0     0
+fails       0      0        0     0
+cancelled   0      0        0     0
+"""
+
+MADE: dict[str, Callable[[], Action[Any]]] = {"voice": voice, "talking": talking, "live": live, "stream": stream}
+
+
+async def leave(client: Client, create: Action[Any], how: str, gone: Callable[[], object]) -> None:
+    """Enter a block, and leave it just as the network goes."""
+    with anyio.CancelScope() as scope, suppress(ZeroDivisionError):
+        async with client.handle(create):
+            gone()
+            if how == "fails":
+                raise ZeroDivisionError
+            if how == "cancelled":
+                scope.cancel()
+                await anyio.sleep(1)
+
+
+async def left_behind(create: Action[Any], how: str) -> int:
+    """How many live after a block that was left as the network was gone for 3 s."""
+    async with (
+        Sandbox(rate_limit=None, pace=Pace(stream_start=0, stream_stop=0)) as sandbox,
+        unsteady_network(sandbox.url) as network,
+        anyio.create_task_group() as group,
+        sandbox.client(aiagent_url=network.url, digitalhuman_url=network.url) as client,
+    ):
+        await client.call(register())
+        await leave(client, create, how, lambda: group.start_soon(network.gone_for, 3.0))
+        left = len(sandbox.app.instances) + sum(task.running for task in sandbox.app.tasks.values())
+    return left  # noqa: RET504 - a task group may swallow what is raised in it, for all that mypy knows
+
+
+@pytest.mark.slow
+async def test_a_network_that_is_gone_for_3_s_as_a_block_ends_leaves_nothing_behind() -> None:
+    expected = {how: {kind: int(cell) for kind, cell in zip(MADE, cells, strict=True)} for how, *cells in table()}
+    found: dict[str, dict[str, int]] = {how: {} for how in expected}
+
+    async def find(how: str, kind: str) -> None:
+        found[how][kind] = await left_behind(MADE[kind](), how)
+
+    async with anyio.create_task_group() as group:
+        for how, cells in expected.items():
+            for kind in cells:
+                group.start_soon(find, how, kind)
+    assert found == expected
+
+
+def table() -> list[list[str]]:
+    return [line.split() for line in GONE_AS_THE_BLOCK_ENDS.strip().splitlines()[1:]]

@@ -42,7 +42,7 @@ from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.transport.signing import Signer
 
 if TYPE_CHECKING:
-    from zego_aigc.calls.create_guard import Orphan
+    from zego_aigc.calls.orphans import Orphan
     from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.client import Client
     from zego_aigc.limits.limiter import FullLimiter, FullPermit, Limiter, LimiterStats, Permit
@@ -113,7 +113,7 @@ __all__ = [
 _LAZY = {
     name: module
     for module, names in {
-        "zego_aigc.calls.create_guard": "Orphan",
+        "zego_aigc.calls.orphans": "Orphan",
         "zego_aigc.calls.retry": "RetryPolicy",
         "zego_aigc.client": "Client",
         "zego_aigc.limits.limiter": "FullLimiter FullPermit Limiter LimiterStats Permit",

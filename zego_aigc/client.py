@@ -21,10 +21,11 @@ from zego_aigc.aiagent import (
     RegisteredAgent,
 )
 from zego_aigc.calls import lookup, paging
-from zego_aigc.calls.create_guard import Orphan
+from zego_aigc.calls.creations import Creations
 from zego_aigc.calls.endpoint import Endpoint, Endpoints
 from zego_aigc.calls.hooks import AttemptEvent, CallEvent, Hooks
-from zego_aigc.calls.lifetimes import Lifetimes, report_orphan
+from zego_aigc.calls.lifetimes import Inventory, Lifetimes
+from zego_aigc.calls.orphans import Orphan, report_orphan
 from zego_aigc.calls.register import Register, Sweeper
 from zego_aigc.calls.request import RawAction
 from zego_aigc.calls.response import Response
@@ -155,9 +156,9 @@ class Client:
         """The budget of live instances, if there is one."""
         # Nothing below refers back to the client: one that is dropped without aclose() is freed at once, and
         # SessionPool.__del__ runs before aiohttp's own finalizers, which would warn.
-        hooks = Hooks(on_attempt, on_result)
+        hooks = Hooks(self.pool, on_attempt, on_result)
         policy = retry or RetryPolicy()
-        report = functools.partial(report_orphan, on_orphan)
+        creations = Creations(functools.partial(report_orphan, self.pool, on_orphan))
         self._finder = lookup.Finder()
         look_ups = lookup.look_ups(self._finder)
 
@@ -176,7 +177,7 @@ class Client:
                 hooks=hooks,
                 policy=policy,
             )
-            return Endpoint(route, timeout, look_ups, report)
+            return Endpoint(route, timeout, look_ups, creations)
 
         self._endpoints = Endpoints(
             {
@@ -186,7 +187,7 @@ class Client:
         )
         account = f"{app_id}@{' '.join(sorted({str(self._endpoints[each].route.url.origin()) for each in Service}))}"
         self._register = None if registry is None else Register(registry, account, per_owner=live_per_owner)
-        self._lifetimes = Lifetimes(self._endpoints, quota, policy, report, self._register, drive_ssl)
+        self._lifetimes = Lifetimes(self._endpoints, policy, Inventory(quota, creations), self._register, drive_ssl)
 
     @classmethod
     def from_env(cls, *, env_file: str | os.PathLike[str] | None = None, **options: Unpack[ClientOptions]) -> Client:
@@ -253,7 +254,14 @@ class Client:
             ConfigurationError: the client is closed, or used from another event loop.
         """
         if self._register is not None and action.lifecycle is not None and before_send is None:
-            return await self._lifetimes.create(action, on_orphan=self._lifetimes.report, owner=owner, timeout=timeout)
+            return await self._lifetimes.create(
+                action,
+                self._lifetimes.inventory.creations,
+                timeout=timeout,
+                deadline_from=deadline_from,
+                background=background,
+                owner=owner,
+            )
         # Not Endpoint.call(), which would be one coroutine frame more for each of the thousands that may be queued.
         with self._endpoints.of(action).prepare(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
@@ -444,7 +452,7 @@ class Client:
         Returns:
             Why it could not be ended, or None.
         """
-        return await self._lifetimes.end(identity, action)
+        return await self._lifetimes.end_by_id(identity, action)
 
     async def observe(self, event: Event) -> None:
         """Take note of a callback: what it says of an instance, a stream task or a drive.
@@ -494,21 +502,18 @@ class Client:
     async def aclose(self, *, drain: float = 5.0, live: Literal["end", "leave"] = "end") -> list[str]:
         """Close the client. A pool that was given stays open.
 
-        What handles are ending gets `drain` seconds to be ended, what they could not end is tried once more, and calls
-        that make things get as long to come to an end.
+        Handles that are open are ended, what could not be ended is tried once more, callers that wait for a place in the
+        quota are refused, and calls that make things get as long to come to an end.
 
         Args:
-            drain: seconds.
+            drain: seconds that each may take, beside the time that the limiter's queue takes.
             live: what to do with what this process has in the registry: ``"end"`` it, or ``"leave"`` it to the process that
                 follows, which may attach to it for a minute; then it is ended.
 
         Returns:
             The AgentInstanceIds and TaskIds of what could not be ended: it bills until it ends by itself.
         """
-        if self._lifetimes.sweeper is not None and not self.pool.closed:
-            await self._lifetimes.sweeper.stop()
-            await self._lifetimes.sweeper.leave(end=live == "end", within=drain)
-        cancelled = None if self.pool.closed else await self._lifetimes.finish(drain)
+        cancelled = await self._lifetimes.finish(drain, end=live == "end")
         if self._owns_pool:
             await self.pool.aclose(drain=drain)
         if cancelled is not None:

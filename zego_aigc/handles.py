@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import anyio
 
 from zego_aigc import aiagent, digitalhuman
-from zego_aigc.calls.unknown import outcome_unknown
-from zego_aigc.errors import ConfigurationError, OutcomeUnknown, QuotaExceeded, TimedOut, ZegoError
+from zego_aigc.calls.lifetimes import Life
+from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from zego_aigc.aiagent._control import Priority, SamePriorityOption
     from zego_aigc.callbacks.subscriptions import Subscription
-    from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.lifetimes import Lifetimes
-    from zego_aigc.limits.quota import Reservation
     from zego_aigc.schema.actions import Action
     from zego_aigc.transport.audio import AudioStream
     from zego_aigc.transport.pcm import AudioFormat
@@ -43,13 +41,8 @@ class Handle(Generic[ResultT]):
     """Makes something on entry and ends it on exit."""
 
     def __init__(self, lifetimes: Lifetimes, create: Action[ResultT]) -> None:
-        if create.lifecycle is None:
-            raise ConfigurationError(f"{type(create).__name__} makes nothing that could be ended: await client.call(...) it")
         self._lifetimes = lifetimes
-        self._create = create
-        self._life = create.lifecycle
-        self._created: ResultT | None = None
-        self._hold: Reservation | None = None
+        self._life = Life(lifetimes.inventory, create)
 
     @property
     def created(self) -> ResultT:
@@ -58,17 +51,18 @@ class Handle(Generic[ResultT]):
         Raises:
             ConfigurationError: the handle was not entered.
         """
-        if self._created is None:
-            raise ConfigurationError(f"use 'async with' first: {type(self._create).__name__} has not been called yet")
-        return self._created
+        if self._life.made_id is None:
+            name = type(self._life.action).__name__
+            raise ConfigurationError(f"use 'async with' first: {name} has not been called yet")
+        result: ResultT = self._life.result
+        return result
 
     @property
     def id(self) -> str:
         """The AgentInstanceId or TaskId."""
-        return self._id(self.created)
-
-    def _id(self, created: ResultT) -> str:
-        return self._life.id_of(self._create, created)
+        self.created  # noqa: B018 - it says what is wrong
+        assert self._life.made_id is not None
+        return self._life.made_id
 
     if not TYPE_CHECKING:  # to a type checker, awaiting a handle stays the mistake that it is
 
@@ -79,54 +73,18 @@ class Handle(Generic[ResultT]):
             )
 
     async def __aenter__(self) -> Self:
-        if self._created is not None:
+        if self._life.made_id is not None:
             raise ConfigurationError("this handle is in use or was used: make a new one")
-        if self._lifetimes.quota is not None and self._life.quota is not None:
-            self._hold = await self._lifetimes.quota.acquire(self._life.quota)
-        orphans: list[Orphan] = []
-        try:
-            created = await self._lifetimes.create(self._create, on_orphan=orphans.append)
-        except BaseException as error:
-            await self._clear_up(error, orphans)
-            raise
-        self._made(created)
-        self._created = created
+        await self._lifetimes.start(self._life)
         return self
 
-    def _made(self, created: ResultT) -> None:
-        if self._hold is not None:
-            self._hold.live(self._id(created), expires_in=self._life.longest_life(self._create))
-
-    async def _clear_up(self, error: BaseException, orphans: list[Orphan]) -> None:
-        """A create that failed or was cancelled: end what it made, and settle its place in the quota."""
-        for orphan in orphans:
-            if orphan.certain:
-                self._made(orphan.result)
-                identity = self._id(orphan.result)
-                await self._lifetimes.end(identity, self._life.end(identity))
-                return
-            self._lifetimes.report(orphan)
-            error = outcome_unknown(orphan.action, type(orphan.action).__name__, "it was cancelled without an answer")
-        if isinstance(error, OutcomeUnknown):
-            self._lifetimes.expect_callback(self._create, self._hold)
-        if self._hold is None:
-            return
-        if isinstance(error, OutcomeUnknown):
-            self._hold.unknown(expires_in=self._life.idle_time(self._create) or self._life.longest_life(self._create))
-        elif isinstance(error, QuotaExceeded):
-            self._hold.full()
-        else:
-            self._hold.release()
-
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        identity = self._id(self.created)
-        error = await self._lifetimes.end(identity, self._life.end(identity))
+        error = await self._lifetimes.end(self._life)
         if error is not None and kind is None:
             raise error
 
     def __repr__(self) -> str:
-        state = "not made yet" if self._created is None else self._id(self._created)
-        return f"<{type(self).__name__} {state}>"
+        return f"<{type(self).__name__} {self._life.made_id or 'not made yet'}>"
 
 
 class _Agent(Handle[AgentT], Generic[AgentT]):

@@ -14,7 +14,7 @@ from zego_aigc.calls.retry import AttemptOutcome
 from zego_aigc.errors import ConfigurationError, TimedOut, TransportError
 from zego_aigc.schema import validation
 from zego_aigc.transport.body import RequestBody
-from zego_aigc.transport.deadlines import Deadline
+from zego_aigc.transport.deadlines import Deadline, DrainedDeadline
 
 if TYPE_CHECKING:
     from zego_aigc.calls.create_guard import CreateGuard
@@ -38,6 +38,7 @@ class Attempt:
         action: the struct, or the :class:`~zego_aigc.calls.request.RawAction`.
         number: of the attempt within its call, from 1.
         seconds: until the call's deadline.
+        timeout: the seconds that the whole call may take, for messages.
         may_cut_short: whether the call could go on without its answer, so that ``RetryPolicy.attempt_timeout`` applies.
         guard: the call's, if the attempt is to outlive the cancellation of its caller.
     """
@@ -51,7 +52,7 @@ class Attempt:
         "_number",
         "_request",
         "_route",
-        "_seconds",
+        "_timeout",
         "answer",
         "body",
         "sent_at",
@@ -64,6 +65,7 @@ class Attempt:
         action: Any,
         number: int,
         seconds: float,
+        timeout: float,
         *,
         may_cut_short: bool,
         guard: CreateGuard | None = None,
@@ -81,9 +83,11 @@ class Attempt:
         self._guard = guard
         self._granted = time.monotonic()
         self._cut_short = may_cut_short and seconds > route.policy.attempt_timeout
-        self._seconds = route.policy.attempt_timeout if self._cut_short else seconds
+        self._timeout = route.policy.attempt_timeout if self._cut_short else timeout
         # A guarded attempt is given time to end by itself when the client closes; others are cancelled with their connection.
-        self._deadline = Deadline(route.pool.deadlines, self._seconds, None if guard is None else "drain")
+        limit = self._timeout if self._cut_short else seconds
+        deadlines = route.pool.deadlines
+        self._deadline = Deadline(deadlines, limit) if guard is None else DrainedDeadline(deadlines, limit)
 
     async def run(
         self, permit: FullPermit, encoded: bytes | None, before_send: Callable[[int], Awaitable[None]] | None
@@ -183,7 +187,7 @@ class Attempt:
             phase, what = "answer", f"for the answer of {self._route.host}"
         of = "one attempt, by RetryPolicy.attempt_timeout" if self._cut_short else "the whole call"
         return TimedOut(
-            f"{self._request.name} was still waiting {what} when its time was up ({self._seconds:.3g} s for {of})",
+            f"{self._request.name} was still waiting {what} when its time was up ({self._timeout:g} s for {of})",
             waited_for=phase,
         )
 
@@ -228,6 +232,7 @@ class Attempt:
         too_late = any(deadline.task is asyncio.current_task() for deadline in self._route.pool.deadlines.fired)
         if self._guard is None or not self.in_flight or too_late:
             raise cancelled
+        assert isinstance(self._deadline, DrainedDeadline)  # since it has a guard
         return await self._guard.finish_read(cancelled, self._deadline, waiting())
 
 

@@ -22,14 +22,16 @@ from zego_aigc.calls.retry import AttemptOutcome, Backoff, RetryDecision, retry_
 from zego_aigc.calls.unknown import outcome_unknown
 from zego_aigc.errors import AlreadyExists, ApiError, OutcomeUnknown, RateLimited, TimedOut, TransportError, ZegoError
 from zego_aigc.schema.actions import Repeat
-from zego_aigc.transport.deadlines import Deadline
+from zego_aigc.transport.deadlines import QueueDeadline
+from zego_aigc.transport.envelope import Envelope
 
 if TYPE_CHECKING:
-    from zego_aigc.calls.create_guard import Orphan
+    from zego_aigc.calls.create_guard import Creates
     from zego_aigc.calls.request import Request
     from zego_aigc.calls.route import Route
     from zego_aigc.errors import ConfigurationError
     from zego_aigc.limits.limiter import FullPermit
+    from zego_aigc.transport.deadlines import Deadline
     from zego_aigc.transport.http import Answer
 
 __all__ = ["Call", "LookUp", "LostCreate"]
@@ -100,8 +102,9 @@ class Call(Generic[T]):
         before_send: awaited before each attempt, with its number.
         from_grant: whether the time runs from the limiter's first grant on.
         background: whether others may go first at the limiter.
+        may_have_run: whether an earlier call may have done the work.
         look_up: for a create, if it can be looked up.
-        on_orphan: for a create: called with what it made or may have made if its caller is cancelled meanwhile.
+        creates: for a create: what takes care of it.
     """
 
     __slots__ = (
@@ -110,13 +113,12 @@ class Call(Generic[T]):
         "_before_send",
         "_body",
         "_clock_corrected",
+        "_creates",
         "_failure",
         "_look_up",
         "_may_have_run",
-        "_on_orphan",
-        "_over",
+        "_outcome",
         "_request",
-        "_request_id",
         "_route",
         "_runs_from",
         "_started",
@@ -125,7 +127,6 @@ class Call(Generic[T]):
         "action",
         "attempts",
         "first_sent",
-        "result",
     )
 
     def __init__(
@@ -139,13 +140,13 @@ class Call(Generic[T]):
         before_send: Callable[[int], Awaitable[None]] | None = None,
         from_grant: bool = False,
         background: bool = False,
+        may_have_run: bool = False,
         look_up: LookUp | None = None,
-        on_orphan: Callable[[Orphan], object] | None = None,
+        creates: Creates | None = None,
     ) -> None:
         self.action: Any = action
         self.attempts: int = 0
         self.first_sent: float | None = None
-        self.result: T = None  # type: ignore[assignment]  # once the call is over
         self._route = route
         self._request = request
         self._body: bytes | None = body
@@ -153,14 +154,13 @@ class Call(Generic[T]):
         self._before_send = before_send
         self._background = background
         self._look_up = look_up
-        self._on_orphan = on_orphan
+        self._creates = creates
         self._attempt: Attempt | None = None  # the one under way, or the last one until it is judged
         self._failure: Failure | None = None  # of the last attempt
-        self._may_have_run = False  # an attempt before that may have done the work
+        self._may_have_run = may_have_run  # an attempt before may have done the work
         self._clock_corrected = False
         self._tries = 0  # attempts that were lost or found no connection
-        self._over = False
-        self._request_id: str | None = None
+        self._outcome: Envelope[Any] | None = None  # what it came to, once it is over
         self._started = time.monotonic()
         self._runs_from: float | None = None if from_grant else self._started
 
@@ -172,7 +172,7 @@ class Call(Generic[T]):
         Raises:
             ZegoError: what the call ended in.
         """
-        while not self._over and not (self._failure is not None and await self._recover(self._failure)):
+        while self._outcome is None and not (self._failure is not None and await self._recover(self._failure)):
             if (permit := self._take_permit()) is None:
                 # Inlined: one coroutine frame less for each of the thousands that may be queued.
                 deadline = self._join_queue()
@@ -184,12 +184,10 @@ class Call(Generic[T]):
                     self._left_queue(deadline, error)
                     raise
                 deadline.stop()
-            if self._on_orphan is None or self.attempts > 1:
-                self._over = await self.run_attempt(permit)
+            if self._creates is None or self.attempts > 1:
+                await self.run_attempt(permit)
             else:
-                guard = CreateGuard(self._route.pool, self._route.policy.cancel_grace, self._on_orphan)
-                await guard.run(self, permit)
-                self._over = True
+                await CreateGuard(self._route, self._creates.begin(self.action)).run(self, permit)
         return self.result
 
     # --- the limiter's queue
@@ -213,7 +211,7 @@ class Call(Generic[T]):
         if self.attempts == 1 and not isinstance(self.action, RawAction):
             # Encoded again when its turn comes, to hold less. What may have been carried out is repeated as it was, though.
             self._body = None
-        return Deadline(self._route.pool.deadlines, remaining, "expire")
+        return QueueDeadline(self._route.pool.deadlines, remaining)
 
     def _refuse_long_queue(self, remaining: float) -> None:
         wait = self._route.pool.limiter.estimate(self._route.signer.app_id, self._request.name, background=self._background)
@@ -264,6 +262,7 @@ class Call(Generic[T]):
             self.action,
             self.attempts,
             self._runs_from + self._timeout - time.monotonic(),
+            self._timeout,
             may_cut_short=not self._request.never_blindly or self._look_up is not None,
             guard=guard,
         )
@@ -275,9 +274,7 @@ class Call(Generic[T]):
                 self.first_sent = self.first_sent or attempt.sent_at
             return False
         self._route.pool.budget.earn()
-        self._request_id = response.request_id
-        if self._request.result is not None:
-            self.result = response.data  # type: ignore[assignment]  # interpreted as the request's type
+        self._outcome = response
         return True
 
     def remaining(self) -> float:
@@ -308,7 +305,8 @@ class Call(Generic[T]):
         if outcome is AttemptOutcome.AMBIGUOUS:
             self._may_have_run = True
         if decision is RetryDecision.DONE:
-            return True  # what ends something has no result
+            self.resolve(None)  # type: ignore[arg-type]  # what ends something has no result
+            return True
         if decision is RetryDecision.UNKNOWN:
             raise self.as_unknown(error) from error
         if decision is RetryDecision.LOOK_UP and await self._find_out(error, outcome):
@@ -338,15 +336,18 @@ class Call(Generic[T]):
             self._slow_down(error)
         else:
             self._tries += 1
-        if self._tries >= policy.max_attempts or not (
-            self._request.repeat is Repeat.ENDS or pool.budget.spend(later=asked_to_wait)
+        # What ends something is tried until the deadline: what it does not end goes on billing.
+        if self._request.repeat is not Repeat.ENDS and (
+            self._tries >= policy.max_attempts or not pool.budget.spend(later=asked_to_wait)
         ):
             self._give_up(error)
         backoff = Backoff(policy.initial_backoff, policy.max_backoff)
         delay = backoff.delay(self.attempts, chance=random.random())  # noqa: S311 - jitter, not a secret
         delay += getattr(error, "retry_after", None) or 0.0
-        # An attempt for which there is no time would turn a clear "nothing was done" into a "perhaps".
-        reserve = min(MIN_LAST_ATTEMPT, self._timeout / 4) if outcome is AttemptOutcome.NOT_PROCESSED else 0.0
+        # An attempt for which there is no time would turn a clear "nothing was done" into a "perhaps", and whatever the reason
+        # is into a "timed out".
+        ends = self._request.repeat is Repeat.ENDS
+        reserve = min(MIN_LAST_ATTEMPT, self._timeout / 4) if ends or outcome is AttemptOutcome.NOT_PROCESSED else 0.0
         if delay + reserve >= self.remaining():
             self._give_up(error)
         await asyncio.sleep(delay)
@@ -367,6 +368,12 @@ class Call(Generic[T]):
     # --- what is known of it
 
     @property
+    def result(self) -> T:
+        """What the call returns, once it is over."""
+        nothing = self._outcome is None or self._request.result is None
+        return None if nothing else self._outcome.data  # type: ignore[return-value,union-attr]  # of the request's type
+
+    @property
     def may_have_been_processed(self) -> bool:
         """Whether the work may have been done, as things stand at this moment."""
         return self._may_have_run or (self._attempt is not None and self._attempt.in_flight)
@@ -383,7 +390,7 @@ class Call(Generic[T]):
 
     def resolve(self, result: T) -> None:
         """The work turned out to have been done, by an attempt without an answer."""
-        self.result = result
+        self._outcome = Envelope(0, data=result)
 
     def closed_error(self) -> ConfigurationError:
         """What the call ends in when the client is closed."""
@@ -432,4 +439,5 @@ class Call(Generic[T]):
 
     def response(self) -> Response[T]:
         """The result of :meth:`run`, which is just over, with what came along."""
-        return Response(self.result, self._request_id, self._answer, self.attempts, time.monotonic() - self._started)
+        request_id = None if self._outcome is None else self._outcome.request_id
+        return Response(self.result, request_id, self._answer, self.attempts, time.monotonic() - self._started)

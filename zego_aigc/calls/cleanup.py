@@ -1,109 +1,189 @@
-"""Deletes and stops that must come through: shielded from cancellation, bounded in time, and tried again at the end."""
+"""Deletes and stops that must come through: shielded from cancellation, and tried again until they do."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from zego_aigc.calls.hooks import logger
-from zego_aigc.calls.retry import AttemptOutcome, outcome_of_refusal
-from zego_aigc.errors import ApiError, TimedOut, ZegoError
-from zego_aigc.schema.codes import RETURN_CODES
+from zego_aigc.calls.retry import Backoff
+from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
 from zego_aigc.transport.shielding import wait_shielded
 
 if TYPE_CHECKING:
-    from zego_aigc.calls.caller import Caller
-    from zego_aigc.limits.quota import Quota
+    from zego_aigc.calls.endpoint import Endpoints
     from zego_aigc.schema.actions import Action
 
-__all__ = ["Cleanup"]
+__all__ = ["Cleanup", "CleanupListener"]
+
+PAUSES = Backoff(first=1.0, cap=60.0)
+"""Between the attempts in the background to end what could not be ended at once."""
+
+SLACK = 1.0
+"""Seconds that waiting for an ending may take beside what the ending itself may take."""
+
+
+class CleanupListener(Protocol):
+    """Learns what has ended, and what has not."""
+
+    def ended(self, made_id: str) -> None:
+        """Something is gone: ended by the client, by somebody else, or by itself."""
+        ...
+
+    def not_ended(self, made_id: str) -> None:
+        """Something could not be ended in time. That is said once; it is tried again."""
+        ...
 
 
 class Cleanup:
-    """What a client is ending, and what it could not end.
+    """What a client is ending, and what it could not end yet.
+
+    An ending is a call whose deadline starts when the limiter grants it, so that many at once get their turn. If it fails, it
+    is tried again in the background, with growing pauses, while the client lives.
 
     Args:
-        caller: what makes its calls.
-        quota: where the places of what has ended come free.
+        endpoints: what makes its calls.
+        within: seconds that an ending may take (``RetryPolicy.delete_timeout``).
+        listener: learns what has ended, and what has not.
         note_ended: awaited with the id of what was ended.
     """
 
-    def __init__(self, caller: Caller, quota: Quota | None, note_ended: Callable[[str], Awaitable[None]] | None = None) -> None:
-        self._caller = caller
-        self._quota = quota
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        within: float,
+        listener: CleanupListener,
+        note_ended: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._endpoints = endpoints
+        self._within = within
+        self._listener = listener
         self._note_ended = note_ended
-        self._tasks: dict[str, asyncio.Task[ZegoError | None]] = {}
-        self._unended: dict[str, Action[None]] = {}
+        self._closing: float | None = None  # the time for each that is left, once the client closes
+        self._endings: dict[str, _Ending] = {}
 
     @property
     def unended(self) -> list[str]:
         """The ids of what is not ended, or not yet."""
-        return list(self._unended)
+        return list(self._endings)
 
-    def ended(self, identity: str) -> None:
-        """It is gone: ended by us, by somebody else, or by itself."""
-        self._unended.pop(identity, None)
-        if self._quota is not None:
-            self._quota.ended(identity)
+    def ended(self, made_id: str) -> None:
+        """It turned out to be gone."""
+        if (ending := self._endings.pop(made_id, None)) is not None:
+            ending.settle(None)
+            ending.wake.set()
+        self._listener.ended(made_id)
 
-    async def end(self, identity: str, action: Action[None], within: float) -> ZegoError | None:
-        """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
+    async def end(self, made_id: str, action: Action[None]) -> ZegoError | None:
+        """Delete or stop something, whatever happens to the caller meanwhile. What is gone already counts as ended.
 
         Args:
-            identity: the AgentInstanceId or TaskId.
+            made_id: the AgentInstanceId or TaskId.
             action: what ends it.
-            within: seconds that it may take.
 
         Returns:
-            Why it could not be ended, or None.
+            Why it could not be ended at once, or None.
         """
-        task = self._start(identity, action, within)
-        cancelled = await wait_shielded(task, within + 1.0)  # the call's own deadline comes first
+        ending = self.begin(made_id, action)
+        patience = self._within + self._queue(action) + SLACK
+        waiting = asyncio.ensure_future(asyncio.wait({ending.first}, timeout=patience))
+        cancelled = await wait_shielded(waiting, patience + SLACK)
         if cancelled is not None:
             raise cancelled
-        if task.done() and not task.cancelled():
-            return task.result()
-        return TimedOut(f"{identity} was not ended in time, and goes on billing until it ends by itself", waited_for="answer")
+        if ending.first.done():
+            return ending.first.result()
+        return TimedOut(
+            f"{made_id} was not ended within {patience:.0f} s, and bills until it is: that is tried again in the background. "
+            "Is the limiter's queue for that Action very long?",
+            waited_for="limiter",
+        )
+
+    def begin(self, made_id: str, action: Action[None]) -> _Ending:
+        """Begin to end something, unless that is under way."""
+        ending = self._endings.get(made_id)
+        if ending is None:
+            ending = self._endings[made_id] = _Ending(action)
+            ending.task = self._endpoints.pool.spawn(self._run(made_id, ending))
+        return ending
 
     async def finish(self, drain: float) -> asyncio.CancelledError | None:
-        """Let what is being ended be ended, and try once more what could not be.
+        """The client closes: let what is being ended be ended, and try once more at once what could not be.
 
         Args:
-            drain: seconds that it may take.
+            drain: seconds for each, beside the time in the limiter's queue.
 
         Returns:
             the cancellation that came meanwhile.
         """
-        tasks = [self._start(identity, action, drain) for identity, action in self._unended.items()]
-        if not tasks:
+        endings = [*self._endings.values()]
+        if not endings:
             return None
-        return await wait_shielded(asyncio.ensure_future(asyncio.wait(tasks, timeout=drain)), drain + 1.0)
+        self._closing = drain
+        for ending in endings:
+            ending.wake.set()
+        patience = drain + max(self._queue(ending.action) for ending in endings)
+        tasks = [ending.task for ending in endings if ending.task is not None]
+        cancelled = await wait_shielded(asyncio.ensure_future(asyncio.wait(tasks, timeout=patience)), patience + SLACK)
+        for task in tasks:
+            task.cancel()
+        return cancelled
 
-    def _start(self, identity: str, action: Action[None], within: float) -> asyncio.Task[ZegoError | None]:
-        """The task that ends something; the one that is at it already, if there is."""
-        task = self._tasks.get(identity)
-        if task is None:
-            self._unended[identity] = action
-            task = self._tasks[identity] = asyncio.get_running_loop().create_task(self._end(identity, action, within))
-            task.add_done_callback(lambda _: self._tasks.pop(identity, None))
-        return task
+    def _queue(self, action: Action[None]) -> float:
+        """Seconds that the limiter's queue takes at the moment."""
+        return self._endpoints.pool.limiter.estimate(self._endpoints.app_id, type(action).__name__)
 
-    async def _end(self, identity: str, action: Action[None], within: float) -> ZegoError | None:
+    async def _run(self, made_id: str, ending: _Ending) -> None:
+        attempts = 0
         try:
-            await self._caller.call(action, timeout=within)
+            while made_id in self._endings:
+                attempts += 1
+                last = self._closing is not None
+                error = await self._attempt(ending.action)
+                if error is None:
+                    if self._note_ended is not None:
+                        await self._note_ended(made_id)
+                    self.ended(made_id)
+                    return
+                if not ending.first.done():
+                    logger.warning("%s could not be ended, and bills until it is; trying again: %s", made_id, error)
+                    self._listener.not_ended(made_id)
+                    ending.settle(error)
+                if last or self._endpoints.pool.closed:
+                    return
+                await ending.pause(PAUSES.delay(attempts, chance=0.5 + random.random() / 2))  # noqa: S311 - jitter
+        finally:
+            ending.settle(ConfigurationError(f"the client was closed while {made_id} was being ended, and it may live on"))
+
+    async def _attempt(self, action: Action[None]) -> ZegoError | None:
+        timeout = self._within if self._closing is None else min(self._within, self._closing)
+        try:
+            await self._endpoints.end(action, timeout=max(timeout, 0.001))
         except ZegoError as error:
-            if not _is_gone(error):
-                logger.warning("%s could not be ended, and goes on billing until it ends by itself: %s", identity, error)
-                return error
-        self.ended(identity)
-        if self._note_ended is not None:
-            await self._note_ended(identity)
+            return error
         return None
 
 
-def _is_gone(error: ZegoError) -> bool:
-    if not isinstance(error, ApiError):
-        return False
-    known = RETURN_CODES.get(error.code)
-    return outcome_of_refusal(known.why if known else None, error.status) is AttemptOutcome.NOT_FOUND
+class _Ending:
+    """Something that is being ended."""
+
+    def __init__(self, action: Action[None]) -> None:
+        self.action = action
+        self.task: asyncio.Task[None] | None = None
+        self.first: asyncio.Future[ZegoError | None] = asyncio.get_running_loop().create_future()
+        """What the first attempt came to, with all its retries."""
+        self.wake = asyncio.Event()
+        """Set to end a pause between attempts."""
+
+    def settle(self, error: ZegoError | None) -> None:
+        if not self.first.done():
+            self.first.set_result(error)
+
+    async def pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wake.wait()
+        except TimeoutError:
+            pass
+        self.wake.clear()

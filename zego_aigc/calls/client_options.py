@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from zego_aigc.calls.create_guard import Orphan
     from zego_aigc.calls.hooks import AttemptEvent, CallEvent
+    from zego_aigc.calls.orphans import Orphan
     from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.limits.limiter import Limiter
     from zego_aigc.limits.quota import Quota

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import msgspec
-
+from zego_aigc.calls.orphans import Orphan
 from zego_aigc.errors import OutcomeUnknown
 from zego_aigc.transport.shielding import wait_done, wait_shielded
 
 if TYPE_CHECKING:
+    from zego_aigc.calls.route import Route
     from zego_aigc.errors import ConfigurationError
     from zego_aigc.limits.limiter import FullPermit
-    from zego_aigc.transport.deadlines import Deadline
-    from zego_aigc.transport.pool import SessionPool
+    from zego_aigc.transport.deadlines import DrainedDeadline
 
-__all__ = ["CreateGuard", "GuardedCall", "Orphan"]
+__all__ = ["CreateGuard", "Creates", "Creation", "GuardedCall"]
 
 T = TypeVar("T")
 
@@ -26,15 +25,32 @@ CANCELLING = 1.0
 """Seconds that a task gets to end after it was cancelled."""
 
 
-class Orphan(msgspec.Struct, frozen=True):
-    """Something that a cancelled create made, or may have made, and that its caller will not hear of."""
+class Creation(Protocol):
+    """Learns what becomes of one create. All methods return at once."""
 
-    action: Any
-    """The Action."""
-    result: Any
-    """What it returned; None when no answer came in time, or when the Action returns nothing."""
-    certain: bool
-    """Whether it was made for sure. Otherwise it may exist or not."""
+    def made(self, result: Any) -> None:
+        """It was carried out, and that was its result."""
+        ...
+
+    def not_made(self) -> None:
+        """It was not carried out."""
+        ...
+
+    def unknown(self) -> None:
+        """It may or may not have been carried out."""
+        ...
+
+    def orphaned(self, orphan: Orphan) -> None:
+        """Its caller was cancelled, and will not hear what it made or may have made."""
+        ...
+
+
+class Creates(Protocol):
+    """Takes care of creates."""
+
+    def begin(self, action: Any) -> Creation:
+        """One is about to be sent: nothing of it has left."""
+        ...
 
 
 class GuardedCall(Protocol):
@@ -85,18 +101,18 @@ class CreateGuard:
     a task of its own from the beginning.
 
     Args:
-        pool: whose scope the tasks run in.
-        grace: ``RetryPolicy.cancel_grace``, seconds.
-        on_orphan: called with what a cancelled create made or may have made.
+        route: of the call. Tasks run in the scope of its pool.
+        creation: learns what becomes of the create.
     """
 
-    __slots__ = ("_grace", "_held_until", "_on_orphan", "_pool", "cancelled_by")
+    __slots__ = ("_creation", "_grace", "_held_until", "_pool", "_reported", "cancelled_by")
 
-    def __init__(self, pool: SessionPool, grace: float, on_orphan: Callable[[Orphan], object]) -> None:
-        self._pool = pool
-        self._grace = grace
-        self._on_orphan = on_orphan
+    def __init__(self, route: Route, creation: Creation) -> None:
+        self._pool = route.pool
+        self._grace = route.policy.cancel_grace
+        self._creation = creation
         self._held_until = 0.0
+        self._reported = False
         self.cancelled_by: asyncio.CancelledError | None = None
         """The cancellation that came during the first attempt. It is raised when that is over."""
 
@@ -107,24 +123,52 @@ class CreateGuard:
             CancelledError: the caller was cancelled.
             ZegoError: what the call ended in.
         """
-        if not self._pool.writes_inline:
-            await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
-            return
+        try:
+            if not self._pool.writes_inline:
+                await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
+            elif not await self._first_attempt(call, permit):
+                await self._run_detached(call)
+        except asyncio.CancelledError:
+            if not self._reported:
+                self._creation.not_made()
+            raise
+        except BaseException as error:
+            if self._is_unknown(call, error):
+                self._creation.unknown()
+            else:
+                self._creation.not_made()
+            raise
+        self._creation.made(call.result)
+
+    async def _first_attempt(self, call: GuardedCall, permit: FullPermit) -> bool:
+        """Make the first attempt in the caller's task.
+
+        Returns:
+            whether the call is over.
+
+        Raises:
+            CancelledError: the caller was cancelled meanwhile. What was made is reported.
+        """
         try:
             over = await call.run_attempt(permit, self)
         except BaseException as error:
-            self._on_error(call, error)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            if call.may_have_been_processed if cancelled else self._is_unknown(call, error) and self.cancelled_by is not None:
+                self._report_orphan(call, certain=False)
+            if self.cancelled_by is not None:
+                raise self.cancelled_by from None
             raise
         if self.cancelled_by is not None:
             if over:
-                self._on_orphan(Orphan(call.action, call.result, certain=True))
+                self._report_orphan(call, certain=True)
             else:
                 await self._abandon(call, self._pool.spawn(call.run()), self._held_until - time.monotonic())
             raise self.cancelled_by
-        if not over:
-            await self._run_detached(call)
+        return over
 
-    async def finish_read(self, cancelled: asyncio.CancelledError, deadline: Deadline, waiting: Coroutine[Any, Any, T]) -> T:
+    async def finish_read(
+        self, cancelled: asyncio.CancelledError, deadline: DrainedDeadline, waiting: Coroutine[Any, Any, T]
+    ) -> T:
         """Wait for a part of the answer although the caller is cancelled.
 
         All parts together get the grace, or the time until the attempt's deadline.
@@ -148,21 +192,6 @@ class CreateGuard:
         if not task.done() or task.cancelled():
             raise self.cancelled_by
         return task.result()
-
-    def _on_error(self, call: GuardedCall, error: BaseException) -> None:
-        """The first attempt ended in an error: if the caller is cancelled, report what may have been made.
-
-        Raises:
-            CancelledError: the caller is.
-        """
-        if isinstance(error, asyncio.CancelledError):
-            unclear = call.may_have_been_processed
-        else:
-            unclear = self.cancelled_by is not None and isinstance(call.final(error), OutcomeUnknown)
-        if unclear:
-            self._on_orphan(Orphan(call.action, None, certain=False))
-        if self.cancelled_by is not None:
-            raise self.cancelled_by from None
 
     async def _run_detached(self, call: GuardedCall, permit: FullPermit | None = None) -> None:
         """Carry out the rest of a call in a task of its own."""
@@ -190,11 +219,19 @@ class CreateGuard:
             await wait_shielded(task, CANCELLING)
         if not task.done() or task.cancelled():
             if call.may_have_been_processed:
-                self._on_orphan(Orphan(call.action, None, certain=False))
+                self._report_orphan(call, certain=False)
         elif (error := task.exception()) is None:
-            self._on_orphan(Orphan(call.action, call.result, certain=True))
-        elif call.may_have_been_processed and isinstance(call.final(error), OutcomeUnknown):
-            self._on_orphan(Orphan(call.action, None, certain=False))
+            self._report_orphan(call, certain=True)
+        elif self._is_unknown(call, error):
+            self._report_orphan(call, certain=False)
+
+    def _report_orphan(self, call: GuardedCall, *, certain: bool) -> None:
+        self._reported = True
+        self._creation.orphaned(Orphan(call.action, call.result if certain else None, certain=certain))
+
+    @staticmethod
+    def _is_unknown(call: GuardedCall, error: BaseException) -> bool:
+        return call.may_have_been_processed and isinstance(call.final(error), OutcomeUnknown)
 
 
 async def _rest(call: GuardedCall, permit: FullPermit | None) -> None:

@@ -14,7 +14,7 @@ from zego_aigc.schema import validation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zego_aigc.calls.create_guard import Orphan
+    from zego_aigc.calls.create_guard import Creates
     from zego_aigc.calls.lookup import BoundLookUp
     from zego_aigc.calls.response import Response
     from zego_aigc.calls.route import Route
@@ -34,16 +34,14 @@ class Endpoint:
         route: how they go.
         timeout: deadline of a whole call in seconds, unless it says otherwise.
         look_ups: what finds out whether a lost create did its work.
-        on_orphan: called with what a cancelled create has made, unless its caller takes care of that.
+        creates: what takes care of creates, unless their callers do.
     """
 
-    def __init__(
-        self, route: Route, timeout: float, look_ups: Mapping[Recovery, BoundLookUp], on_orphan: Callable[[Orphan], object]
-    ) -> None:
+    def __init__(self, route: Route, timeout: float, look_ups: Mapping[Recovery, BoundLookUp], creates: Creates) -> None:
         self.route = route
         self.timeout: float = checked_timeout(timeout)
         self._look_ups = look_ups
-        self._on_orphan = on_orphan
+        self._creates = creates
 
     @property
     def pool(self) -> SessionPool:
@@ -79,12 +77,12 @@ class Endpoint:
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
         background: bool = False,
-        on_orphan: Callable[[Orphan], object] | None = None,
+        may_have_run: bool = False,
+        creates: Creates | None = None,
     ) -> Call[T]:
         """Check a request and make a call of it that is ready to run.
 
-        The arguments are those of :meth:`zego_aigc.Client.call`, and `on_orphan`, which is called with what a create has made
-        whose caller was cancelled, instead of the client's own.
+        The arguments are those of :meth:`zego_aigc.Client.call`, and of :class:`~zego_aigc.calls.call.Call`.
 
         Raises:
             InvalidRequest: the request breaks documented rules.
@@ -104,7 +102,8 @@ class Endpoint:
             from_grant=deadline_from == "grant",
             background=background,
             look_up=None if look_up is None else functools.partial(look_up, self),
-            on_orphan=(on_orphan or self._on_orphan) if request.creates else None,
+            may_have_run=may_have_run,
+            creates=(creates or self._creates) if request.creates else None,
         )
 
     def prepare_raw(
@@ -119,12 +118,17 @@ class Endpoint:
             RawAction(name, dict(body)),
             encoded,
             self.timeout if timeout is None else checked_timeout(timeout),
-            on_orphan=self._on_orphan if request.creates else None,
+            creates=self._creates if request.creates else None,
         )
 
 
 class Endpoints(dict["Service", Endpoint]):
     """The endpoints of one client by their service. It makes calls to whichever service answers them."""
+
+    @property
+    def app_id(self) -> int:
+        """The project's AppId."""
+        return next(iter(self.values())).route.signer.app_id
 
     @property
     def pool(self) -> SessionPool:
@@ -159,6 +163,16 @@ class Endpoints(dict["Service", Endpoint]):
         return await self.of(action).call_with_response(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         )
+
+    async def end(self, action: Action[None], *, timeout: float) -> None:
+        """Delete or stop something; what is gone already counts as ended. The deadline starts when the limiter grants it.
+
+        Raises:
+            ZegoError: it could not be ended.
+        """
+        endpoint = self[action.service]
+        with endpoint.prepare(action, timeout=timeout, deadline_from="grant", may_have_run=True) as call:
+            await call.run()
 
 
 def checked_timeout(timeout: float) -> float:

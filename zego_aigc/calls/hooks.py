@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,10 +17,17 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from zego_aigc.transport.http import Answer
+    from zego_aigc.transport.pool import SessionPool
 
 __all__ = ["AttemptEvent", "CallEvent", "Hooks", "call_hook", "logger"]
 
 logger: logging.Logger = logging.getLogger("zego_aigc")
+
+MAX_RUNNING = 1_000
+"""Calls of a hook that is a coroutine function that may be under way at a time."""
+
+HOOK_TIMEOUT = 60.0
+"""Seconds that one of them may take."""
 
 
 class AttemptEvent(msgspec.Struct, frozen=True):
@@ -62,6 +71,8 @@ class CallEvent(msgspec.Struct, frozen=True):
 class Hooks(msgspec.Struct, frozen=True):
     """The hooks of a client, and the log lines that go with them."""
 
+    pool: SessionPool
+    """In whose scope coroutines run."""
     on_attempt: Callable[[AttemptEvent], object] | None
     on_result: Callable[[CallEvent], object] | None
 
@@ -84,7 +95,9 @@ class Hooks(msgspec.Struct, frozen=True):
         logger.debug(
             "%s attempt %d: %s in %.3f s [RequestId %s]", action, attempt, what, seconds, request_id, extra={"zego": facts}
         )
-        call_hook(self.on_attempt, AttemptEvent(action, attempt, host, str(url), seconds, status, code, request_id, error))
+        call_hook(
+            self.pool, self.on_attempt, AttemptEvent(action, attempt, host, str(url), seconds, status, code, request_id, error)
+        )
 
     def emit_result(self, action: str, attempts: int, host: str, seconds: float, error: BaseException | None) -> None:
         """Report a call: to the hook, and a failure to the log at WARNING."""
@@ -99,13 +112,43 @@ class Hooks(msgspec.Struct, frozen=True):
             }
             often = "1 attempt" if attempts == 1 else f"{attempts} attempts"
             logger.warning("%s failed after %s in %.3f s: %s", action, often, seconds, error, extra={"zego": facts})
-        call_hook(self.on_result, CallEvent(action, attempts, host, seconds, error))
+        call_hook(self.pool, self.on_result, CallEvent(action, attempts, host, seconds, error))
 
 
-def call_hook(hook: Callable[[Any], object] | None, event: object) -> None:
-    """Call a user's hook. Its errors are logged and change nothing."""
-    if hook is not None:
-        try:
-            hook(event)
-        except Exception:
-            logger.exception("the hook %r failed", hook)
+def call_hook(pool: SessionPool, hook: Callable[[Any], object] | None, event: object) -> None:
+    """Call a user's hook. Its errors are logged and change nothing.
+
+    A coroutine function is run beside the call, in the pool's scope: :meth:`SessionPool.aclose` waits for it, within bounds.
+    """
+    if hook is None:
+        return
+    try:
+        returned = hook(event)
+    except Exception:
+        logger.exception("the hook %r failed", hook)
+        return
+    if inspect.iscoroutine(returned):
+        if _running.get(hook, 0) >= MAX_RUNNING:
+            returned.close()
+            logger.warning("the hook %r was not run: %d of its calls are under way. Let it return sooner", hook, MAX_RUNNING)
+        else:
+            pool.spawn(_run_hook(hook, returned))
+
+
+_running: dict[Any, int] = {}
+"""How many calls of a hook are under way."""
+
+
+async def _run_hook(hook: Callable[[Any], object], work: Coroutine[Any, Any, object]) -> None:
+    _running[hook] = _running.get(hook, 0) + 1
+    try:
+        async with asyncio.timeout(HOOK_TIMEOUT):
+            await work
+    except TimeoutError:
+        logger.warning("the hook %r was cancelled after %g s: let it return sooner", hook, HOOK_TIMEOUT)
+    except Exception:
+        logger.exception("the hook %r failed", hook)
+    finally:
+        _running[hook] -= 1
+        if not _running[hook]:
+            del _running[hook]

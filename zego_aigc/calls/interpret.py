@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from zego_aigc.calls.retry import AttemptOutcome, outcome_of_refusal, retry_after
-from zego_aigc.errors import BadResponse, ZegoError
+from zego_aigc.errors import BadResponse, ConnectFailed, ZegoError
+from zego_aigc.schema.actions import Repeat
 from zego_aigc.schema.codes import api_error, meaning_of
 from zego_aigc.schema.redaction import MASK, mask_map
 from zego_aigc.transport.envelope import Envelope, Unreadable, clean, excerpt, read
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from zego_aigc.transport.http import Answer
 
 __all__ = ["Failure", "interpret_response"]
+
+_SAID_BY_THE_ACTION = frozenset(
+    {"SendLLMFailed", "SendTTSFailed", "ResetContextFailed", "InterruptFailed", "StartListeningFailed", "StopListeningFailed"}
+)
+"""Codes by which an Action that must not be repeated says that it did not do its own work: a clear refusal, although the vendor
+lists them with failures that pass."""
 
 MAX_MESSAGE_LENGTH = 1000
 """Characters of the vendor's ``Message`` that are kept."""
@@ -71,7 +78,10 @@ def interpret_response(
         data=_harmless(envelope.data),
         retry_after=_retry_after(answer, clock),
     )
-    return Failure(error, outcome_of_refusal(known.why if known else None, answer.status))
+    outcome = outcome_of_refusal(known.why if known else None, answer.status)
+    if request.repeat is Repeat.ONCE and known is not None and known.name in _SAID_BY_THE_ACTION:
+        outcome = AttemptOutcome.REJECTED
+    return Failure(error, outcome)
 
 
 def _unreadable(
@@ -89,6 +99,13 @@ def _unreadable(
     if answer.status == 429:
         error = api_error(429, message=shown, action=request.name, attempts=attempts, status=429, retry_after=after)
         return Failure(error, AttemptOutcome.NOT_PROCESSED)
+    if answer.status == 407:
+        refused = ConnectFailed(
+            f"the proxy refuses to pass {request.name} on to {host} (HTTP status 407): give proxy= the user and password "
+            "that it wants, as in http://user:password@host:port. Nothing reached the service",
+            host=host,
+        )
+        return Failure(refused, AttemptOutcome.REJECTED)
     if 300 <= answer.status < 400:
         # Without what may hold credentials: user and password, query and fragment.
         where = re.sub(r"[?#].*|(?<=//)[^/]*@", "", answer.headers.get("Location", "nowhere"))

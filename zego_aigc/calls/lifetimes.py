@@ -3,33 +3,128 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zego_aigc.calls.cleanup import Cleanup
-from zego_aigc.calls.hooks import call_hook, logger
-from zego_aigc.calls.orphans import Observer, is_created, may_be_of
+from zego_aigc.calls.creations import Birth, Creation, Creations
 from zego_aigc.calls.register import Sweeper
-from zego_aigc.calls.request import RawAction
+from zego_aigc.digitalhuman import TaskStatus
+from zego_aigc.errors import ConfigurationError, QuotaExceeded, ZegoError
+from zego_aigc.schema.codes import api_error
+from zego_aigc.schema.lifecycle import makers_of
+from zego_aigc.transport.deadlines import QueueDeadline
+from zego_aigc.transport.shielding import wait_shielded
 
 if TYPE_CHECKING:
     from zego_aigc.callbacks.events import Event
-    from zego_aigc.calls.create_guard import Orphan
+    from zego_aigc.calls.create_guard import Creates
     from zego_aigc.calls.endpoint import Endpoints
     from zego_aigc.calls.event_hub import EventHub
+    from zego_aigc.calls.orphans import Orphan
     from zego_aigc.calls.register import Register
     from zego_aigc.calls.retry import RetryPolicy
-    from zego_aigc.errors import ZegoError
     from zego_aigc.limits.quota import Quota, Reservation
     from zego_aigc.schema.actions import Action
+    from zego_aigc.schema.lifecycle import Lifecycle, QuotaKind
     from zego_aigc.transport.audio import DriveSSL
 
-__all__ = ["Lifetimes", "report_orphan"]
+__all__ = ["Inventory", "Life", "Lifetimes"]
 
 T = TypeVar("T")
+
+LEAVING = 10.0
+"""Seconds that leaving the registry may take, beside what ending takes."""
+
+MAX_NAMED = 5
+"""Ids of live instances that an error message names."""
+
+
+class Life(Creation):
+    """Something that a client makes and ends: from before its first byte to its end.
+
+    It holds a place in the quota, and is one of its client's until it has ended.
+    """
+
+    def __init__(self, inventory: Inventory, action: Action[Any]) -> None:
+        super().__init__(inventory.creations, action)
+        if action.lifecycle is None:
+            raise ConfigurationError(f"{type(action).__name__} makes nothing that could be ended: await client.call(...) it")
+        self.life: Lifecycle = action.lifecycle
+        """How it lives and ends."""
+        self.made_id: str | None = None
+        """The AgentInstanceId or TaskId, once it is known."""
+        self.result: Any = None
+        """What its create returned."""
+        self.reservation: Reservation | None = None
+        """Its place in the quota."""
+        self._inventory = inventory
+
+    def begin(self, action: Any = None) -> Life:  # noqa: ARG002 - it is this one's own
+        """See :class:`Creation`."""
+        super().begin()
+        return self
+
+    def made(self, result: Any) -> None:
+        """See :class:`Creation`."""
+        super().made(result)
+        self.result = result
+        self.made_id = self.life.id_of(self.action, result)
+        if self.reservation is not None:
+            self.reservation.live(self.made_id, expires_in=self.life.longest_life(self.action))
+        self._inventory.lives[self.made_id] = self
+
+    def unknown(self) -> None:
+        """See :class:`Creation`. Its place stays taken until it must have ended."""
+        if self.reservation is not None:
+            self.reservation.unknown(expires_in=self.lives_unseen)
+        super().unknown()  # which may find it
+
+    def orphaned(self, orphan: Orphan) -> None:
+        """See :class:`Creation`. What was made is ended: nobody else needs to know."""
+        if orphan.certain:
+            self.made(orphan.result)
+        else:
+            super().orphaned(orphan)
+
+    def found(self, result: Any) -> None:
+        """See :class:`Creation`."""
+        if self.reservation is not None:
+            made_id = self.life.id_of(self.action, result)
+            self.reservation.live(made_id, expires_in=self.life.longest_life(self.action))
+        super().found(result)
+
+
+class Inventory:
+    """What lives and belongs to a client, and the places that it holds.
+
+    Args:
+        quota: the budget of live instances, if there is one.
+        creations: what joins callbacks to creates.
+    """
+
+    def __init__(self, quota: Quota | None, creations: Creations) -> None:
+        self.quota: Quota | None = quota
+        self.creations: Creations = creations
+        self.lives: dict[str, Life] = {}
+        """What lives, by its id."""
+
+    def ended(self, made_id: str) -> None:
+        """Something is gone: its place is free."""
+        self.lives.pop(made_id, None)
+        self.creations.ended(made_id)
+        if self.quota is not None:
+            self.quota.ended(made_id)
+
+    def not_ended(self, made_id: str) -> None:
+        """Something could not be ended in time. Its place comes free when it must have ended by itself, if it is unused."""
+        life = self.lives.get(made_id)
+        if life is None or (place := life.reservation) is None:
+            return
+        place.unknown(expires_in=life.lives_unseen)
+        if place.state == "live":  # a quota that can say that of nothing that was made
+            place.live(made_id, expires_in=life.lives_unseen)
 
 
 class Lifetimes:
@@ -37,9 +132,8 @@ class Lifetimes:
 
     Args:
         endpoints: what makes its calls.
-        quota: the budget of live instances, if there is one.
         policy: how long endings may take.
-        report: called with what is left behind.
+        inventory: what lives.
         register: what notes all that is live, if there is one.
         drive_ssl: how the certificates of audio WebSockets are checked.
     """
@@ -47,50 +141,146 @@ class Lifetimes:
     def __init__(
         self,
         endpoints: Endpoints,
-        quota: Quota | None,
         policy: RetryPolicy,
-        report: Callable[[Orphan], object],
+        inventory: Inventory,
         register: Register | None = None,
         drive_ssl: DriveSSL = True,
     ) -> None:
         self.caller: Endpoints = endpoints
         """What makes calls."""
-        self.quota: Quota | None = quota
-        self.report: Callable[[Orphan], object] = report
+        self.inventory: Inventory = inventory
         self.drive_ssl: DriveSSL = drive_ssl
         """How the certificates of audio WebSockets are checked."""
-        self._policy = policy
+        self._cleanup = Cleanup(endpoints, policy.delete_timeout, inventory, None if register is None else register.ended)
         self._register = register
-        self.sweeper: Sweeper | None = None if register is None else Sweeper(register, endpoints, self.end)
+        self.sweeper: Sweeper | None = None if register is None else Sweeper(register, endpoints, self._cleanup.end)
         """What ends what dead processes left, where there is a register."""
-        self._cleanup = Cleanup(endpoints, quota, None if register is None else register.ended)
-        self._observer = Observer(report)
         self._events: EventHub | None = None
+        self._waiting: set[QueueDeadline] = set()  # for a place in the quota
+        self._closed = False
+
+    # --- making
+
+    async def start(self, life: Life, *, timeout: float | None = None, owner: str | None = None) -> None:
+        """Make something. Waiting for a place in the quota is part of the time.
+
+        Args:
+            life: what to make.
+            timeout: deadline in seconds, instead of the client's.
+            owner: for whom it is made, where there is a registry.
+
+        Raises:
+            QuotaExceeded: there was no place for it in time, or the service says that the account is full.
+            ZegoError: as :meth:`zego_aigc.Client.call` does.
+        """
+        endpoint = self.caller[life.action.service]
+        until = time.monotonic() + (endpoint.timeout if timeout is None else timeout)
+        await self._reserve(life, until)
+        try:
+            await self.create(life.action, life, timeout=max(0.001, until - time.monotonic()), owner=owner)
+        except BaseException as error:
+            if life.made_id is not None:
+                await self.end(life)  # it was made, and the caller was cancelled
+            elif (place := life.reservation) is not None and place.state == "making":
+                place.full() if isinstance(error, QuotaExceeded) else place.release()
+            raise
 
     async def create(
         self,
         action: Action[T],
+        creates: Creates,
         *,
-        on_orphan: Callable[[Orphan], object],
-        owner: str | None = None,
         timeout: float | None = None,
+        deadline_from: Literal["call", "grant"] = "call",
+        background: bool = False,
+        owner: str | None = None,
     ) -> T:
-        """Call a create whose caller takes care of what a cancellation leaves behind. It is noted in the register."""
+        """Call a create. What bills is noted in the registry, if there is one.
+
+        Args:
+            action: the create.
+            creates: what takes care of it.
+            timeout: deadline in seconds, instead of the client's.
+            deadline_from: see :meth:`zego_aigc.Client.call`.
+            background: see :meth:`zego_aigc.Client.call`.
+            owner: for whom it is made.
+        """
         endpoint = self.caller.of(action)
         if self._register is None or self.sweeper is None or action.lifecycle is None or action.lifecycle.quota is None:
-            with endpoint.prepare(action, timeout=timeout, on_orphan=on_orphan) as call:
+            with endpoint.prepare(
+                action, timeout=timeout, deadline_from=deadline_from, background=background, creates=creates
+            ) as call:
                 return await call.run()
 
         async def make(before_send: Callable[[int], Awaitable[None]], note: Callable[[Orphan], object]) -> T:
-            def orphaned(orphan: Orphan) -> None:
-                note(orphan)
-                on_orphan(orphan)
-
-            with endpoint.prepare(action, timeout=timeout, before_send=before_send, on_orphan=orphaned) as call:
+            with endpoint.prepare(
+                action,
+                timeout=timeout,
+                before_send=before_send,
+                deadline_from=deadline_from,
+                background=background,
+                creates=_Noted(creates, note),
+            ) as call:
                 return await call.run()
 
         await self.sweeper.start()
-        return await self._register.create(action, owner, make, self.end)
+        return await self._register.create(action, owner, make, self._cleanup.end)
+
+    async def _reserve(self, life: Life, until: float) -> None:
+        """Wait for a place in the quota."""
+        kind = life.life.quota
+        pool = self.caller.pool
+        pool.bind()
+        if self._closed:
+            raise self._closed_error(life)
+        if (quota := self.inventory.quota) is None or kind is None:
+            return
+        deadline = QueueDeadline(pool.deadlines, until - time.monotonic())
+        self._waiting.add(deadline)
+        try:
+            life.reservation = await quota.acquire(kind)
+        except asyncio.CancelledError:
+            if not deadline.stop():
+                raise
+            if self._closed or pool.closed:
+                raise self._closed_error(life) from None
+            raise self._no_place(quota, kind, life) from None
+        finally:
+            deadline.stop()
+            self._waiting.discard(deadline)
+
+    def _no_place(self, quota: Quota, kind: QuotaKind, life: Life) -> ZegoError:
+        """What a caller gets who has waited for a place in vain: it says who holds them."""
+        usage = quota.usage(kind)
+        ours = [made_id for made_id, other in self.inventory.lives.items() if other.life.quota == kind]
+        named = ", ".join(ours[:MAX_NAMED]) + (f" and {len(ours) - MAX_NAMED} more" if len(ours) > MAX_NAMED else "")
+        held = f"{usage.live} live, {usage.making} being made, {usage.unknown} unknown, {quota.waiting(kind)} waiting"
+        message = (
+            f"no place in quota.{kind} came free in time ({held}"
+            f"{f'; this client holds {named}' if ours else ''}). Nothing was sent: end one of them, or raise the timeout"
+        )
+        code = next(other.full_codes[0] for _, other in makers_of(kind))
+        return api_error(code, message, action=type(life.action).__name__, attempts=0, status=0)
+
+    @staticmethod
+    def _closed_error(life: Life) -> ConfigurationError:
+        name = type(life.action).__name__
+        return ConfigurationError(f"the client was closed before {name} was sent: close it when its calls are over")
+
+    # --- ending
+
+    async def end(self, life: Life) -> ZegoError | None:
+        """End something; see :meth:`Cleanup.end`. What has ended already is not asked about."""
+        assert life.made_id is not None
+        if self.inventory.lives.get(life.made_id) is not life:
+            return None
+        return await self._cleanup.end(life.made_id, life.life.end(life.made_id))
+
+    async def end_by_id(self, made_id: str, action: Action[None]) -> ZegoError | None:
+        """End something that need not have been made by this client; see :meth:`Cleanup.end`."""
+        return await self._cleanup.end(made_id, action)
+
+    # --- callbacks
 
     @property
     def events(self) -> EventHub:
@@ -101,60 +291,87 @@ class Lifetimes:
             self._events = EventHub()
         return self._events
 
-    async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
-        """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.
-
-        What cannot be ended is tried once more by :meth:`finish`.
-
-        Args:
-            identity: the AgentInstanceId or TaskId.
-            action: what ends it.
-
-        Returns:
-            Why it could not be ended, or None.
-        """
-        return await self._cleanup.end(identity, action, self._policy.delete_timeout)
-
     async def observe(self, event: Event) -> None:
         """Take note of a callback; see :meth:`zego_aigc.Client.observe`."""
-        if (ended := self._observer.note(event)) is not None:
+        from zego_aigc.callbacks.events import AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent
+
+        ended: str | None = None
+        birth: Birth | None = None
+        match event:
+            case AgentInstanceCreated(agent_instance_id=str(made_id)):
+                birth = Birth(made_id, event.room_id, agent_id=event.agent_id, agent_user_id=event.agent_user_id)
+            case AgentInstanceDeleted(agent_instance_id=str(made_id)):
+                ended = made_id
+            case StreamTaskEvent(task_id=str(made_id)) if event.detail.status in {TaskStatus.INIT_FAILED, TaskStatus.STOPPED}:
+                ended = made_id
+            case StreamTaskEvent(task_id=str(made_id)):
+                birth = Birth(made_id, event.detail.room_id, stream_id=event.detail.stream_id)
+            case _:
+                pass
+        if birth is not None:
+            self.inventory.creations.observe(birth)
+            if self._register is not None and birth.stream_id is None:  # stream tasks are looked up
+                await self._register.created(birth.made_id, birth.may_be_of)
+        if ended is not None:
             self._cleanup.ended(ended)
             if self._register is not None:
                 await self._register.ended(ended)
-        elif self._register is not None and is_created(event):
-            await self._register.created(event.agent_instance_id, partial(may_be_of, event))
         self.events.note(event)
 
-    def expect_callback(self, action: Action[Any], hold: Reservation | None) -> None:
-        """A create has an unknown outcome: a callback may settle it."""
-        self._observer.expect_callback(action, hold)
+    # --- closing
 
-    async def finish(self, drain: float) -> asyncio.CancelledError | None:
-        """Let what is being ended be ended, and try once more what could not be.
+    async def finish(self, drain: float, *, end: bool = True) -> asyncio.CancelledError | None:
+        """The client closes: refuse what waits for a place, and end all that lives.
 
         Args:
-            drain: seconds that it may take.
+            drain: seconds for each ending, beside the time in the limiter's queue.
+            end: whether to end what lives, or to end only what is being ended.
 
         Returns:
             the cancellation that came meanwhile.
         """
+        self._closed = True
+        for deadline in [*self._waiting]:
+            self.caller.pool.deadlines.expire(deadline)
         if self._events is not None:
             self._events.close()
-        return await self._cleanup.finish(drain)
+        if self.caller.pool.closed:
+            return None
+        cancelled: asyncio.CancelledError | None = None
+        if self.sweeper is not None:
+            leaving = asyncio.ensure_future(self._leave_registry(self.sweeper, drain, end=end))
+            cancelled = await wait_shielded(leaving, drain + LEAVING)
+        if not end:
+            self.inventory.lives.clear()  # they are the next process's
+        for made_id, life in self.inventory.lives.items():
+            self._cleanup.begin(made_id, life.life.end(made_id))
+        return await self._cleanup.finish(drain) or cancelled
+
+    @staticmethod
+    async def _leave_registry(sweeper: Sweeper, drain: float, *, end: bool) -> None:
+        await sweeper.stop()
+        await sweeper.leave(end=end, within=drain)
 
     @property
     def unended(self) -> list[str]:
-        """The ids of what is not ended, or not yet."""
-        return self._cleanup.unended
+        """The ids of what lives, is not ended, or not yet."""
+        return list(dict.fromkeys([*self.inventory.lives, *self._cleanup.unended]))
 
 
-def report_orphan(on_orphan: Callable[[Orphan], object] | None, orphan: Orphan) -> None:
-    """Report what a cancelled create left behind: as a warning, and to the ``on_orphan`` hook."""
-    name = orphan.action.name if isinstance(orphan.action, RawAction) else type(orphan.action).__name__
-    if not orphan.certain:
-        logger.warning("%s was cancelled without an answer: what it makes may exist, and then bills", name)
-    elif isinstance(orphan.result, msgspec.Struct):
-        logger.warning("%s was cancelled, but made %r: end it, or it goes on billing", name, orphan.result)
-    else:
-        logger.warning("%s was cancelled, but was carried out", name)
-    call_hook(on_orphan, orphan)
+class _Noted:
+    """A create of which orphans are noted in the register, too."""
+
+    def __init__(self, creates: Creates, note: Callable[[Orphan], object]) -> None:
+        self._creates = creates
+        self._note = note
+
+    def begin(self, action: Any) -> _Noted:
+        self._creation = self._creates.begin(action)
+        self.made = self._creation.made
+        self.not_made = self._creation.not_made
+        self.unknown = self._creation.unknown
+        return self
+
+    def orphaned(self, orphan: Orphan) -> None:
+        self._note(orphan)
+        self._creation.orphaned(orphan)

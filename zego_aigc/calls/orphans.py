@@ -1,99 +1,41 @@
-"""What callbacks say about lifetimes: that an instance has ended, or that a lost create did make one."""
+"""What nobody's code will end: left behind by a cancelled create, or made by one whose answer was lost."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zego_aigc.aiagent import CreatedAgentInstance
-from zego_aigc.calls.create_guard import Orphan
-from zego_aigc.digitalhuman import TaskStatus
+from zego_aigc.calls.hooks import call_hook, logger
+from zego_aigc.calls.request import RawAction
 
 if TYPE_CHECKING:
-    from zego_aigc.callbacks.events import AgentInstanceCreated, Event
-    from zego_aigc.limits.quota import Reservation
-    from zego_aigc.storage.registry import LiveRecord
+    from zego_aigc.transport.pool import SessionPool
 
-__all__ = ["Observer", "is_created", "may_be_of"]
-
-MAX_UNKNOWN = 1000
-"""Unknown outcomes that are remembered."""
+__all__ = ["Orphan", "report_orphan"]
 
 
-class _Unknown(msgspec.Struct, frozen=True):
+class Orphan(msgspec.Struct, frozen=True):
+    """Something that was made, or may have been made, and that its caller will not hear of."""
+
     action: Any
-    hold: Reservation | None
+    """The Action."""
+    result: Any
+    """What it returned; None when no answer came in time, or when the Action returns nothing."""
+    certain: bool
+    """Whether it was made for sure. Otherwise it may exist or not."""
 
 
-class Observer:
-    """Settles a client's unknown outcomes by callbacks.
-
-    Args:
-        report: called with an :class:`~zego_aigc.Orphan` for each that turned out to live.
-    """
-
-    def __init__(self, report: Callable[[Orphan], object]) -> None:
-        self._report = report
-        self._unknown: OrderedDict[int, _Unknown] = OrderedDict()
-
-    def expect_callback(self, action: Any, hold: Reservation | None) -> None:
-        """A handle's create has an unknown outcome."""
-        self._unknown[id(action)] = _Unknown(action, hold)
-        if len(self._unknown) > MAX_UNKNOWN:
-            self._unknown.popitem(last=False)
-
-    def note(self, event: Event) -> str | None:
-        """Take note of an event.
-
-        Returns:
-            the id of what has ended, if something has.
-        """
-        from zego_aigc.callbacks.events import AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent
-
-        match event:
-            case AgentInstanceDeleted():
-                return event.agent_instance_id
-            case StreamTaskEvent() if event.detail.status in {TaskStatus.INIT_FAILED, TaskStatus.STOPPED}:
-                return event.task_id
-            case AgentInstanceCreated():
-                self._resolve(event)
-            case _:
-                pass
-        return None
-
-    def _resolve(self, event: AgentInstanceCreated) -> None:
-        ours = [key for key, unknown in self._unknown.items() if _is_of(event, unknown.action)]
-        if len(ours) != 1:
-            return
-        unknown = self._unknown.pop(ours[0])
-        if unknown.hold is not None:
-            unknown.hold.live(event.agent_instance_id)
-        self._report(Orphan(unknown.action, CreatedAgentInstance(agent_instance_id=event.agent_instance_id), certain=True))
-
-
-def is_created(event: Event) -> TypeGuard[AgentInstanceCreated]:
-    """Whether a callback says that an agent instance was made."""
-    from zego_aigc.callbacks.events import AgentInstanceCreated
-
-    return isinstance(event, AgentInstanceCreated)
-
-
-def may_be_of(event: AgentInstanceCreated, record: LiveRecord) -> bool:
-    """Whether a callback may speak of what a record is of."""
-    return (
-        event.room_id == record.room_id
-        and event.agent_id in {None, "", record.agent_id}
-        # The client pages call the room's user of a digital human ai_agent_<AgentInstanceId>, whatever was asked for.
-        and event.agent_user_id in {None, "", record.agent_user_id, f"ai_agent_{event.agent_instance_id}"}
-    )
-
-
-def _is_of(event: AgentInstanceCreated, action: Any) -> bool:
-    rtc = getattr(action, "rtc", None)
-    if rtc is None or event.room_id != rtc.room_id or getattr(action, "agent_id", None) != (event.agent_id or action.agent_id):
-        return False
-    # The client pages call the room's user of a digital human ai_agent_<AgentInstanceId>, whatever was asked for.
-    return event.agent_user_id in {None, "", rtc.agent_user_id, f"ai_agent_{event.agent_instance_id}"}
+def report_orphan(
+    pool: SessionPool, on_orphan: Callable[[Orphan], object] | None, orphan: Orphan, *, why: str = "was cancelled"
+) -> None:
+    """Report what was left behind: as a warning, and to the ``on_orphan`` hook."""
+    name = orphan.action.name if isinstance(orphan.action, RawAction) else type(orphan.action).__name__
+    if not orphan.certain:
+        logger.warning("%s %s without an answer: what it makes may exist, and then bills", name, why)
+    elif isinstance(orphan.result, msgspec.Struct):
+        logger.warning("%s %s, but made %r: end it, or it goes on billing", name, why, orphan.result)
+    else:
+        logger.warning("%s %s, but was carried out", name, why)
+    call_hook(pool, on_orphan, orphan)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from zego_aigc.calls.create_guard import Orphan
 from zego_aigc.calls.hooks import logger
+from zego_aigc.calls.orphans import Orphan
 from zego_aigc.errors import OutcomeUnknown, RegistryError, ZegoError
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Recovery

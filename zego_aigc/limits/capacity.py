@@ -152,8 +152,8 @@ class CapacityLedger:
         return True
 
     def unknown(self, slot: Slot, expires_at: float) -> None:
-        """Nobody knows whether the instance was made; it has ended by `expires_at` at the latest."""
-        if slot.state is SlotState.MAKING:
+        """It is not known whether the instance was made, or whether it still lives; it has ended by `expires_at`."""
+        if slot.state in {SlotState.MAKING, SlotState.LIVE}:
             self._move(slot, SlotState.UNKNOWN, expires_at)
 
     def release(self, slot: Slot, now: float) -> None:

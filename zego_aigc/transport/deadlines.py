@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-__all__ = ["TICK", "Deadline", "Deadlines"]
+__all__ = ["TICK", "Deadline", "Deadlines", "DrainedDeadline", "QueueDeadline"]
 
 TICK = 0.02
 """Seconds by which a deadline may be late, if another has expired just before."""
@@ -91,30 +91,28 @@ class Deadline:
     Args:
         deadlines: those of the running loop.
         seconds: from now until it expires; None for never.
-        at_close: what becomes of it when the client closes: it expires at once (``"expire"``), or only when what is under
-            way has had time to end by itself (``"drain"``), or it is left alone (None).
     """
 
-    __slots__ = ("at_close", "cancelling", "expired", "expires_at", "redirected_to", "registry", "stopped", "task")
+    __slots__ = ("cancelling", "expired", "expires_at", "registry", "task")
+
+    at_close: ClassVar[Literal["expire", "drain"] | None] = None
+    """What becomes of it when the client closes: it is left alone, or see the derived classes."""
+
+    redirected_to: asyncio.Task[Any] | None = None
+    """A task to cancel instead; see :class:`DrainedDeadline`."""
 
     expires_at: float
     """When it expires, by the loop's clock; not set if never."""
 
-    def __init__(self, deadlines: Deadlines, seconds: float | None, at_close: Literal["expire", "drain"] | None = None) -> None:
+    def __init__(self, deadlines: Deadlines, seconds: float | None) -> None:
         task = asyncio.current_task(deadlines.loop)
         assert task is not None
         self.task: asyncio.Task[Any] = task
         """The task that it cancels."""
-        self.at_close = at_close
         self.expired: bool = False
         """Whether it has expired."""
-        self.stopped: asyncio.Future[None] | None = None
-        """Set it to be woken when the deadline is stopped."""
         self.cancelling: int = task.cancelling()
         """How often the task was being cancelled when the deadline was set."""
-        self.redirected_to: asyncio.Task[Any] | None = None
-        """A task to cancel instead: the deadline's own does nothing but wait for it. To be left set once it has expired, so
-        that :meth:`stop` takes back no cancellation that was never made."""
         registry = deadlines.unbounded
         if seconds is not None:
             registry = deadlines.armed
@@ -135,7 +133,40 @@ class Deadline:
             return False
         self.registry.discard(self)
         self.registry = None
-        if self.stopped is not None and not self.stopped.done():
-            self.stopped.set_result(None)
         # Takes its own cancellation back, as asyncio.timeout() does: what is left came from outside.
         return self.expired and self.redirected_to is None and self.task.uncancel() <= self.cancelling
+
+
+class QueueDeadline(Deadline):
+    """The deadline of something that waits for its turn, and expires at once when the client closes."""
+
+    __slots__ = ()
+
+    at_close = "expire"
+
+
+class DrainedDeadline(Deadline):
+    """The deadline of something that gets time to end by itself when the client closes, and only then expires.
+
+    Args:
+        deadlines: those of the running loop.
+        seconds: from now until it expires.
+    """
+
+    __slots__ = ("redirected_to", "stopped")
+
+    at_close = "drain"
+
+    def __init__(self, deadlines: Deadlines, seconds: float) -> None:
+        super().__init__(deadlines, seconds)
+        self.stopped: asyncio.Future[None] | None = None
+        """Set it to be woken when the deadline is stopped."""
+        self.redirected_to: asyncio.Task[Any] | None = None
+        """A task to cancel instead: the deadline's own does nothing but wait for it. To be left set once it has expired, so
+        that :meth:`stop` takes back no cancellation that was never made."""
+
+    def stop(self) -> bool:
+        """See :meth:`Deadline.stop`."""
+        if self.stopped is not None and not self.stopped.done():
+            self.stopped.set_result(None)
+        return super().stop()

@@ -17,7 +17,7 @@ from zego_aigc.limits.retry_budget import RetryBudget
 from zego_aigc.transport import http
 from zego_aigc.transport.body import HEADERS
 from zego_aigc.transport.clock import ServerClock
-from zego_aigc.transport.deadlines import Deadline, Deadlines
+from zego_aigc.transport.deadlines import Deadline, Deadlines, DrainedDeadline
 from zego_aigc.transport.shielding import wait_shielded
 from zego_aigc.transport.signing import Signer
 
@@ -235,7 +235,7 @@ class SessionPool:
         for deadline in [*self.deadlines] if self._loop is loop else ():
             if deadline.task is asyncio.current_task():
                 continue
-            if deadline.at_close == "drain":
+            if isinstance(deadline, DrainedDeadline):
                 deadline.stopped = loop.create_future()
                 creates[deadline.stopped] = deadline
             elif deadline.at_close == "expire":

@@ -1,0 +1,66 @@
+"""A network between a client and a server that can go away and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+__all__ = ["UnsteadyNetwork", "unsteady_network"]
+
+
+class UnsteadyNetwork:
+    """Forwards connections to a server, until it is taken down: then open ones break and new ones are refused."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._target = parts.hostname or "", parts.port
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        """What to connect to instead of the server."""
+        return f"http://{self._host}:{self._port}"
+
+    async def up(self) -> None:
+        """Forward connections from now on."""
+        self._server = await asyncio.start_server(self._forward, self._host, self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def down(self) -> None:
+        """Break all connections, and refuse new ones."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def gone_for(self, seconds: float) -> None:
+        """Be down for so long."""
+        self.down()
+        await asyncio.sleep(seconds)
+        await self.up()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._host, self._target)
+        self._writers |= {writer, back}
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def unsteady_network(url: str) -> AsyncIterator[UnsteadyNetwork]:
+    network = UnsteadyNetwork(url)
+    await network.up()
+    try:
+        yield network
+    finally:
+        network.down()

@@ -261,6 +261,23 @@ async def test_the_vendors_public_test_digital_human_exists(sandbox: Sandbox, ve
     assert await vendor.code("CreateDigitalHumanAgentInstance", body) == 0
 
 
+@pytest.mark.parametrize("colour", ["#000000", "#00000000"])
+async def test_a_background_may_be_transparent(vendor: VendorClient, colour: str) -> None:
+    config = {"DigitalHumanId": "h", "BackgroundColor": colour}
+    body = {"DigitalHumanConfig": config, "RTCConfig": {"RoomId": "r", "StreamId": "s"}}
+    assert await vendor.code("CreateDigitalHumanStreamTask", body) == 0
+
+
+async def test_what_older_client_sdks_render_with_is_given(sandbox: Sandbox, vendor: VendorClient) -> None:
+    info = await vendor.do("GetDigitalHumanRenderInfo", {"DigitalHumanId": "63c3aa64-1d80-4b04-a0be-1c65614eb7eb"})
+    assert {key: type(value) for key, value in info.items()} == {
+        "ClientInferencePackageUrl": str,
+        "IsSupportSmallImageMode": bool,
+    }
+    sandbox.app.catalogue = Catalogue(closed=True)
+    assert await vendor.code("GetDigitalHumanRenderInfo", {"DigitalHumanId": "unheard-of"}) == 400000003
+
+
 async def test_keys_that_only_older_pages_and_the_vendors_own_servers_have_are_let_through(vendor: VendorClient) -> None:
     config = {"DigitalHumanId": "h", "BackgroundColor": "#000000", "Layout": {"Top": 1}}
     body = {
@@ -276,6 +293,49 @@ async def test_keys_that_only_older_pages_and_the_vendors_own_servers_have_are_l
 async def test_null_counts_as_absent(vendor: VendorClient) -> None:
     body = {"AgentId": "a", "Name": None, "LLM": None, "TTS": None, "ASR": None}
     assert await vendor.code("RegisterAgent", body) == 0
+
+
+# --- codes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_codes_of_the_gateway_are_met_as_their_page_has_them(sandbox: Sandbox, vendor: VendorClient) -> None:
+    faults: list[tuple[dict[str, str | None], int]] = [
+        ({"AppId": "x"}, 100000001),
+        ({"AppId": "4294967296"}, 100000001),
+        ({"Timestamp": None}, 100000002),
+        ({"Timestamp": "soon"}, 100000003),
+        ({"Timestamp": str(int(sandbox.clock.now()) - 601)}, 100000004),
+        ({"Signature": "0" * 32}, 100000005),
+        ({"Action": None}, 100000006),
+        ({"Action": "NoSuchAction"}, 100000007),
+        ({"SignatureNonce": None}, 100000008),
+        ({"Signature": None}, 100000009),
+        ({"AppId": "7"}, 100000010),
+        ({"SignatureVersion": None}, 100000013),
+        ({"SignatureVersion": "1.0"}, 100000014),
+    ]
+    for changes, code in faults:
+        assert await vendor.code("ListAgents", None, **changes) == code, changes
+    assert await vendor.code("ListAgents", None, Timestamp=str(int(sandbox.clock.now()) - 595)) == 0
+
+
+async def test_a_repeated_end_says_gone_or_done(sandbox: Sandbox, vendor: VendorClient) -> None:
+    identity = await agent(sandbox, vendor)
+    await vendor.do("DeleteAgentInstance", {"AgentInstanceId": identity})
+    assert await vendor.code("DeleteAgentInstance", {"AgentInstanceId": identity}) == 410001002
+    task = {"TaskId": await vendor.task()}
+    await vendor.do("StopDigitalHumanStreamTask", task)
+    assert await vendor.code("StopDigitalHumanStreamTask", task) == 400000007
+    assert await vendor.code("StopDigitalHumanStreamTask", {"TaskId": "none"}) == 400000005
+
+
+async def test_one_counter_of_a_walkie_talkie_goes_over_start_and_stop(sandbox: Sandbox, vendor: VendorClient) -> None:
+    identity = await agent(sandbox, vendor, AdvancedConfig={"CommunicationMode": 2})
+    for sequence, action, code in (
+        (1, "StartListening", 0), (2, "StopListening", 0), (2, "StartListening", 410001043), (3, "StartListening", 0),
+    ):  # fmt: skip
+        assert await vendor.code(action, {"AgentInstanceId": identity, "Sequence": sequence}) == code
+    assert await vendor.code("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "x"}) == 410001013
 
 
 # --- the context -----------------------------------------------------------------------------------------------------

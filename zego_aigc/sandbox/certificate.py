@@ -1,4 +1,4 @@
-"""A certificate that the sandbox makes itself, for ``wss://`` addresses. Nobody trusts it, as nobody can: it is for tests."""
+"""A certificate that the sandbox makes itself, for ``wss://`` addresses. Clients trust it only where they are given it."""
 
 from __future__ import annotations
 

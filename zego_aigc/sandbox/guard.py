@@ -1,6 +1,6 @@
 """Who may use a sandbox: the developer at this machine, and not a web page that their browser happens to show.
 
-A browser sends requests to 127.0.0.1 for any page. What tells the page's requests from the developer's is what the page
+A browser sends requests to 127.0.0.1 for any page. What distinguishes a page's requests from the developer's is what the page
 cannot choose: the Host header (a page whose name was rebound to 127.0.0.1 still sends its own name), Origin and
 Sec-Fetch-Site, and a Content-Type that a browser does not send across origins without asking first.
 """

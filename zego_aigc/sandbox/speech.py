@@ -1,4 +1,4 @@
-"""From a model's text to what is spoken: sentences, metadata, and what TTS is told to leave out. Pure."""
+"""From a model's text to what is spoken: sentences, metadata, and what the TTS settings leave out. Pure."""
 
 from __future__ import annotations
 

@@ -72,6 +72,19 @@ async def test_every_block_of_python_runs_twice_and_leaves_nothing_that_bills(so
 
 
 @pytest.mark.slow
+async def test_the_cell_of_a_notebook_runs_where_a_loop_runs_already() -> None:
+    page = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    cell = page.partition("<!-- test: notebook -->\n```python\n")[2].partition("```")[0]
+    async with Sandbox() as sandbox:
+        with anyio.fail_after(100):
+            done = await anyio.run_process(
+                [sys.executable, "-W", "error", "-m", "asyncio"], input=cell.encode(), env=environment(sandbox), check=False
+            )
+    assert b"0 agents are registered" in done.stdout, done.stderr.decode()
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="bash")
 async def test_a_fleet_that_is_killed_goes_on_as_the_readme_shows(tmp_path: Path) -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Kill it, and go on\n")[2]

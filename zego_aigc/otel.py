@@ -22,8 +22,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import CallbackOptions, Observation, get_meter
-from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
+try:
+    from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+    from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "zego_aigc.otel needs the extra 'otel': pip install 'zego_aigc[otel]'", name=error.name
+    ) from error
 from yarl import URL
 
 from zego_aigc._version import __version__

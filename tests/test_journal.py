@@ -652,7 +652,7 @@ def test_a_run_waits_until_the_calls_of_the_last_have_left_the_window() -> None:
     assert pause(Ended(99.5, tag(other)), mine, **facts) == pytest.approx(0.45)
     assert pause(Ended(50.0, tag(other)), mine, **facts) == 0.0
     assert pause(Ended(99.5, tag(mine)), mine, **facts) == 0.0, "the limiter knows what was sent"
-    assert pause(Ended(5000.0, tag(other)), mine, **facts) == pytest.approx(0.95), "the clock was set back"
+    assert pause(Ended(5000.0, tag(other)), mine, **facts) == pytest.approx(0.95), "the machine was started anew"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["Ended", "pause", "tag"]
 
 SLACK = 0.05
-"""Seconds on top of the window and its guard, for two processes that read the clock a little apart."""
+"""Seconds on top of the window and its guard, for two processes that wake up a little apart."""
 
 
 class Ended(NamedTuple):
     """When a run ended, and by which limiter it kept the limit."""
 
     at: float
-    """Unix time in seconds."""
+    """Seconds of the monotonic clock, which is one for all processes of a machine until that is started anew."""
     limiter: str
 
 
@@ -44,12 +44,12 @@ def pause(last: Ended | None, limiter: Limiter, *, opened: float, now: float, wi
     Args:
         last: how it ended; None if it was killed, at any time until the journal was opened.
         limiter: of the run to come. If it is the last one's, too, it knows what was sent.
-        opened: Unix time at which the journal was opened.
-        now: Unix time.
+        opened: when the journal was opened, in seconds of the monotonic clock, which is never set.
+        now: the time, by the same clock.
         window: seconds of the service's window.
         guard: seconds by which delay on the way may vary.
     """
     if last is not None and last.limiter == tag(limiter):
         return 0.0
-    ended = opened if last is None else min(last.at, opened)
+    ended = opened if last is None else min(last.at, opened)  # it seems to be later if the machine was started anew
     return max(0.0, ended + window + 2 * guard + SLACK - now)

@@ -1,4 +1,4 @@
-"""What a run tells: outcomes of entries, news on the way, and the report at the end."""
+"""What a run emits: outcomes of entries, events on the way, and the report at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Finished", "LaneProgress", "Outcome", "Progress", "Pruned", "Report"
 
 Status = Literal["done", "failed", "unknown", "pending"]
 
-MOST_KEPT = 100
+MAX_KEPT = 100
 """How many failures and unknowns a report keeps; the journal has them all."""
 
 
@@ -152,7 +152,7 @@ class Report(msgspec.Struct, kw_only=True):
         counter[outcome.status] += 1
         self.earlier += outcome.earlier
         kept = {"failed": self.failures, "unknown": self.unknowns}.get(outcome.status)
-        if kept is not None and len(kept) < MOST_KEPT:
+        if kept is not None and len(kept) < MAX_KEPT:
             kept.append(outcome)
 
 

@@ -245,7 +245,7 @@ class Executor:
         if action.lifecycle is None or action.lifecycle.updated_by is None:
             if probing:
                 lives = OutcomeUnknown(
-                    "an earlier attempt may have made it: one with its stream lives, but the service does not tell its id",
+                    "an earlier attempt may have made it: one with its stream lives, but the service does not say its id",
                     action=action,
                     attempts=error.attempts,
                 )

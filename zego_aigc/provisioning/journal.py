@@ -40,7 +40,7 @@ MAX_LOG = 8 * 2**20
 """Bytes of the write-ahead log after which it is brought into the journal."""
 
 WORTH_CORRECTING = 1.5
-"""Seconds by which this machine's clock must differ from the service's: that is told in whole seconds."""
+"""Seconds by which this machine's clock must differ from the service's, which comes in whole seconds."""
 
 LOOK_AT_LOG = 64
 """Batches from one look at the log's size to the next."""
@@ -59,8 +59,9 @@ class Journal:
         self._file = Path(os.path.realpath(path))
         self._log = self._file.with_name(f"{self._file.name}-wal")
         self.run: int = facts.runs
-        self.opened: float = time.time()
-        """Unix time."""
+        self.opened: float = time.monotonic()
+        """Seconds of the monotonic clock."""
+        self._opened_at = time.time()
         self._lock = lock
         self._store = store
         self._begun = False
@@ -210,7 +211,7 @@ class Journal:
                 "UPDATE journal.entries SET last_sent = last_sent + :by,"
                 " first_sent = CASE WHEN first_sent < :opened THEN first_sent ELSE first_sent + :by END"
                 " WHERE run = :run AND last_sent IS NOT NULL",
-                {"by": behind, "opened": self.opened, "run": self.run},
+                {"by": behind, "opened": self._opened_at, "run": self.run},
             )
 
         self._hand_over()
@@ -275,7 +276,7 @@ class Journal:
         """Close the journal and let others write it, who see when and by which limiter it was last in use."""
         if self._begun and limiter is not None:
             self._begun = False
-            ended = msgspec.json.encode(Ended(time.time(), tag(limiter))).decode()
+            ended = msgspec.json.encode(Ended(time.monotonic(), tag(limiter))).decode()
             with suppress(JournalError):
                 await self.run_in_transaction(partial(journal_file.put, name="ended", value=ended))
             # One plain file is left, which can be copied and read from a read-only place. A reader may keep it from being so.

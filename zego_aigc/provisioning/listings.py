@@ -25,7 +25,7 @@ class Found(NamedTuple):
 
     made_id: str
     ours: bool
-    """Whether it is what our request made. Otherwise nobody can tell: it seems to be older."""
+    """Whether it is what our request made. Otherwise that is unknown: it seems to be older."""
     older: float = 0.0
     """Seconds that it seems to be older than our first attempt."""
 
@@ -46,7 +46,7 @@ def unsure(life: Lifecycle, found: Found) -> str:
     """Why it is not known whether what was found is ours, and what to do."""
     return (
         f"the {life.makes} {found.made_id} lives on its stream in its room, but seems to be {found.older:.0f} s older than the "
-        f"first attempt: whose it is cannot be told. If it is this fleet's, end it with {life.ended_by.__name__}"
+        f"first attempt: whether it is this fleet's is unknown. If it is this fleet's, end it with {life.ended_by.__name__}"
     )
 
 

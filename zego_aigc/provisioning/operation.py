@@ -160,7 +160,7 @@ class Operation:
             return 0.0
         _, window, guard = pace(self._client)
         limiter = self._client.pool.limiter
-        return pause(journal.facts.ended, limiter, opened=journal.opened, now=time.time(), window=window, guard=guard)
+        return pause(journal.facts.ended, limiter, opened=journal.opened, now=time.monotonic(), window=window, guard=guard)
 
     async def _let_window_pass(self) -> None:
         """Wait until then, unless it is stopped."""

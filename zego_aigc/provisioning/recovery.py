@@ -30,7 +30,7 @@ class RecoveryAction(enum.Enum):
     WAIT_FOR_EXPIRY = enum.auto()
     """By then the first one has ended by itself, and a fresh one can be made."""
     GIVE_UP = enum.auto()
-    """A resend would do harm: only a callback or time can tell."""
+    """A resend would do harm: only a callback or time can settle it."""
 
 
 def recovery_action(

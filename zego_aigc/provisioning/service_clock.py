@@ -1,7 +1,7 @@
 """The time as the service counts it.
 
 This machine's clock may be wrong, and may be set while a fleet is made. So our attempts and what the service says of
-their work are compared by the service's own time, which the ``Date`` of its answers tells; durations are of a monotonic clock.
+their work are compared by the service's own time, which the ``Date`` of its answers shows; durations are of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ServiceClock:
 
     Args:
         wall: this machine's Unix time.
-        monotonic: a clock that nobody sets.
+        monotonic: a clock that is never set.
     """
 
     __slots__ = ("_ahead", "_date", "_monotonic", "_wall")

@@ -18,7 +18,9 @@ from zego_aigc.aiagent import (
     CreatedDigitalHumanAgentInstance,
     CreateDigitalHumanAgentInstance,
     CreateLiveDigitalHumanAgentInstance,
+    RegisterAgent,
     RegisteredAgent,
+    UpdateAgent,
 )
 from zego_aigc.calls import lookup, paging
 from zego_aigc.calls.creations import Creations
@@ -33,7 +35,7 @@ from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.calls.route import Route
 from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
-from zego_aigc.errors import ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
+from zego_aigc.errors import AlreadyExists, ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
 from zego_aigc.schema.construction import note_slips
 from zego_aigc.schema.lifecycle import LIFECYCLES, Recovery
@@ -357,6 +359,41 @@ class Client:
     async def is_registered(self, action: Action[None]) -> bool | None:
         """Whether the agent under the Action's id is registered just as the Action says; None if there is no such agent."""
         return await lookup.is_as_sent(self._endpoints.of(action), action)
+
+    async def ensure_agent(self, register: RegisterAgent) -> bool:
+        """Have an agent registered just as the Action says: register it, or update it where it differs.
+
+        Several processes may do so at the same time, with the same Action. What the service masks (an API key, for instance) is
+        taken for unchanged: update an agent by :class:`~zego_aigc.aiagent.UpdateAgent` after such a change.
+
+        Returns:
+            Whether anything was changed.
+
+        Raises:
+            InvalidRequest: the request breaks documented rules, or its name is longer than an update takes.
+            ZegoError: as :meth:`call` does.
+        """
+        registered = await self.is_registered(register)
+        if registered is None:
+            try:
+                await self.call(register)
+            except AlreadyExists:  # another process was faster
+                registered = await self.is_registered(register)
+            else:
+                return True
+        if registered:
+            return False
+        await self.call(
+            UpdateAgent(
+                agent_id=register.agent_id,
+                name=register.name,
+                llm=register.llm,
+                tts=register.tts,
+                asr=register.asr,
+                extra=register.extra,
+            )
+        )
+        return True
 
     async def warmup(self, *, connections: int = 1, timeout: float = 10.0) -> None:
         """Open connections to both services ahead of the first call.

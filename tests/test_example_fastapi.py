@@ -1,0 +1,227 @@
+"""The example web app: over HTTP as a page would use it, in a browser, and as several workers that are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+from browser import browser_page
+from callback_requests import until
+
+from examples.fastapi_app.app import create_app
+from examples.fastapi_app.settings import Settings
+from zego_aigc import ConfigurationError
+from zego_aigc.aiagent import DeleteAgentInstance, RegisterAgent, UpdateAgent
+from zego_aigc.sandbox import LiveSandbox
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveSandbox]:
+    """The service, in a thread: it calls the app's callbacks and model while a test waits for the app."""
+    with LiveSandbox() as running:
+        for name, value in running.env.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def served(live: LiveSandbox, tmp_path: Path, **settings: Any) -> AsyncIterator[str]:
+    """The app under a real server; at the end the server is stopped as a deployment stops it."""
+    probe = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = probe.sockets[0].getsockname()[1]
+    probe.close()
+    await probe.wait_closed()
+    url = f"http://127.0.0.1:{port}"
+    live.sandbox.app.callback_url = f"{url}/callbacks"
+    app = create_app(
+        Settings(
+            app_id=live.sandbox.app_id,
+            server_secret=live.sandbox.server_secret,
+            callback_secret=live.sandbox.app.callback_secret,
+            public_url=url,
+            llm_api_key="a key",
+            registry_path=str(tmp_path / "live.db"),
+            sandbox_url=live.url,
+            **settings,
+        )
+    )
+    config = uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    try:
+        await until(lambda: server.started or running.done(), 30)
+        yield url
+    finally:
+        server.should_exit = True
+        await running
+
+
+def visitor(url: str) -> aiohttp.ClientSession:
+    """A browser of one visitor, with a cookie jar of its own."""
+    return aiohttp.ClientSession(url, cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+
+async def begin(session: aiohttp.ClientSession) -> dict[str, Any]:
+    async with session.post("/conversations") as response:
+        assert response.status == 201, await response.text()
+        begun: dict[str, Any] = await response.json()
+    return begun
+
+
+async def read_until(response: aiohttp.ClientResponse, name: str) -> list[tuple[str, Any]]:
+    """The events of a stream up to one."""
+    got: list[tuple[str, Any]] = []
+    kind = ""
+    async with asyncio.timeout(30):
+        while not got or got[-1][0] != name:
+            line = (await response.content.readline()).decode().strip()
+            if line.startswith("event: "):
+                kind = line[7:]
+            elif line.startswith("data: "):
+                got.append((kind, json.loads(line[6:])))
+    return got
+
+
+# --- over HTTP -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_visitor_talks_to_the_agent_and_hangs_up(live: LiveSandbox, tmp_path: Path) -> None:
+    async with served(live, tmp_path) as url, visitor(url) as session:
+        begun = await begin(session)
+        assert begun["token"].startswith("04")
+        async with session.get(f"/conversations/{begun['id']}/events") as events:
+            await read_until(events, "AgentInstanceCreated")
+            async with session.post(f"/conversations/{begun['id']}/messages", json={"text": "When are you open?"}) as response:
+                assert (response.status, await response.json()) == (202, {"as": "spoken"})
+            got = await read_until(events, "LLMResult")
+            assert [data["Data"]["Text"] for name, data in got if name == "ASRResult"] == ["When are you open?"]
+            assert "nine to six" in got[-1][1]["Data"]["Text"]
+            async with session.delete(f"/conversations/{begun['id']}") as response:
+                assert response.status == 204
+            await read_until(events, "end")
+        async with session.get(f"/conversations/{begun['id']}/events") as again:
+            names = [name for name, _ in await read_until(again, "end")]
+        assert names[0] == "AgentInstanceCreated"
+        assert names[-2] == "AgentInstanceDeleted"
+
+
+async def test_what_goes_wrong_has_a_status_that_says_whose_fault_it_is(live: LiveSandbox, tmp_path: Path) -> None:
+    async with served(live, tmp_path) as url, visitor(url) as alice, visitor(url) as bob:
+        begun = await begin(alice)
+        path = f"/conversations/{begun['id']}"
+        for session, method, where, body, status in (
+            (alice, "POST", f"{path}/messages", b"{broken", 422),
+            (alice, "POST", f"{path}/messages", b"[]", 422),
+            (alice, "POST", f"{path}/messages", b'{"text": ""}', 422),
+            (alice, "POST", f"{path}/messages", json.dumps({"text": "x" * 301}).encode(), 422),
+            (alice, "POST", "/conversations", b"", 429),
+            (alice, "GET", "/conversations/12345/events", b"", 404),
+            (bob, "GET", f"{path}/events", b"", 404),
+            (bob, "DELETE", path, b"", 404),
+            (bob, "POST", f"{path}/messages", b'{"text": "Hi"}', 404),
+            (alice, "GET", "/health", b"", 200),
+            (alice, "GET", "/callbacks", b"", 200),
+            (alice, "POST", "/callbacks", b"junk", 400),
+            (alice, "POST", "/model", b"{}", 401),
+        ):
+            headers = {"Content-Type": "application/json"}
+            async with session.request(method, where, data=body, headers=headers) as response:
+                assert response.status == status, (method, where, body, await response.text())
+        live.sandbox.app.quotas.agents = 1
+        async with bob.post("/conversations") as response:
+            assert response.status == 503
+            assert response.headers["Retry-After"]
+            assert "busy" in (await response.json())["detail"]
+        async with bob.post("/conversations", headers={"Cookie": "visitor=../../etc"}) as response:
+            assert response.status == 422
+
+
+async def test_shutdown_ends_every_conversation_also_those_that_are_just_beginning(live: LiveSandbox, tmp_path: Path) -> None:
+    live.faults.on("CreateAgentInstance").latency(0.3)
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(served(live, tmp_path))
+        sessions = [await stack.enter_async_context(visitor(url)) for _ in range(8)]
+        await asyncio.gather(*map(begin, sessions[:4]))
+        late = [asyncio.create_task(session.post("/conversations")) for session in sessions[4:]]
+        await asyncio.sleep(0.1)  # on their way
+    for task in late:
+        with contextlib.suppress(aiohttp.ClientError):
+            (await task).close()
+    assert live.call(lambda sandbox: list(sandbox.app.instances)) == []
+    assert len(live.received(DeleteAgentInstance)) >= 4
+
+
+async def test_a_changed_agent_is_updated_when_the_app_starts(live: LiveSandbox, tmp_path: Path) -> None:
+    for _ in range(2):
+        async with served(live, tmp_path):  # another port, so another LLM.Url
+            pass
+    assert len(live.received(RegisterAgent)) == 1
+    (update,) = live.received(UpdateAgent)
+    assert update.llm is not None
+
+
+def test_what_is_missing_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_CALLBACK_SECRET", "PUBLIC_URL", "LLM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZEGO_APP_ID", "1")
+    with pytest.raises(ConfigurationError, match="ZEGO_SERVER_SECRET, ZEGO_CALLBACK_SECRET, PUBLIC_URL, LLM_API_KEY"):
+        create_app()
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height", "mobile"), [(1280, 800, False), (360, 740, True)], ids=["desktop", "phone"])
+async def test_a_person_talks_to_the_agent_in_a_browser(
+    live: LiveSandbox, tmp_path: Path, width: int, height: int, mobile: bool
+) -> None:
+    shots = Path(os.environ.get("SCREENSHOTS") or tmp_path)  # to be looked at
+    shown = "document.querySelector('#transcript').innerText"
+    async with served(live, tmp_path) as url, browser_page(tmp_path) as page:
+        await page.open(f"{url}/", width=width, height=height, mobile=mobile)
+        assert await page.run("document.querySelector('#send').disabled")
+        (shots / f"{width}-1-start.png").write_bytes(await page.screenshot())
+        await page.run("document.querySelector('#start').click()")
+        await page.until("document.querySelector('#status').dataset.status === 'live'")
+        await page.until(f"{shown}.includes('opening hours')")  # the greeting
+        for question, answer in (("When are you open?", "nine to six"), ("<b>And the weather?</b>", "sunny")):
+            await page.run(f"document.querySelector('#text').value = {json.dumps(question)}")
+            await page.run("document.querySelector('#send').click()")
+            await page.until(f"{shown}.includes({json.dumps(question)})")
+            await page.until(f"{shown}.includes({json.dumps(answer)})")
+        await page.until("/^\\d+ ms$/.test(document.querySelector('#latency').textContent)")
+        (shots / f"{width}-2-talk.png").write_bytes(await page.screenshot())
+        assert await page.run("document.querySelectorAll('#transcript b').length") == 0, "what people say is never HTML"
+        assert await page.run("document.documentElement.scrollWidth <= window.innerWidth"), "nothing sticks out"
+        small = (
+            "[...document.querySelectorAll('button:not([hidden]), input')].filter(e => e.getBoundingClientRect().height < 44)"
+        )
+        assert await page.run(f"{small}.length") == 0, "what is tapped is large enough"
+        await page.run("document.querySelector('#hang-up').click()")
+        await page.until(f"{shown}.includes('has ended')")
+        await page.until("document.querySelector('#status').dataset.status === 'idle'")
+        (shots / f"{width}-3-end.png").write_bytes(await page.screenshot())
+        await page.until("!document.querySelector('#start').disabled")
+        live.sandbox.app.quotas.agents = 0
+        await page.run("document.querySelector('#start').click()")
+        await page.until("document.querySelector('#problem').innerText.includes('busy')")
+        (shots / f"{width}-4-busy.png").write_bytes(await page.screenshot())
+        assert [problem for problem in page.problems if "503" not in problem] == []
+        live.sandbox.app.quotas.agents = 10
+        await page.run("document.querySelector('#start').click()")
+        await page.until("document.querySelector('#status').dataset.status === 'live'")
+        await page.open("about:blank", width=width, height=height)
+        await until(lambda: not live.call(lambda sandbox: list(sandbox.app.instances)), 20)  # closing the page hangs up

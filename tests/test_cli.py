@@ -197,7 +197,7 @@ def test_call_prints_data_and_hides_secrets(sandbox: str, capsys: pytest.Capture
 
 def test_describe_prints_fields_and_lists_actions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["describe"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 32
+    assert len(capsys.readouterr().out.splitlines()) == 33
     assert main(["describe", "CreateDigitalHumanStreamTask"]) == 0
     assert "RTCConfig" in capsys.readouterr().out
 

@@ -39,5 +39,5 @@ def test_advice_and_doubtful_fields_are_said_and_the_request_is_sent(capsys: pyt
 def test_describe_lists_every_action_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["describe"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 32
+    assert len(lines) == 33
     assert not any("`" in line for line in lines)

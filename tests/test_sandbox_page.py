@@ -1,29 +1,25 @@
 """The sandbox's page, driven in Chromium: on a phone and on a desk, with nothing, a few and many, by mouse and by keyboard.
 
-Skipped where Chromium or its driver is missing; where ``ZEGO_TEST_CHROMIUM`` is ``required``, that is a failure. With
-``ZEGO_TEST_AXE``, the path of axe-core's ``axe.min.js``, axe looks as well.
+Skipped where Chromium or its driver is missing, unless they must be there (see ``requirements``). With ``ZEGO_TEST_AXE``, the
+path of axe-core's ``axe.min.js``, axe looks as well.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from requirements import program
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from zego_aigc.sandbox import LiveSandbox, Sandbox
 from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.schema.actions import ACTIONS
-
-try:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-except ImportError:
-    webdriver = None  # type: ignore[assignment]  # as if there were no browser
 
 pytestmark = pytest.mark.slow
 
@@ -85,12 +81,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    chromium, chromedriver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
-    if chromium is None or chromedriver is None or webdriver is None:
-        missing = "the page is tested in Chromium: install chromium, its driver and selenium"
-        if os.environ.get("ZEGO_TEST_CHROMIUM") == "required":
-            pytest.fail(missing, pytrace=False)
-        pytest.skip(missing)
+    chromium, chromedriver = program("chromium"), program("chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):

@@ -361,3 +361,15 @@ async def test_an_end_that_cannot_be_noted_is_noted_later(processes: Processes) 
     registry.full = frozenset()
     await client.sweep()
     assert await client.live() == []
+
+
+async def test_attaching_takes_an_instance_over_from_the_process_that_made_it(processes: Processes) -> None:
+    one, other = processes.start(), processes.start()
+    agent = await one.start(voice())
+    taken = other.attach(agent.id)
+    await eventually(lambda: other._lifetimes.sweeper is not None and other._lifetimes.sweeper._task is not None)
+    (record,) = await other.live()
+    assert record.instance_id == agent.id
+    assert [each.member for each in await one.live()] == [record.member]
+    await other.aclose()  # which ends what is its own
+    assert taken.id not in processes.live()

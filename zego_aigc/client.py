@@ -410,15 +410,127 @@ class Client:
 
     # --- lifetimes, which are loaded when they are used
 
-    def handle(self, create: Action[T]) -> Handle[T]:
+    def handle(self, create: Action[T], *, fallback: Action[Any] | None = None) -> Handle[T]:
         """Something that lives as long as the ``async with`` block, whichever Action makes it.
+
+        Args:
+            create: what to make.
+            fallback: what to make in its place if there is none to be had; see :meth:`start`.
 
         Raises:
             ConfigurationError: the Action makes nothing that could be ended.
         """
+        handle: Handle[T] = self._handle(create, fallback)
+        return handle
+
+    def _handle(self, create: Action[Any], fallback: Action[Any] | None = None) -> Any:
         from zego_aigc.handles import handle_of
 
-        return handle_of(self._lifetimes, create)
+        return handle_of(self._lifetimes, create, fallback)
+
+    @overload
+    async def start(
+        self,
+        create: CreateAgentInstance,
+        *,
+        fallback: CreateAgentInstance | None = None,
+        timeout: float | None = None,
+        owner: str | None = None,
+    ) -> AgentInstance[CreatedAgentInstance]: ...
+    @overload
+    async def start(
+        self,
+        create: CreateDigitalHumanAgentInstance,
+        *,
+        fallback: None = None,
+        timeout: float | None = None,
+        owner: str | None = None,
+    ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
+    @overload
+    async def start(
+        self,
+        create: CreateDigitalHumanAgentInstance,
+        *,
+        fallback: CreateAgentInstance,
+        timeout: float | None = None,
+        owner: str | None = None,
+    ) -> AgentInstance[CreatedAgentInstance]: ...
+    @overload
+    async def start(
+        self,
+        create: CreateLiveDigitalHumanAgentInstance,
+        *,
+        fallback: None = None,
+        timeout: float | None = None,
+        owner: str | None = None,
+    ) -> LiveAgentInstance: ...
+    @overload
+    async def start(
+        self,
+        create: CreateDigitalHumanStreamTask,
+        *,
+        fallback: None = None,
+        timeout: float | None = None,
+        owner: str | None = None,
+    ) -> StreamTaskHandle: ...
+    @overload
+    async def start(
+        self, create: Action[T], *, fallback: None = None, timeout: float | None = None, owner: str | None = None
+    ) -> Handle[T]: ...
+    async def start(
+        self,
+        create: Action[Any],
+        *,
+        fallback: Action[Any] | None = None,
+        timeout: float | None = None,
+        owner: str | None = None,
+    ) -> Handle[Any]:
+        """Make something that outlives the code that made it: until ``await handle.end()``, or :meth:`aclose`.
+
+        ::
+
+            agent = await client.start(CreateDigitalHumanAgentInstance(...), fallback=CreateAgentInstance(...))
+            ...                                     # later, perhaps in another request: client.attach(agent.id)
+            await agent.end()
+
+        Args:
+            create: what to make.
+            fallback: what to make in its place if there is none to be had (``QuotaExceeded``), such as a voice agent where
+                every digital human is in use; ``handle.fell_back`` says which it is. Then no place in the quota is waited for.
+            timeout: deadline of each in seconds, instead of the client's. Waiting for a place in the quota is part of it.
+            owner: for whom it is made, where there is a registry.
+
+        Raises:
+            QuotaExceeded: there is none to be had.
+            ConfigurationError: the Action makes nothing that could be ended.
+            ZegoError: as :meth:`call` does.
+        """
+        handle: Handle[Any] = self._handle(create, fallback)
+        await handle.start(timeout=timeout, owner=owner)
+        return handle
+
+    @overload
+    def attach(self, made_id: str, made_by: None = None) -> AgentInstance[CreatedAgentInstance]: ...
+    @overload
+    def attach(self, made_id: str, made_by: type[CreateDigitalHumanStreamTask]) -> StreamTaskHandle: ...
+    @overload
+    def attach(self, made_id: str, made_by: type[CreateLiveDigitalHumanAgentInstance]) -> LiveAgentInstance: ...
+    @overload
+    def attach(self, made_id: str, made_by: type[Action[T]]) -> Handle[T]: ...
+    def attach(self, made_id: str, made_by: type[Action[Any]] | None = None) -> Handle[Any]:
+        """A handle for something that lives already, whichever request or process made it.
+
+        Where there is a registry, it belongs to this process from now on. Otherwise the handle ends it only when it is told to,
+        with ``await handle.end()`` or at the end of an ``async with`` block.
+
+        Args:
+            made_id: the AgentInstanceId or TaskId. Nothing is asked: whether it lives shows with the first call.
+            made_by: the Action that made it, for the right verbs and types. Unless given, a TaskId is known by its form, and
+                anything else is an agent instance.
+        """
+        from zego_aigc.handles import attached
+
+        return attached(self._lifetimes, made_id, made_by)
 
     @overload
     def agent(self, create: CreateAgentInstance) -> AgentInstance[CreatedAgentInstance]: ...
@@ -426,28 +538,35 @@ class Client:
     def agent(self, **fields: Unpack[AgentInstanceFields]) -> AgentInstance[CreatedAgentInstance]: ...
     def agent(self, create: CreateAgentInstance | None = None, **fields: Any) -> AgentInstance[CreatedAgentInstance]:
         """A voice agent that lives as long as the ``async with`` block; `fields` are those of CreateAgentInstance."""
-        from zego_aigc.handles import AgentInstance
-
-        return AgentInstance(self._lifetimes, _one_of(CreateAgentInstance, create, fields))
+        handle: AgentInstance[CreatedAgentInstance] = self._handle(_one_of(CreateAgentInstance, create, fields))
+        return handle
 
     @overload
     def digital_human_agent(
-        self, create: CreateDigitalHumanAgentInstance
+        self, create: CreateDigitalHumanAgentInstance, *, fallback: None = None
     ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
+    @overload
+    def digital_human_agent(
+        self, create: CreateDigitalHumanAgentInstance, *, fallback: CreateAgentInstance
+    ) -> AgentInstance[CreatedAgentInstance]: ...
     @overload
     def digital_human_agent(
         self, **fields: Unpack[DigitalHumanAgentInstanceFields]
     ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
     def digital_human_agent(
-        self, create: CreateDigitalHumanAgentInstance | None = None, **fields: Any
-    ) -> AgentInstance[CreatedDigitalHumanAgentInstance]:
+        self,
+        create: CreateDigitalHumanAgentInstance | None = None,
+        *,
+        fallback: CreateAgentInstance | None = None,
+        **fields: Any,
+    ) -> AgentInstance[Any]:
         """An agent with a digital human's face that lives as long as the ``async with`` block.
 
-        `fields` are those of CreateDigitalHumanAgentInstance.
+        `fields` are those of CreateDigitalHumanAgentInstance. With a `fallback`, a voice agent is made where no digital human
+        is to be had; see :meth:`start`.
         """
-        from zego_aigc.handles import AgentInstance
-
-        return AgentInstance(self._lifetimes, _one_of(CreateDigitalHumanAgentInstance, create, fields))
+        handle: AgentInstance[Any] = self._handle(_one_of(CreateDigitalHumanAgentInstance, create, fields), fallback)
+        return handle
 
     @overload
     def live_digital_human_agent(self, create: CreateLiveDigitalHumanAgentInstance) -> LiveAgentInstance: ...
@@ -460,9 +579,8 @@ class Client:
 
         `fields` are those of CreateLiveDigitalHumanAgentInstance.
         """
-        from zego_aigc.handles import LiveAgentInstance
-
-        return LiveAgentInstance(self._lifetimes, _one_of(CreateLiveDigitalHumanAgentInstance, create, fields))
+        handle: LiveAgentInstance = self._handle(_one_of(CreateLiveDigitalHumanAgentInstance, create, fields))
+        return handle
 
     @overload
     def stream_task(self, create: CreateDigitalHumanStreamTask) -> StreamTaskHandle: ...
@@ -473,9 +591,8 @@ class Client:
 
         `fields` are those of CreateDigitalHumanStreamTask.
         """
-        from zego_aigc.handles import StreamTaskHandle
-
-        return StreamTaskHandle(self._lifetimes, _one_of(CreateDigitalHumanStreamTask, create, fields))
+        handle: StreamTaskHandle = self._handle(_one_of(CreateDigitalHumanStreamTask, create, fields))
+        return handle
 
     async def end(self, identity: str, action: Action[None]) -> ZegoError | None:
         """Delete or stop something, whatever happens to the caller meanwhile; what is gone already counts as ended.

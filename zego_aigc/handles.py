@@ -19,7 +19,7 @@ import anyio
 
 from zego_aigc import aiagent, digitalhuman
 from zego_aigc.calls.lifetimes import Life
-from zego_aigc.errors import ConfigurationError, TimedOut, ZegoError
+from zego_aigc.errors import ConfigurationError, QuotaExceeded, TimedOut, ZegoError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,29 +31,37 @@ if TYPE_CHECKING:
     from zego_aigc.transport.audio import AudioStream
     from zego_aigc.transport.pcm import AudioFormat
 
-__all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTaskHandle", "handle_of"]
+__all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTaskHandle", "attached", "handle_of"]
 
 ResultT = TypeVar("ResultT")
 AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)
 
 
 class Handle(Generic[ResultT]):
-    """Makes something on entry and ends it on exit."""
+    """Makes something on entry and ends it on exit; or holds what ``client.start()`` made or ``client.attach()`` found.
 
-    def __init__(self, lifetimes: Lifetimes, create: Action[ResultT]) -> None:
+    Args:
+        lifetimes: what makes and ends things.
+        life: what to make, or what was made before.
+        fallback: what to make in its place if there is none to be had (``QuotaExceeded``).
+    """
+
+    def __init__(self, lifetimes: Lifetimes, life: Life, fallback: Life | None = None) -> None:
         self._lifetimes = lifetimes
-        self._life = Life(lifetimes.inventory, create)
+        self._life = life
+        self._fallback = fallback
+        self._entered = False
 
     @property
     def created(self) -> ResultT:
-        """What the create call returned.
+        """What the create call returned. Of what was attached to, only the id is known.
 
         Raises:
             ConfigurationError: the handle was not entered.
         """
         if self._life.made_id is None:
             name = type(self._life.action).__name__
-            raise ConfigurationError(f"use 'async with' first: {name} has not been called yet")
+            raise ConfigurationError(f"use 'async with' first, or client.start(): {name} has not been called yet")
         result: ResultT = self._life.result
         return result
 
@@ -64,18 +72,59 @@ class Handle(Generic[ResultT]):
         assert self._life.made_id is not None
         return self._life.made_id
 
+    @property
+    def action(self) -> Action[ResultT]:
+        """What made it, or is to make it: the fallback where that was made in its place."""
+        action: Action[ResultT] = self._life.action
+        return action
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the fallback was made."""
+        return self._fallback is not None and self._life is self._fallback
+
+    async def end(self) -> None:
+        """Delete or stop it, whatever happens to the caller meanwhile. Doing so again does nothing.
+
+        What cannot be ended in time is tried again in the background.
+
+        Raises:
+            ZegoError: why it could not be ended in time.
+        """
+        if self._life.made_id is not None and (error := await self._lifetimes.end(self._life)) is not None:
+            raise error
+
     if not TYPE_CHECKING:  # to a type checker, awaiting a handle stays the mistake that it is
 
         def __await__(self):  # noqa: ANN204 - it returns nothing
             raise ConfigurationError(
-                f"a handle is entered and not awaited: write 'async with ... as handle:', which makes the {self._life.makes} "
-                "and ends it with the block; a create alone is made by client.call()"
+                "a handle is entered and not awaited: write 'async with ... as handle:', which makes the "
+                f"{self._life.life.makes} and ends it with the block, or 'handle = await client.start(create)' and later "
+                "'await handle.end()'"
             )
 
+    async def start(self, *, timeout: float | None = None, owner: str | None = None) -> None:
+        """Make it; ``client.start()`` does so.
+
+        Args:
+            timeout: deadline in seconds, instead of the client's.
+            owner: for whom it is made, where there is a registry.
+        """
+        try:
+            # With something to fall back to, nothing is waited for.
+            await self._lifetimes.start(self._life, timeout=timeout, owner=owner, wait=self._fallback is None)
+        except QuotaExceeded:
+            if self._fallback is None:
+                raise
+            await self._lifetimes.start(self._fallback, timeout=timeout, owner=owner)
+            self._life = self._fallback
+
     async def __aenter__(self) -> Self:
-        if self._life.made_id is not None:
+        if self._entered:
             raise ConfigurationError("this handle is in use or was used: make a new one")
-        await self._lifetimes.start(self._life)
+        self._entered = True
+        if self._life.made_id is None:
+            await self.start()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -384,11 +433,17 @@ HANDLES: dict[str, type[Handle[Any]]] = {
 """The handles that have verbs of their own, by what a lifecycle says that it makes."""
 
 
-def handle_of(lifetimes: Lifetimes, create: Action[ResultT]) -> Handle[ResultT]:
+def handle_of(lifetimes: Lifetimes, create: Action[ResultT], fallback: Action[Any] | None = None) -> Handle[ResultT]:
     """The handle for an Action that makes something.
 
     Raises:
-        ConfigurationError: it makes nothing that could be ended.
+        ConfigurationError: it makes nothing that could be ended, or the fallback makes something of another kind.
     """
-    makes = "" if create.lifecycle is None else create.lifecycle.makes
-    return HANDLES.get(makes, Handle)(lifetimes, create)
+    life = Life.of(lifetimes.inventory, create)
+    return HANDLES.get(life.life.makes, Handle)(lifetimes, life, None if fallback is None else life.other(fallback))
+
+
+def attached(lifetimes: Lifetimes, made_id: str, made_by: type[Action[Any]] | None = None) -> Handle[Any]:
+    """The handle for something that was made before; see :meth:`zego_aigc.Client.attach`."""
+    life = lifetimes.attach(made_id, made_by)
+    return HANDLES.get(life.life.makes, Handle)(lifetimes, life)

@@ -15,9 +15,10 @@ from zego_aigc.calls.orphans import Orphan
 from zego_aigc.calls.request import RawAction
 
 if TYPE_CHECKING:
+    from zego_aigc.schema.actions import Action
     from zego_aigc.schema.lifecycle import Lifecycle
 
-__all__ = ["Birth", "Creation", "Creations"]
+__all__ = ["Birth", "Creation", "Creations", "result_of"]
 
 MAX_REMEMBERED = 10_000
 """Ids that are remembered although what they name may have ended: its callbacks may come late."""
@@ -72,7 +73,7 @@ class Creation:
     def __init__(self, creations: Creations, action: Any) -> None:
         self.action: Any = action
         """The struct, or the :class:`~zego_aigc.calls.request.RawAction`."""
-        self.lifecycle: Lifecycle | None = None if isinstance(action, RawAction) else action.lifecycle
+        self.lifecycle: Lifecycle | None = None if isinstance(action, RawAction) or action is None else action.lifecycle
         self.expires_at: float = math.inf
         """When what it may have made has ended by itself (monotonic), once its outcome is unknown."""
         self._creations = creations
@@ -195,14 +196,14 @@ class Creations:
             if len(lost) == 1:
                 del self._unknown[lost[0]]
                 self.know(made_id)
-                lost[0].found(_result_of(lost[0], made_id))
+                lost[0].found(result_of(lost[0].action.__class__, made_id))
 
 
-def _result_of(creation: Creation, made_id: str) -> Any:
-    """What is known of the result: its id."""
-    life = creation.lifecycle
+def result_of(made_by: type[Action[Any]], made_id: str) -> Any:
+    """What is known of the result of a create if only the id of what it made is."""
+    life = made_by.lifecycle
     assert life is not None
-    result: Any = creation.action.__class__.result
-    # The result of a digital human's create has a configuration, too, which the callback does not bring.
+    result: Any = made_by.result
+    # The result of a digital human's create has a configuration, too.
     kind: Any = CreatedAgentInstance if issubclass(result, CreatedAgentInstance) else result
     return kind(**{life.id_field: made_id})

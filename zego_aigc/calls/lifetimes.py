@@ -7,10 +7,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from zego_aigc.aiagent import CreateAgentInstance
 from zego_aigc.calls.cleanup import Cleanup
-from zego_aigc.calls.creations import Birth, Creation, Creations
+from zego_aigc.calls.creations import Birth, Creation, Creations, result_of
 from zego_aigc.calls.register import Sweeper
-from zego_aigc.digitalhuman import TaskStatus
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, TaskStatus
 from zego_aigc.errors import ConfigurationError, QuotaExceeded, ZegoError
 from zego_aigc.schema.codes import api_error
 from zego_aigc.schema.lifecycle import makers_of
@@ -45,21 +46,50 @@ class Life(Creation):
     """Something that a client makes and ends: from before its first byte to its end.
 
     It holds a place in the quota, and is one of its client's until it has ended.
+
+    Args:
+        inventory: of the client.
+        action: the create; None for what was made before.
+        life: how it lives and ends.
+        made: its id and what is known of the result, for what was made before.
     """
 
-    def __init__(self, inventory: Inventory, action: Action[Any]) -> None:
+    def __init__(
+        self, inventory: Inventory, action: Action[Any] | None, life: Lifecycle, *, made: tuple[str, Any] | None = None
+    ) -> None:
         super().__init__(inventory.creations, action)
-        if action.lifecycle is None:
-            raise ConfigurationError(f"{type(action).__name__} makes nothing that could be ended: await client.call(...) it")
-        self.life: Lifecycle = action.lifecycle
+        self.life: Lifecycle = life
         """How it lives and ends."""
-        self.made_id: str | None = None
+        self.made_id: str | None = made[0] if made else None
         """The AgentInstanceId or TaskId, once it is known."""
-        self.result: Any = None
+        self.result: Any = made[1] if made else None
         """What its create returned."""
         self.reservation: Reservation | None = None
         """Its place in the quota."""
         self._inventory = inventory
+
+    @classmethod
+    def of(cls, inventory: Inventory, action: Action[Any]) -> Life:
+        """The life of what an Action is to make.
+
+        Raises:
+            ConfigurationError: it makes nothing that could be ended.
+        """
+        if action.lifecycle is None:
+            raise ConfigurationError(f"{type(action).__name__} makes nothing that could be ended: await client.call(...) it")
+        return cls(inventory, action, action.lifecycle)
+
+    def other(self, action: Action[Any]) -> Life:
+        """A life that may begin in the place of this one.
+
+        Raises:
+            ConfigurationError: it is of another kind, which could not be handled alike.
+        """
+        other = Life.of(self._inventory, action)
+        if other.life.id_field != self.life.id_field:
+            names = type(action).__name__, type(self.action).__name__
+            raise ConfigurationError(f"{names[0]} cannot be the fallback of {names[1]}: what it makes has other verbs")
+        return other
 
     def begin(self, action: Any = None) -> Life:  # noqa: ARG002 - it is this one's own
         """See :class:`Creation`."""
@@ -161,13 +191,14 @@ class Lifetimes:
 
     # --- making
 
-    async def start(self, life: Life, *, timeout: float | None = None, owner: str | None = None) -> None:
+    async def start(self, life: Life, *, timeout: float | None = None, owner: str | None = None, wait: bool = True) -> None:
         """Make something. Waiting for a place in the quota is part of the time.
 
         Args:
             life: what to make.
             timeout: deadline in seconds, instead of the client's.
             owner: for whom it is made, where there is a registry.
+            wait: whether to wait for a place in the quota while there is none.
 
         Raises:
             QuotaExceeded: there was no place for it in time, or the service says that the account is full.
@@ -175,7 +206,7 @@ class Lifetimes:
         """
         endpoint = self.caller[life.action.service]
         until = time.monotonic() + (endpoint.timeout if timeout is None else timeout)
-        await self._reserve(life, until)
+        await self._reserve(life, until, wait=wait)
         try:
             await self.create(life.action, life, timeout=max(0.001, until - time.monotonic()), owner=owner)
         except BaseException as error:
@@ -226,7 +257,7 @@ class Lifetimes:
         await self.sweeper.start()
         return await self._register.create(action, owner, make, self._cleanup.end)
 
-    async def _reserve(self, life: Life, until: float) -> None:
+    async def _reserve(self, life: Life, until: float, *, wait: bool) -> None:
         """Wait for a place in the quota."""
         kind = life.life.quota
         pool = self.caller.pool
@@ -238,7 +269,7 @@ class Lifetimes:
         deadline = QueueDeadline(pool.deadlines, until - time.monotonic())
         self._waiting.add(deadline)
         try:
-            life.reservation = await quota.acquire(kind)
+            life.reservation = await quota.acquire(kind, wait=wait)
         except asyncio.CancelledError:
             if not deadline.stop():
                 raise
@@ -272,13 +303,34 @@ class Lifetimes:
     async def end(self, life: Life) -> ZegoError | None:
         """End something; see :meth:`Cleanup.end`. What has ended already is not asked about."""
         assert life.made_id is not None
-        if self.inventory.lives.get(life.made_id) is not life:
-            return None
+        if life.action is not None and self.inventory.lives.get(life.made_id) is not life:
+            return None  # it has ended
         return await self._cleanup.end(life.made_id, life.life.end(life.made_id))
 
     async def end_by_id(self, made_id: str, action: Action[None]) -> ZegoError | None:
         """End something that need not have been made by this client; see :meth:`Cleanup.end`."""
         return await self._cleanup.end(made_id, action)
+
+    def attach(self, made_id: str, made_by: type[Action[Any]] | None = None) -> Life:
+        """What has an id, whoever made it. Where there is a registry, it is this process's from now on.
+
+        Args:
+            made_id: the AgentInstanceId or TaskId.
+            made_by: the Action that made it; known from the form of the id unless given.
+
+        Raises:
+            ConfigurationError: `made_by` makes nothing that could be ended.
+        """
+        if (known := self.inventory.lives.get(made_id)) is not None:
+            return known
+        if made_by is None:  # TaskIds are UUIDs, AgentInstanceIds are numbers
+            made_by = CreateDigitalHumanStreamTask if "-" in made_id else CreateAgentInstance
+        if made_by.lifecycle is None:
+            raise ConfigurationError(f"{made_by.__name__} makes nothing that could be ended")
+        if self._register is not None and self.sweeper is not None:
+            self.caller.pool.bind()
+            self.caller.pool.spawn(self.sweeper.take(made_id))
+        return Life(self.inventory, None, made_by.lifecycle, made=(made_id, result_of(made_by, made_id)))
 
     # --- callbacks
 

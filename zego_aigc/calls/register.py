@@ -154,6 +154,10 @@ class Register:
 
     # --- what becomes of it
 
+    async def take(self, instance_id: str) -> None:
+        """Make a record this process's own, whoever had it."""
+        await self._note(instance_id, lambda: self.registry.take(instance_id))
+
     async def unknown(self, record: LiveRecord) -> None:
         """It may or may not have been made."""
         await self._note(record.key, lambda: self.registry.unknown(record.key))
@@ -255,6 +259,15 @@ class Sweeper:
         await self._register.join()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="zego_aigc register")
+
+    async def take(self, instance_id: str) -> None:
+        """Make what another process has this one's own, if the registry knows it."""
+        try:
+            await self.start()
+        except RegistryError as error:
+            logger.warning("%s could not be taken over from the process that has it: %s", instance_id, error)
+        else:
+            await self._register.take(instance_id)
 
     async def stop(self) -> None:
         """Sweep no more."""

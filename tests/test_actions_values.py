@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zego_aigc.aiagent import (
     ASR,
@@ -35,6 +37,27 @@ def test_a_number_that_json_cannot_write_is_refused_wherever_it_stands(odd: floa
         ("LLM.New", "range"),
         ("Newer.x", "range"),
     ]
+
+
+FREE_FORM = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), FREE_FORM, max_size=4))
+def test_both_looks_agree_on_free_form_values_and_what_passes_comes_back(params: dict[str, Any]) -> None:
+    llm = LLM(url="u", model="m", api_key="k", params=params)
+    problems, _ = validation.validate(LLM, llm.to_wire(), extra_is_known=True)
+    if compiled_check(LLM)(llm):
+        assert not problems
+        assert msgspec.json.decode(validation.encode(llm))["Params"] == params
+    elif problems:
+        with pytest.raises(InvalidRequest):
+            validation.encode(llm)
+    else:
+        validation.encode(llm)  # over-careful: the thorough look settles it
 
 
 def test_null_in_a_free_form_map_is_sent_as_it_is() -> None:

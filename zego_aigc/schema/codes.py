@@ -108,7 +108,12 @@ _GATEWAY = (
     (100000002, "TimestampMissing", "request", _OUR_SIDE),
     (100000003, "BadTimestampFormat", "request", "Sign with a Unix time in whole seconds."),
     (100000004, "SignatureExpired", "resign", "Set this machine's clock (at most 600 s off) and sign anew."),
-    (100000005, "SignatureMismatch", "credentials", "Check that ServerSecret and AppId belong to the same project."),
+    (
+        100000005,
+        "SignatureMismatch",
+        "credentials",
+        "Check that the ServerSecret, 32 letters and digits, is of this AppId's project.",
+    ),
     (100000006, "ActionMissing", "request", _OUR_SIDE),
     (100000007, "UnsupportedAction", "request", "Check the Action's spelling, and which service has it."),
     (100000008, "NonceMissing", "request", _OUR_SIDE),

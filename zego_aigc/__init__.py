@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from pathlib import Path
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +148,11 @@ def _exports(module: str) -> list[str]:
     from importlib.util import find_spec
 
     spec = find_spec(f"{__name__}.{module}")
-    path = Path(spec.origin or "") if spec is not None else Path()
-    source = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        with open(spec.origin if spec is not None and spec.origin else "", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
+            source = file.read()
+    except OSError:  # in an archive, say
+        return []
     listed = re.search(r"^__all__ = \[(.*?)\]", source, re.DOTALL | re.MULTILINE)
     return re.findall(r'"(\w+)"', listed[1]) if listed else []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from typing import Annotated, Self
 
 from zego_aigc.errors import InvalidRequest, Problem
@@ -50,7 +50,7 @@ class RTC(Wire, frozen=True, kw_only=True):
         Raises:
             InvalidRequest: the user or the room cannot be named so.
         """
-        unique = uuid.uuid4().hex[:16] if unique is None else unique
+        unique = os.urandom(8).hex() if unique is None else unique
         room = f"room-{unique}" if room_id is None else room_id
         named = (("UserId", _USER_ID, user_id), ("RTC.RoomId", _ROOM_ID, room), ("unique", _UNIQUE, unique))
         problems = [

@@ -7,7 +7,7 @@ import argparse
 from zego_aigc.cli._output import print_line
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema.actions import ACTIONS
-from zego_aigc.schema.describe import describe, plain
+from zego_aigc.schema.describe import describe, in_reading_order, plain
 from zego_aigc.schema.naming import did_you_mean
 
 __all__ = ["run"]
@@ -16,8 +16,8 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Print what an Action takes and gives, or which Actions there are."""
     if options.action is None:
-        for name, cls in ACTIONS.items():
-            print_line(f"{name:<36} {plain((cls.__doc__ or '').strip().splitlines()[0])}")
+        for cls in in_reading_order():
+            print_line(f"{cls.__name__:<36} {plain((cls.__doc__ or '').strip().splitlines()[0])}")
         return 0
     if options.action not in ACTIONS:
         raise ConfigurationError(f"{options.action} is not an Action{did_you_mean(options.action, ACTIONS)}")

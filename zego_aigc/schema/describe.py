@@ -17,7 +17,7 @@ from zego_aigc.schema.naming import did_you_mean
 if TYPE_CHECKING:
     from zego_aigc.schema.constraints import Text
 
-__all__ = ["describe", "lost_answer", "plain", "rules_of", "service_name", "type_text", "value_text"]
+__all__ = ["describe", "in_reading_order", "lost_answer", "plain", "rules_of", "service_name", "type_text", "value_text"]
 
 _SERVICES = {Service.AI_AGENT: "AI Agent", Service.DIGITAL_HUMAN: "Digital Human"}
 
@@ -53,6 +53,12 @@ def describe(name: str, *, width: int = 100) -> str:
     if cls is None:
         raise LookupError(f"there is no Action {name!r}{did_you_mean(name, ACTIONS)}")
     return "\n".join(_lines(cls, width))
+
+
+def in_reading_order() -> list[type[Action[Any]]]:
+    """Every Action in the order in which one meets them: by module, and first what makes something."""
+    modules = list(dict.fromkeys(cls.__module__ for cls in ACTIONS.values()))
+    return sorted(ACTIONS.values(), key=lambda cls: (modules.index(cls.__module__), cls.lifecycle is None))
 
 
 def _lines(cls: type[Action[Any]], width: int) -> Iterator[str]:

@@ -1,44 +1,53 @@
-"""A web app in which every visitor talks to a digital human: one process, one client, callbacks in order.
+"""The smallest web app in which visitors talk to a digital human, on aiohttp: calls, callbacks, and events for the browser.
+
+``examples/fastapi_app`` is the larger one, with a page, accounts of visitors, a model of its own and several workers.
 
 Try it without an account, in two terminals:
 
-    zego-aigc sandbox --port 8600
-    ZEGO_APP_ID=... ZEGO_SERVER_SECRET=... ZEGO_CALLBACK_SECRET=... \
-    ZEGO_AIAGENT_URL=http://127.0.0.1:8600 ZEGO_DIGITALHUMAN_URL=http://127.0.0.1:8600 python examples/webapp.py
+    zego-aigc sandbox --port 8600 --callback-url http://127.0.0.1:8080/callbacks
+    python examples/webapp.py
 
-with the AppId and secrets that the sandbox prints, and then
+with the variables that the sandbox prints in the second one's environment, and then
 
-    curl -X POST http://127.0.0.1:8080/conversations -d '{"user": "alice"}'
+    curl -X POST http://127.0.0.1:8080/conversations -H 'Content-Type: application/json' -d '{"user": "alice"}'
+    curl -N http://127.0.0.1:8080/conversations/ID/events
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack
+from typing import TypeVar
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from zego_aigc import Client, ConfigurationError, InvalidRequest, QuotaExceeded, ZegoError
+from zego_aigc import Client, ConfigurationError, InvalidRequest, QuotaExceeded, SQLiteRegistry, ZegoError
 from zego_aigc.aiagent import (
     LLM,
     RTC,
     TTS,
+    CallbackConfig,
+    CreatedDigitalHumanAgentInstance,
     CreateDigitalHumanAgentInstance,
-    DeleteAgentInstance,
     DigitalHuman,
     RegisterAgent,
     SendAgentInstanceTTS,
 )
-from zego_aigc.callbacks import AgentInstanceDeleted, CallbackRouter
-from zego_aigc.errors import AlreadyExists, NotFound
+from zego_aigc.callbacks import AgentInstanceDeleted, CallbackRouter, Event, ServerSentEvents
+from zego_aigc.errors import NotFound
 from zego_aigc.tokens import room_payload, token04
 
-CLIENT = web.AppKey("client", Client)
-LIVE = web.AppKey("live", set[str])
-AGENT = "concierge"
+AGENT = RegisterAgent(
+    agent_id="concierge",
+    name="Concierge",
+    llm=LLM(url="https://api.openai.com/v1/chat/completions", api_key="sk-...", model="gpt-4o-mini"),
+    tts=TTS.minimax(api_key="...", voice_id="female-shaonv", model="speech-02-turbo"),
+)
 DIGITAL_HUMAN = "0d3538a4-9e8e-4155-b1fb-c7defb8eeef8"
 
 
@@ -54,19 +63,65 @@ class LoginTokens:
         return token04(self._app_id, user, self._server_secret, ttl=3600, payload=room_payload(room))
 
 
+class Conversations:
+    """Conversations outlive the requests that begin them. Each is a handle, which ends what it made also where that fails."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._live: dict[str, AsyncExitStack] = {}
+
+    async def begin(self, create: CreateDigitalHumanAgentInstance) -> CreatedDigitalHumanAgentInstance:
+        stack = AsyncExitStack()
+        agent = await stack.enter_async_context(self._client.digital_human_agent(create))
+        self._live[agent.id] = stack
+        return agent.created
+
+    async def end(self, identity: str) -> bool:
+        """End a conversation; False if there is none."""
+        if (stack := self._live.pop(identity, None)) is None:
+            return False
+        await stack.aclose()
+        return True
+
+    async def end_all(self) -> None:
+        """At the same time: a hundred that end one after the other would outlast a deployment's patience."""
+        await asyncio.gather(*map(self.end, list(self._live)), return_exceptions=True)
+
+
+CLIENT = web.AppKey("client", Client)
+CALLBACKS = web.AppKey("callbacks", CallbackRouter)
+CONVERSATIONS = web.AppKey("conversations", Conversations)
 LOGIN_TOKENS = web.AppKey("login_tokens", LoginTokens)
 
+T = TypeVar("T")
+
 routes = web.RouteTableDef()
+
+
+class Begin(msgspec.Struct):
+    user: str
+
+
+class Say(msgspec.Struct):
+    text: str
+
+
+async def body_of(request: web.Request, kind: type[T]) -> T:
+    """The request's body: what is not what was expected is the visitor's error and not the server's."""
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise web.HTTPBadRequest(text=f"the body must be a JSON object: {error}") from None
 
 
 @routes.post("/conversations")
 async def start(request: web.Request) -> web.Response:
     """Give a visitor a digital human: the answer holds what the visitor's SDK needs to join."""
-    user = str((await request.json())["user"])
+    begin = await body_of(request, Begin)
     call = uuid.uuid4().hex[:16]
     create = CreateDigitalHumanAgentInstance(
-        agent_id=AGENT,
-        user_id=user,
+        agent_id=AGENT.agent_id,
+        user_id=begin.user,
         rtc=RTC(
             room_id=f"room-{call}",
             agent_stream_id=f"agent-{call}",
@@ -74,35 +129,40 @@ async def start(request: web.Request) -> web.Response:
             user_stream_id=f"user-{call}",
         ),
         digital_human=DigitalHuman(digital_human_id=DIGITAL_HUMAN, config_id="web"),
+        callback_config=CallbackConfig(asr_result=1, llm_result=1, agent_instance_status=1),
     )
-    created = await request.app[CLIENT].call(create, timeout=10)
-    request.app[LIVE].add(created.agent_instance_id)
+    created = await request.app[CONVERSATIONS].begin(create)
     return web.json_response(
         {
             "id": created.agent_instance_id,
             "room": create.rtc.room_id,
+            "token": request.app[LOGIN_TOKENS].make(begin.user, create.rtc.room_id),
             "stream": create.rtc.user_stream_id,
-            "token": request.app[LOGIN_TOKENS].make(user, create.rtc.room_id),
             "digital_human_config": created.digital_human_config,
         },
         status=201,
     )
 
 
+@routes.get("/conversations/{id}/events")
+async def events(request: web.Request) -> web.StreamResponse:
+    """What happens in a conversation, for the browser's EventSource."""
+    return await ServerSentEvents(request.app[CALLBACKS].subscribe(request.match_info["id"])).aiohttp_response(request)
+
+
 @routes.post("/conversations/{id}/say")
 async def say(request: web.Request) -> web.Response:
     """Have the digital human say something."""
-    text = str((await request.json())["text"])
-    spoken = await request.app[CLIENT].call(SendAgentInstanceTTS(agent_instance_id=request.match_info["id"], text=text))
+    action = SendAgentInstanceTTS(agent_instance_id=request.match_info["id"], text=(await body_of(request, Say)).text)
+    spoken = await request.app[CLIENT].call(action)
     return web.json_response({"round": str(spoken.round)})  # a 64-bit number: JavaScript would round it
 
 
 @routes.delete("/conversations/{id}")
 async def end(request: web.Request) -> web.Response:
     """The visitor hangs up."""
-    identity = request.match_info["id"]
-    await request.app[CLIENT].call(DeleteAgentInstance(agent_instance_id=identity))
-    request.app[LIVE].discard(identity)
+    if not await request.app[CONVERSATIONS].end(request.match_info["id"]):
+        return web.json_response({"error": "AgentInstanceNotFound"}, status=404)
     return web.Response(status=204)
 
 
@@ -117,49 +177,40 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": error.name}, status=404)
     except QuotaExceeded:
         return web.json_response({"error": "every digital human is busy, please try again"}, status=503)
-    except ZegoError as error:
-        return web.json_response({"error": str(error)}, status=502)
+    except ZegoError:
+        request.app.logger.exception("a call failed")  # its text is for you, and not for visitors
+        return web.json_response({"error": "the service has a problem, please try again"}, status=502)
 
 
 def create_app(client: Client, callback_secret: str, login_tokens: LoginTokens) -> web.Application:
     """The app for a client, whose lifetime is the app's from here on."""
     app = web.Application(middlewares=[errors])
     app[CLIENT] = client
+    app[CALLBACKS] = callbacks = CallbackRouter(secret=callback_secret)
+    app[CONVERSATIONS] = conversations = Conversations(client)
     app[LOGIN_TOKENS] = login_tokens
-    app[LIVE] = live = set[str]()  # what bills until it ends
     app.add_routes(routes)
-
-    callbacks = CallbackRouter(secret=callback_secret)
+    app.router.add_route("*", "/callbacks", callbacks.aiohttp_handler)
+    callbacks.on(Event)(client.observe)
 
     @callbacks.on(AgentInstanceDeleted)
     async def ended(event: AgentInstanceDeleted) -> None:
-        live.discard(event.agent_instance_id)  # its visitor left the room, for instance
-
-    app.router.add_post("/callbacks", callbacks.aiohttp_handler)
-    app.cleanup_ctx.append(callbacks.aiohttp_context)
+        await conversations.end(event.agent_instance_id)  # by itself: its visitor left the room, for instance
 
     async def service(_: web.Application) -> AsyncIterator[None]:
         async with client:
-            await client.warmup()
-            with suppress(AlreadyExists):  # registered when the app last ran
-                await client.call(
-                    RegisterAgent(
-                        agent_id=AGENT,
-                        name="Concierge",
-                        llm=LLM(url="https://api.openai.com/v1/chat/completions", api_key="sk-...", model="gpt-4o-mini"),
-                        tts=TTS.minimax(api_key="...", voice_id="female-shaonv", model="speech-02-turbo"),
-                    )
-                )
+            await client.ensure_agent(AGENT)
             yield
-            for identity in live:
-                await client.end(identity, DeleteAgentInstance(agent_instance_id=identity))
+            await conversations.end_all()
 
-    app.cleanup_ctx.append(service)
+    # Left in reverse: first the callbacks in hand are handled, then conversations are ended.
+    app.cleanup_ctx.extend([service, callbacks.aiohttp_context])
     return app
 
 
 if __name__ == "__main__":
-    client = Client.from_env()
+    # What a killed process leaves is ended by the next one, which finds it in the registry.
+    client = Client.from_env(registry=SQLiteRegistry("conversations.db"))
     if client.callback_secret is None:
         raise ConfigurationError("set ZEGO_CALLBACK_SECRET in the environment: callbacks are verified with it")
     login_tokens = LoginTokens(int(os.environ["ZEGO_APP_ID"]), os.environ["ZEGO_SERVER_SECRET"])

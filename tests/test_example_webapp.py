@@ -100,6 +100,46 @@ async def test_conversations_that_are_open_when_the_app_stops_are_ended(sandbox:
     assert [call.agent_instance_id for call in sandbox.received(DeleteAgentInstance)] == [identity]
 
 
+async def test_all_of_many_conversations_are_ended_when_the_app_stops(sandbox: Sandbox) -> None:
+    """The callbacks of those that have ended come while others are being ended."""
+    sandbox.app.quotas.digital_humans = sandbox.app.rate_limit = None
+    runner = web.AppRunner(app_of(sandbox, sandbox.client()))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        base = "http://{}:{}".format(*runner.addresses[0][:2])
+        sandbox.app.callback_url = f"{base}/callbacks"
+        async with aiohttp.ClientSession(base) as session:
+            for number in range(8):
+                async with session.post("/conversations", json={"user": f"visitor-{number}"}) as response:
+                    assert response.status == 201
+    finally:
+        await runner.cleanup()
+    assert list(sandbox.app.instances) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{broken", b"[]", b"{}", b'{"user": 5}', b"\xff", b"[" * 100_000], ids=repr)
+async def test_a_body_that_is_not_what_was_expected_is_the_visitors_error(visitor: aiohttp.ClientSession, body: bytes) -> None:
+    for path in ("/conversations", "/conversations/1/say"):
+        async with visitor.post(path, data=body) as response:
+            assert response.status == 400
+
+
+async def test_a_browser_follows_a_conversation(sandbox: Sandbox, visitor: aiohttp.ClientSession) -> None:
+    async with visitor.post("/conversations", json={"user": "alice"}) as response:
+        identity = (await response.json())["id"]
+    async with visitor.get(f"/conversations/{identity}/events") as events:
+        with anyio.fail_after(10):
+            await events.content.readline()
+            sandbox.emit("LLMResult", identity, Round=1, Text="Hello there.")
+            async with visitor.delete(f"/conversations/{identity}") as response:
+                assert response.status == 204
+            text = (await events.read()).decode()
+    assert "Hello there." in text
+    assert "event: AgentInstanceDeleted" in text
+    assert text.endswith("event: end\ndata: {}\n\n")
+
+
 async def test_an_unknown_conversation_is_not_found(visitor: aiohttp.ClientSession) -> None:
     async with visitor.delete("/conversations/12345") as response:
         assert (response.status, await response.json()) == (404, {"error": "AgentInstanceNotFound"})

@@ -14,7 +14,8 @@ from zego_aigc.cli._run import drive
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.provisioning.fleet import Fleet
 from zego_aigc.provisioning.journal_file import Target
-from zego_aigc.provisioning.run import Options, Provisioning
+from zego_aigc.provisioning.options import Options
+from zego_aigc.provisioning.run import Provisioning
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client

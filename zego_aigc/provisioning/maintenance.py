@@ -22,9 +22,10 @@ from zego_aigc.provisioning.events import Outcome, Pruned, RunEvent, Warned
 from zego_aigc.provisioning.executor import IfExists, OnQuota
 from zego_aigc.provisioning.journal_file import Row, require_place
 from zego_aigc.provisioning.lock import Lock
+from zego_aigc.provisioning.options import OnUnknown, Options, Until
 from zego_aigc.provisioning.preflight import Entries
 from zego_aigc.provisioning.presence import Presence
-from zego_aigc.provisioning.run import OnUnknown, Options, Provisioning, Until, Upkeep
+from zego_aigc.provisioning.run import Provisioning, Upkeep
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup

@@ -8,26 +8,27 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import anyio
-import msgspec
 
 from zego_aigc.callbacks.events import Event
-from zego_aigc.errors import AlreadyExists, ConfigurationError, OutcomeUnknown, ZegoError
+from zego_aigc.errors import AlreadyExists, ZegoError
 from zego_aigc.limits.quota import Quota
 from zego_aigc.provisioning import journal_file, observation, plan, preflight
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.errors import JournalError, NotTried, StreamFailed
-from zego_aigc.provisioning.events import Outcome, Pruned, Started, Warned, error_facts, error_from_facts
+from zego_aigc.provisioning.events import Outcome, Pruned, Started, Warned, error_facts
 from zego_aigc.provisioning.executor import Executor, IfExists, Made, OnQuota, Unreachable, made_of, not_tried
+from zego_aigc.provisioning.finder import Finder, earlier_result, left_unknown, unclear
 from zego_aigc.provisioning.journal_file import Row
 from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
-from zego_aigc.provisioning.listings import Listings, unsure
+from zego_aigc.provisioning.listings import Listings
 from zego_aigc.provisioning.lock import Lock
 from zego_aigc.provisioning.observation import Revive
 from zego_aigc.provisioning.operation import GRACE, Operation, pace
-from zego_aigc.provisioning.outage import Outages, Retries, ServiceGone, may_pass
+from zego_aigc.provisioning.options import OnUnknown, Options, Until
+from zego_aigc.provisioning.outage import Outages
 from zego_aigc.provisioning.plan import Delay, Item, State
 from zego_aigc.provisioning.planning import Plan, draw_up
 from zego_aigc.provisioning.preflight import Entries
@@ -39,17 +40,13 @@ from zego_aigc.provisioning.removal import Removal, Which, removal_pool
 from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.streaming import Streams, could_not_ask
 from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
-from zego_aigc.schema.actions import ACTIONS, Action
-from zego_aigc.schema.decoding import dec_hook
+from zego_aigc.schema.actions import Action
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, QuotaKind, Recovery, makers_of, names_in
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
-__all__ = ["Options", "Provisioning", "Upkeep", "provision"]
-
-OnUnknown = Literal["report", "wait"]
-Until = Literal["created", "streaming"]
+__all__ = ["Provisioning", "Upkeep", "provision"]
 
 CLOSING_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to make anew what this journal has made before, while that is still being closed at the service."""
@@ -135,41 +132,6 @@ def provision(
     return Provisioning(client, entries, journal, options)
 
 
-class Options(NamedTuple):
-    """How a fleet is provisioned; :func:`provision` says what each option means."""
-
-    quota: Quota | None = None
-    on_quota: OnQuota = "wait"
-    on_unknown: OnUnknown = "report"
-    if_exists: IfExists = "fail"
-    rollback: bool = False
-    extend: bool = False
-    until: Until = "created"
-    quota_wait: float = 600.0
-    lookup_delay: float = 3.0
-    background: bool = True
-    refresh: bool = False
-    update: bool = False
-    prune: bool = False
-
-    def check(self) -> None:
-        """See that each option is one of those that there are.
-
-        Raises:
-            ConfigurationError: it is not.
-        """
-        _one_of("on_unknown", self.on_unknown, ("report", "wait"))
-        _one_of("if_exists", self.if_exists, ("fail", "keep", "update"))
-        _one_of("until", self.until, ("created", "streaming"))
-        if not callable(self.on_quota):
-            _one_of("on_quota", self.on_quota, ("wait", "fail"))
-        if self.prune and self.extend:
-            raise ConfigurationError("prune removes what a fleet does not name, and extend is for a journal of several fleets")
-        for name, seconds in (("quota_wait", self.quota_wait), ("lookup_delay", self.lookup_delay)):
-            if not seconds >= 0:
-                raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
-
-
 class Upkeep(NamedTuple):
     """What a run that keeps a fleet alive is to know."""
 
@@ -235,6 +197,7 @@ class Provisioning(Operation):
         self._settled = anyio.Event()
         """Set when a callback has settled an unknown."""
         self._executor: Executor
+        self._finder: Finder
         self._lanes: _Lanes
 
     async def plan(self, *, live: bool = False) -> Plan:
@@ -278,6 +241,7 @@ class Provisioning(Operation):
             if_exists=options.if_exists,
             background=options.background,
         )
+        self._finder = Finder(self._client, self._executor, self._listings, self._gate, self._outages, self.stop)
         self._workers = pool = WorkerPool(self._client.pool.spawn, [[[action] for action in totals.actions]])
         self._lanes = _Lanes(
             {
@@ -552,7 +516,7 @@ class Provisioning(Operation):
                 key=item.key,
                 action=item.action,
                 status="done",
-                result=_result(item),
+                result=earlier_result(item),
                 origin=item.origin,  # type: ignore[arg-type] # our own words
                 earlier=True,
                 attempts=item.attempts,
@@ -580,7 +544,7 @@ class Provisioning(Operation):
     async def _recover(self, item: Item, in_flight: InFlight) -> None:
         """Find out whether an earlier attempt did an entry, or make it not matter."""
         if item.status == "made":  # it is there; whether it streams was still open
-            made = made_of(item.action, _result(item), attempts=item.attempts)
+            made = made_of(item.action, earlier_result(item), attempts=item.attempts)
             await self._finish(item, made, in_flight)
             return
         how = self._recovery_action(item, probed=item.probed)
@@ -590,7 +554,7 @@ class Provisioning(Operation):
             case RecoveryAction.REPEAT:
                 await self._create(item, in_flight)
             case RecoveryAction.LOOK_UP:
-                found = await self._look_up(item)
+                found = await self._finder.look_up(item)
                 if found is None:
                     await self._create_absent(item, in_flight)
                 else:
@@ -598,14 +562,14 @@ class Provisioning(Operation):
             case RecoveryAction.PROBE:
                 await self._create(item, in_flight, probing=True)
             case RecoveryAction.WAIT_FOR_EXPIRY if self._upkeep is not None and self._delay(item, how) > 0:
-                await self._record(item, self._left_unknown(item))  # a later run makes it anew: this one must not take long
+                await self._record(item, left_unknown(item))  # a later run makes it anew: this one must not take long
             case RecoveryAction.WAIT_FOR_EXPIRY:  # a lane of its own, so that nothing waits behind it
                 when = self._clock.now() + self._delay(item, how)
                 delay = Delay(State.AWAITING_EXPIRY, when, item.probed, item.seq)
                 await self._journal.run_in_transaction(partial(plan.put_off, delays=[delay]))
                 self._lanes.expiring.wake()
             case RecoveryAction.GIVE_UP:
-                await self._record(item, self._left_unknown(item))
+                await self._record(item, left_unknown(item))
 
     def _delay(self, item: Item, how: RecoveryAction) -> float:
         now = self._clock.now()
@@ -642,51 +606,6 @@ class Provisioning(Operation):
             f"{first}{others} may live and must end by itself (MaxIdleTime) before it is made anew: waiting until {until}",
         )
 
-    def _left_unknown(self, item: Item) -> Made:
-        if item.error is not None:
-            error = error_from_facts(msgspec.json.decode(item.error), item.action)
-        else:
-            error = OutcomeUnknown("an earlier run was ended while the request was under way", action=item.action)
-        return Made(item.action, "unknown", error=error, attempts=item.attempts)
-
-    async def _look_up(self, item: Item) -> Made | None:
-        """What an earlier attempt made; None if it made nothing. An outage is waited out."""
-        retries = Retries(self._outages, type(item.action).__name__)
-        while True:
-            try:
-                return await self._looked_up(item)
-            except ZegoError as error:
-                if not may_pass(error):
-                    return self._unclear(item, f"it could not be looked up: {error}", error)
-                try:
-                    await retries.wait(error)
-                except ServiceGone as gone:
-                    self.stop(str(gone))
-                    return self._unclear(item, f"it could not be looked up: {error}", error)
-
-    def _unclear(self, item: Item, why: str, cause: BaseException | None = None) -> Made:
-        unknown = OutcomeUnknown(why, action=item.action, attempts=item.attempts)
-        unknown.__cause__ = cause
-        return Made(item.action, "unknown", error=unknown, attempts=item.attempts)
-
-    async def _looked_up(self, item: Item) -> Made | None:
-        life = item.action.lifecycle
-        assert life is not None
-        if life.recovery is Recovery.COMPARE:
-            ours = await self._client.is_registered(item.action)
-            if ours is None:
-                return None
-            if ours:
-                return made_of(item.action, None, attempts=item.attempts)
-            return await self._executor.registered_agent(item.action, _another(item))
-        found = await self._listings.find(life, life.names(item.action), item.first_sent)
-        if found is None:
-            return None
-        if not found.ours:
-            return self._unclear(item, unsure(life, found))
-        self._gate.found(item.key, life, found.made_id)
-        return made_of(item.action, type(item.action).result(**{life.id_field: found.made_id}), attempts=item.attempts)
-
     async def _create_absent(self, item: Item, in_flight: InFlight) -> None:
         """Send again what was not there. If it is there now, the earlier attempt was late."""
         try:
@@ -698,7 +617,7 @@ class Provisioning(Operation):
             self.stop(str(reason))
             made = reason.made
         if made.status == "failed" and isinstance(made.error, AlreadyExists):
-            made = await self._look_up(item) or self._unclear(
+            made = await self._finder.look_up(item) or unclear(
                 item, "what has its stream is not listed, and may be what an earlier attempt made", made.error
             )
         await self._finish(item, made, in_flight)
@@ -797,26 +716,3 @@ def _is_taken(made: Made) -> bool:
 def _where(action: Action[Any]) -> str | None:
     known = names_in(action)
     return whereabouts(known.stream_id, known.room_id)
-
-
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigurationError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r}")
-
-
-def _result(item: Item) -> Any:
-    """The result that an earlier run noted."""
-    kind = ACTIONS[item.sent_as].result
-    if item.result is None or kind is None:
-        return None
-    return msgspec.json.decode(item.result, type=kind, dec_hook=dec_hook)
-
-
-def _another(item: Item) -> AlreadyExists:
-    return AlreadyExists(
-        code=0,
-        name="AlreadyExists",
-        action=type(item.action).__name__,
-        attempts=item.attempts,
-        advice="What stands under the id is not what was asked for: choose another id, or say if_exists='keep' or 'update'.",
-    )

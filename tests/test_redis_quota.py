@@ -93,6 +93,28 @@ async def test_kinds_and_apps_have_budgets_of_their_own(make: Make, server: Redi
         await other.acquire("digital_humans")
 
 
+async def test_a_visitor_of_any_process_gets_a_place_before_a_fleet_of_any(make: Make) -> None:
+    fleet, app = make(agents=1), make(agents=1)
+    order: list[str] = []
+
+    async def make_one(quota: RedisQuota, name: str, *, background: bool) -> None:
+        reservation = await quota.acquire("agents", background=background)
+        order.append(name)
+        reservation.release()
+
+    first = await fleet.acquire("agents")
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(make_one(fleet, "fleet", background=True))
+        await asyncio.sleep(0.3)
+        for _ in range(2):
+            group.create_task(make_one(app, "visitor", background=False))
+        await asyncio.sleep(0.3)
+        first.release()
+    assert order[0] == "visitor"
+    assert sorted(order) == ["fleet", "fleet", "visitor", "visitor"]
+
+
 async def test_it_is_a_quota_wherever_one_is_asked_for(make: Make) -> None:
     quota: Quota = make()
     hold: Reservation = await quota.acquire("agents")

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from zego_aigc.limits.limiter import FullPermit
 
-__all__ = ["LocalLimiter"]
+__all__ = ["CATCH_UP", "PEOPLE_STAY", "LocalLimiter"]
 
-_PEOPLE_STAY = 60.0
+PEOPLE_STAY = 60.0
 """Seconds for which a foreground call makes the background of its Action space its calls."""
+CATCH_UP = 0.5
+"""Of the space between two calls of the background, how late one may be for the next to come as if it had been in time."""
 _SWEEP = 60.0
 """Seconds between two looks for Actions and AppIds that are not used any more."""
 
@@ -193,18 +195,18 @@ class _Lane(WaitQueue["_LocalPermit"]):
         self.clock = clock
         self.foreground_at = -math.inf
         """When a foreground call last came."""
-        self._background_at = -math.inf  # when the background last got a token
+        self._background_at = -math.inf  # when the background's last token was due
         self._spacing = window.window / window.limit
 
     def take(self, *, background: bool) -> _LocalPermit | None:
         now = self.clock()
         if background:
-            if now < self._background_from(now):
+            due = self._background_from(now)
+            if now < due or not self.window.take(now):
                 return None
-            if self.window.take(now):
-                self._background_at = now
-                return _LocalPermit(self)
-            return None
+            # By its schedule and not by the clock, so that a little lateness of timers is caught up on.
+            self._background_at = due if now - due < CATCH_UP * self._spacing else now
+            return _LocalPermit(self)
         return _LocalPermit(self) if self.window.take(now) else None
 
     def delay(self, *, background: bool) -> float | None:
@@ -218,7 +220,7 @@ class _Lane(WaitQueue["_LocalPermit"]):
 
     def _background_from(self, now: float) -> float:
         """When the background may have its next token."""
-        return self._background_at + self._spacing if now < self.foreground_at + _PEOPLE_STAY else -math.inf
+        return self._background_at + self._spacing if now < self.foreground_at + PEOPLE_STAY else -math.inf
 
 
 class _LocalPermit:

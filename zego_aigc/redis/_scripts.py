@@ -29,7 +29,7 @@ TAKE = (
     _CLOCK
     + """
 -- ARGV: limit, hold, quiet, presence, keep (ms), who (a process, in one of its lines), request, 1 for the background,
--- spacing, stay, share
+-- spacing, stay, share, catch up
 local tokens, queue, background, present, turns, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local limit, hold, quiet = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local presence, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -95,7 +95,7 @@ else
     redis.call('ZREM', line, who)
     redis.call('ZREM', present, who)
     if behind then
-      put('background', now)
+      put('background', now - from < tonumber(ARGV[12]) * spacing and from or now)  -- a little lateness is caught up on
       put('overtaken', 0)
     elseif redis.call('ZCARD', background) > 0 then
       put('overtaken', turn('overtaken') + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
-from zego_aigc.limits.local_limiter import LocalLimiter
+from zego_aigc.limits.local_limiter import CATCH_UP, PEOPLE_STAY, LocalLimiter
 from zego_aigc.limits.round_trips import RoundTrips
 from zego_aigc.limits.sliding_window import DOUBT_INCOME, DOUBT_MOST, SLACK, UNPROVEN, Window
 from zego_aigc.limits.throughput import Throughput
@@ -33,8 +33,6 @@ _LOOK = 0.1
 """Seconds after which a waiting process looks again at the latest: tokens can be released early, and it shows that it lives."""
 _PRESENCE = 1.0
 """Seconds without a look after which a process in the queue is taken for dead."""
-_PEOPLE_STAY = 60.0
-"""Seconds for which a foreground call of any process makes the background of its Action space its calls."""
 _IDLE = 300.0
 """Seconds after which an Action that is not used is forgotten in this process."""
 
@@ -284,8 +282,9 @@ class _Member:
             permit.id,
             int(background),
             _us(self._window / self._limit),
-            _us(_PEOPLE_STAY),
+            _us(PEOPLE_STAY),
             BACKGROUND_SHARE,
+            CATCH_UP,
         )
         runner = self._runner
 

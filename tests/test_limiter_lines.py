@@ -162,6 +162,13 @@ class OneLine:
         return await self.permits.acquire(app_id, action)
 
 
+class OldSubclass(LocalLimiter):
+    """One of ours, with a method from before there was a background."""
+
+    async def acquire(self, app_id: int, action: str) -> FullPermit:  # type: ignore[override]  # that is the point
+        return await super().acquire(app_id, action)
+
+
 class TwoLines(OneLine):
     """A limiter of somebody who has."""
 
@@ -182,6 +189,13 @@ async def test_a_limiter_that_knows_no_background_keeps_one_line_and_that_is_log
     said = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(said) == 1
     assert "OneLine.acquire() does not take the keyword 'background'" in said[0].getMessage()
+
+
+@pytest.mark.anyio
+async def test_a_subclass_of_ours_that_knows_no_background_works_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    async with Sandbox() as sandbox, sandbox.client(limiter=OldSubclass()) as client:
+        await client.call(ListAgents(), background=True)
+    assert "OldSubclass.acquire() does not take the keyword 'background'" in caplog.text
 
 
 @pytest.mark.anyio

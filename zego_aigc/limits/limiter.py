@@ -146,7 +146,8 @@ class FullLimiter(Protocol):
 
 def full_limiter(limiter: Limiter | FullLimiter) -> FullLimiter:
     """The limiter itself if it is a full one; otherwise an adapter that asks it for every permit."""
-    return limiter if isinstance(limiter, FullLimiter) else _BareLimiter(limiter)
+    # One that was written before there was a background may have every member, and still not take the keyword.
+    return limiter if isinstance(limiter, FullLimiter) and _takes_background(limiter) else _BareLimiter(limiter)
 
 
 class _BareLimiter:
@@ -213,7 +214,7 @@ class _BarePermit:
         self._permit.release()
 
 
-def _takes_background(limiter: Limiter) -> bool:
+def _takes_background(limiter: Limiter | FullLimiter) -> bool:
     try:
         parameters = inspect.signature(limiter.acquire).parameters
     except (TypeError, ValueError):  # what acquire() takes cannot be told

@@ -18,7 +18,7 @@ from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner
 from zego_aigc.storage.registry import LiveRecord
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 __all__ = ["RedisRegistry"]
 
@@ -35,7 +35,7 @@ class RedisRegistry:
     what was live.
 
     Args:
-        redis: a ``redis.asyncio.Redis``, which stays the caller's, or a URL, for a connection of our own.
+        redis: a ``redis.asyncio.Redis`` or ``RedisCluster``, which stays the caller's, or a URL, for a connection of our own.
         lease: seconds without a heartbeat after which a process counts as dead.
         timeout: seconds that Redis may take to answer before it counts as gone.
         prefix: what the keys begin with.
@@ -45,7 +45,9 @@ class RedisRegistry:
         ConfigurationError: the extra ``redis`` is not installed.
     """
 
-    def __init__(self, redis: Redis | str, *, lease: float = 15.0, timeout: float = 1.0, prefix: str = "zego_aigc") -> None:
+    def __init__(
+        self, redis: Redis | RedisCluster | str, *, lease: float = 15.0, timeout: float = 1.0, prefix: str = "zego_aigc"
+    ) -> None:
         if not lease >= 1.0:
             raise ValueError(f"lease must be at least 1 second, not {lease}")
         self.lease: float = lease
@@ -57,7 +59,7 @@ class RedisRegistry:
         self._keys: tuple[str, ...] = ()
         self._member = ""
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
-        self._runner = ScriptRunner(redis, timeout)
+        self._runner = ScriptRunner(redis, timeout, prefix)
 
     @property
     def member(self) -> str:
@@ -157,7 +159,8 @@ class RedisRegistry:
         home = os.getpid(), asyncio.get_running_loop()
         if home != self._home:
             if self._home is not None:
-                self._runner = ScriptRunner(self._redis, self._timeout)
+                forked = self._home[0] != os.getpid()
+                self._runner = ScriptRunner(self._redis, self._timeout, self._prefix, forked=forked)
             self._home = home
             self._member = uuid.uuid4().hex
         return self._member

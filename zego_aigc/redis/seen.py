@@ -10,7 +10,7 @@ from zego_aigc.errors import TransportError
 from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 __all__ = ["RedisSeen"]
 
@@ -34,7 +34,7 @@ class RedisSeen:
     While Redis is gone callbacks are answered with 503, and the vendor sends them again for about a minute.
 
     Args:
-        redis: a ``redis.asyncio.Redis``, which stays the caller's to close, or a URL, for connections of our own.
+        redis: a ``redis.asyncio.Redis`` or ``RedisCluster``, which stays the caller's to close, or a URL, for our own.
         timeout: seconds that Redis may take to answer before it counts as gone.
         prefix: what the keys begin with. Routers that share it share their memory.
 
@@ -43,13 +43,13 @@ class RedisSeen:
         ConfigurationError: the extra ``redis`` is not installed.
     """
 
-    def __init__(self, redis: Redis | str, *, timeout: float = 1.0, prefix: str = "zego_aigc:seen") -> None:
+    def __init__(self, redis: Redis | RedisCluster | str, *, timeout: float = 1.0, prefix: str = "zego_aigc:seen") -> None:
         if not 0 < timeout < float("inf"):
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout}")
         self._redis = redis
         self._timeout = timeout
         self._prefix = prefix
-        self._runner = ScriptRunner(redis, timeout)
+        self._runner = ScriptRunner(redis, timeout, prefix)
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
 
     def __repr__(self) -> str:
@@ -65,7 +65,9 @@ class RedisSeen:
         home = (os.getpid(), asyncio.get_running_loop())
         if self._home != home:
             if self._home is not None:
-                self._runner = ScriptRunner(self._redis, self._timeout)  # connections belong to a process and a loop
+                # Connections belong to a process and a loop.
+                forked = self._home[0] != os.getpid()
+                self._runner = ScriptRunner(self._redis, self._timeout, self._prefix, forked=forked)
             self._home = home
         try:
             held = await self._runner.run(_SWAP, [f"{self._prefix}:{key}"], [expected or "", value, max(1, int(ttl * 1000))])

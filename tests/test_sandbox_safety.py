@@ -10,7 +10,7 @@ import pytest
 from sandbox_fixtures import eventually, sandbox, vendor
 from vendor_client import VendorClient
 
-from zego_aigc.sandbox import Sandbox
+from zego_aigc.sandbox import DEFAULT_SERVER_SECRET, Sandbox
 from zego_aigc.sandbox.guard import is_loopback, is_loopback_url
 
 __all__ = ["sandbox", "vendor"]
@@ -110,6 +110,8 @@ async def test_no_other_page_can_frame_sniff_or_load_what_is_shown(vendor: Vendo
 async def test_where_other_machines_can_call_a_token_is_wanted() -> None:
     async with Sandbox(host="0.0.0.0") as sandbox, aiohttp.ClientSession() as session:
         assert len(sandbox.token) >= 20
+        assert len(sandbox.server_secret) == 32
+        assert sandbox.server_secret != DEFAULT_SERVER_SECRET
         vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
         for token, expected in (("", 401), ("Bearer wrong", 401), (f"Bearer {sandbox.token}", 200)):
             assert await status(vendor, "GET", "/_sandbox/state", **({"Authorization": token} if token else {})) == expected

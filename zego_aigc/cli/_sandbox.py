@@ -32,10 +32,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     """Print what leads a client here, except for secrets that the environment gave."""
-    from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_CALLBACK_SECRET, DEFAULT_SERVER_SECRET
+    from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_CALLBACK_SECRET
 
     given = credentials()
-    app_id, secret = given or (DEFAULT_APP_ID, DEFAULT_SERVER_SECRET)
+    app_id, secret = given or (DEFAULT_APP_ID, None)
     callback_secret = DEFAULT_CALLBACK_SECRET
     if options.callback_secret_from_env:
         callback_secret = os.environ.get("ZEGO_CALLBACK_SECRET", "").strip()
@@ -46,7 +46,7 @@ def _serve(options: argparse.Namespace) -> int:
         print_line(f"READY {sandbox.url}")
         print_line(f"export ZEGO_APP_ID={app_id}")
         if given is None:
-            print_line(f"export ZEGO_SERVER_SECRET={secret}")
+            print_line(f"export ZEGO_SERVER_SECRET={sandbox.server_secret}")
         print_line(f"export ZEGO_AIAGENT_URL={sandbox.url}")
         print_line(f"export ZEGO_DIGITALHUMAN_URL={sandbox.url}")
         if not options.callback_secret_from_env:

@@ -44,7 +44,7 @@ class Sandbox(World):
 
     Args:
         app_id: the AppId of the first app; more come with :meth:`add_app`.
-        server_secret: its ServerSecret.
+        server_secret: its ServerSecret. By default one that all sandboxes have, and a random one where other machines can call.
         host: where to listen. Loopback only by default.
         port: which port; 0 takes a free one.
         history: how many calls are remembered, and how many callbacks.
@@ -65,7 +65,7 @@ class Sandbox(World):
         self,
         *,
         app_id: int = DEFAULT_APP_ID,
-        server_secret: str = DEFAULT_SERVER_SECRET,
+        server_secret: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         history: int = 10_000,
@@ -89,6 +89,8 @@ class Sandbox(World):
         self._port = port
         self._running = AsyncExitStack()
         self._url = ""
+        if server_secret is None:  # who can sign calls can have the sandbox call a model's endpoint on this machine
+            server_secret = DEFAULT_SERVER_SECRET if is_loopback(host) else secrets.token_hex(16)
         self.add_app(app_id, server_secret, **settings)
 
     @property

@@ -40,6 +40,5 @@ def test_describe_lists_every_action_in_plain_words(capsys: pytest.CaptureFixtur
     assert main(["describe"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 33
-    assert len(lines) == 33
     assert lines[0].startswith("RegisterAgent ")
     assert not any("`" in line for line in lines)

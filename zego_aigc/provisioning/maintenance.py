@@ -72,7 +72,7 @@ MaintenanceEvent = Gone | Outcome | Pruned | Warned
 
 def maintain(
     client: Client,
-    entries: Entries,
+    entries: Entries | Callable[[], Entries],
     *,
     journal: str | os.PathLike[str],
     interval: float = 60.0,
@@ -176,6 +176,8 @@ class Maintenance:
         self._events: deque[MaintenanceEvent] = deque(maxlen=MAX_UNREAD)
         self._news: OrderedDict[str, observation.News] = OrderedDict()
         """What callbacks said and no round has dealt with; by the id that it is about."""
+        self._held: set[str] = set()
+        """Of those, what this round does not make anew yet."""
         self._said: OrderedDict[str, str] = OrderedDict()
         """What was last said of entries that are not done, and of everything together."""
         self._look_again = float("-inf")
@@ -278,6 +280,8 @@ class Maintenance:
     async def _round(self) -> None:
         """Provision once: look at everything when it is time to, else at what callbacks speak of."""
         everything = self._clock() >= self._look_again
+        dealt_with = list(self._news)
+        self._held.clear()
         run = Provisioning(
             self._client,
             self._entries(),
@@ -301,6 +305,9 @@ class Maintenance:
             self._say("this round came to nothing", str(error))
         else:
             self.size = run.report.done, run.report.total
+            for made_id in dealt_with:
+                if made_id not in self._held:
+                    self._news.pop(made_id, None)
             if run.report.stopped and not self._stopping:
                 self._say("this round was stopped", run.report.stopped)
         finally:
@@ -347,10 +354,13 @@ class Maintenance:
         delay, is_new = self._backoff.died(row.key)
         if is_new:
             self._put(Gone(row.key, row.action, row.made_id or "", presence.detail or presence.state, delay))
-        if delay > 0:
+        made_id = row.made_id or ""
+        if delay > 0:  # the round that begins when it is due need not ask about everything
+            self._news[made_id] = observation.News(made_id, lives=False)
+            self._held.add(made_id)
             return False
         self._backoff.revived(row.key)
-        self._news.pop(row.made_id or "", None)
+        self._news.pop(made_id, None)
         return True
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from zego_aigc.errors import AuthenticationError, ConnectFailed, ZegoError
+from zego_aigc.errors import ApiError, AuthenticationError, ConnectFailed, ZegoError
 from zego_aigc.provisioning import journal_file
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_update import JournalUpdate
@@ -86,4 +86,9 @@ async def refresh(
                 journal.record_outcome(JournalUpdate(row.key, "removed", clock.now()))
         await journal.flush()
         asked += len(rows)
-    return Refreshed(count, tuple(gone), not_known, "" if trouble is None else str(trouble))
+    return Refreshed(count, tuple(gone), not_known, "" if trouble is None else _said(trouble))
+
+
+def _said(error: ZegoError) -> str:
+    """An error without its RequestId, which differs from call to call."""
+    return f"{error.action}: {error.name} ({error.code})" if isinstance(error, ApiError) else str(error)

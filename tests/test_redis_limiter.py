@@ -217,7 +217,7 @@ async def test_the_foreground_of_any_process_goes_before_the_background_of_any(
     assert order.index("visitor") + 1 == len(order) - 1 - order[::-1].index("visitor")
 
 
-async def test_a_crowd_of_people_leaves_the_fleet_of_another_process_one_token_in_ten(
+async def test_a_crowd_of_people_does_not_starve_the_fleet_of_another_process(
     make: Callable[..., RedisLimiter], app_id: int
 ) -> None:
     fleet, people = make(limit=10, window=0.1), make(limit=10, window=0.1)
@@ -235,7 +235,7 @@ async def test_a_crowd_of_people_leaves_the_fleet_of_another_process_one_token_i
     async with asyncio.timeout(20):
         while order.count("person") < 140:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)
-    assert 5 <= order.count("fleet") <= 20
+    assert order.count("fleet") >= 5
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

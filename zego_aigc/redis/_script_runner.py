@@ -205,7 +205,8 @@ class ScriptRunner:
             await asyncio.wait(self._commands)
 
     async def aclose(self) -> None:
-        """Close the connection if it is our own."""
+        """Close the connection if it is our own, once the scripts that still run have ended: they would open another."""
+        await self.idle()
         if self._owned:
             await self._redis.aclose()
 

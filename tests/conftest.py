@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import aiohttp
 import hypothesis
@@ -15,6 +16,11 @@ from zego_aigc.transport.pool import SessionPool
 # In CI the examples are always the same ones: what fails there fails for the change that it tests.
 hypothesis.settings.register_profile("shared machine", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("shared machine")
+
+
+# Where this runs under nohup, what it starts would not be ended by a terminal that goes away, which is tested.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_report_header() -> list[str]:

@@ -142,7 +142,7 @@ class QueueDeadline(Deadline):
 
     __slots__ = ()
 
-    at_close = "expire"
+    at_close: ClassVar[Literal["expire", "drain"] | None] = "expire"
 
 
 class DrainedDeadline(Deadline):
@@ -155,7 +155,7 @@ class DrainedDeadline(Deadline):
 
     __slots__ = ("redirected_to", "stopped")
 
-    at_close = "drain"
+    at_close: ClassVar[Literal["expire", "drain"] | None] = "drain"
 
     def __init__(self, deadlines: Deadlines, seconds: float) -> None:
         super().__init__(deadlines, seconds)

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 try:
     from opentelemetry.metrics import CallbackOptions, Observation, get_meter
     from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "zego_aigc.otel needs the extra 'otel': pip install 'zego_aigc[otel]'", name=error.name
-    ) from error
+        "zego_aigc.otel needs the extra 'otel': pip install 'zego_aigc[otel]'", name=_missing.name
+    ) from _missing
 from yarl import URL
 
 from zego_aigc._version import __version__

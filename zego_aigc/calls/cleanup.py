@@ -169,11 +169,11 @@ class _Ending:
     """Something that is being ended."""
 
     def __init__(self, action: Action[None]) -> None:
-        self.action = action
+        self.action: Action[None] = action
         self.task: asyncio.Task[None] | None = None
         self.first: asyncio.Future[ZegoError | None] = asyncio.get_running_loop().create_future()
         """What the first attempt came to, with all its retries."""
-        self.wake = asyncio.Event()
+        self.wake: asyncio.Event = asyncio.Event()
         """Set to end a pause between attempts."""
 
     def settle(self, error: ZegoError | None) -> None:

@@ -63,7 +63,10 @@ async def test_a_handle_is_not_awaited(client: Client) -> None:
 async def test_a_handle_is_entered_before_it_is_used(client: Client) -> None:
     agent = client.agent(voice())
     for use in (lambda: agent.id, lambda: agent.created):
-        with pytest.raises(ConfigurationError, match="use 'async with' first: CreateAgentInstance has not been called yet"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"use .async with. first, or client\.start\(\): CreateAgentInstance has not been called yet",
+        ):
             use()
     with pytest.raises(ConfigurationError, match="use 'async with' first"):
         await agent.say("Hello!")

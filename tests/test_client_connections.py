@@ -473,8 +473,8 @@ async def test_the_pool_stops_retrying_when_its_budget_is_spent_but_never_starve
             await client.call(aiagent.ListAgents())
         assert len(seen) == 4
         with pytest.raises(TransportError):
-            await client.call(aiagent.DeleteAgentInstance(agent_instance_id="1"), timeout=0.2)
-        assert len(seen) > 20
+            await client.call(aiagent.DeleteAgentInstance(agent_instance_id="1"), timeout=1.0)
+        assert len(seen) > 6  # more than the budget would have let through
 
 
 # --- slow and silent

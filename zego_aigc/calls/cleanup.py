@@ -177,10 +177,12 @@ class _Ending:
         """Set to end a pause between attempts."""
 
     def settle(self, error: ZegoError | None) -> None:
+        """The first attempt is over; later ones change nothing."""
         if not self.first.done():
             self.first.set_result(error)
 
     async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt, unless it is woken."""
         try:
             async with asyncio.timeout(seconds):
                 await self.wake.wait()

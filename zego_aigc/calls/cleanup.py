@@ -87,15 +87,15 @@ class Cleanup:
             Why it could not be ended at once, or None.
         """
         ending = self.begin(made_id, action)
-        patience = self._within + self._queue(action) + SLACK
-        waiting = asyncio.ensure_future(asyncio.wait({ending.first}, timeout=patience))
-        cancelled = await wait_shielded(waiting, patience + SLACK)
+        bound = self._within + self._queue(action) + SLACK
+        waiting = asyncio.ensure_future(asyncio.wait({ending.first}, timeout=bound))
+        cancelled = await wait_shielded(waiting, bound + SLACK)
         if cancelled is not None:
             raise cancelled
         if ending.first.done():
             return ending.first.result()
         return TimedOut(
-            f"{made_id} was not ended within {patience:.0f} s, and bills until it is: that is tried again in the background. "
+            f"{made_id} was not ended within {bound:.0f} s, and bills until it is: that is tried again in the background. "
             "Is the limiter's queue for that Action very long?",
             waited_for="limiter",
         )
@@ -123,9 +123,9 @@ class Cleanup:
         self._closing = drain
         for ending in endings:
             ending.wake.set()
-        patience = drain + max(self._queue(ending.action) for ending in endings)
+        bound = drain + max(self._queue(ending.action) for ending in endings)
         tasks = [ending.task for ending in endings if ending.task is not None]
-        cancelled = await wait_shielded(asyncio.ensure_future(asyncio.wait(tasks, timeout=patience)), patience + SLACK)
+        cancelled = await wait_shielded(asyncio.ensure_future(asyncio.wait(tasks, timeout=bound)), bound + SLACK)
         for task in tasks:
             task.cancel()
         return cancelled

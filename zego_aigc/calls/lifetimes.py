@@ -312,7 +312,7 @@ class Lifetimes:
         return await self._cleanup.end(made_id, action)
 
     def attach(self, made_id: str, made_by: type[Action[Any]] | None = None) -> Life:
-        """What has an id, whoever made it. Where there is a registry, it is this process's from now on.
+        """What has an id, whichever process made it. Where there is a registry, it is this process's from now on.
 
         Args:
             made_id: the AgentInstanceId or TaskId.

@@ -131,7 +131,7 @@ class Register:
         cancelled = await wait_shielded(noting, NOTING)
         error = noting.exception() if noting.done() and not noting.cancelled() else RegistryError("the register is too slow")
         if error is not None:
-            # What nobody would find after a crash must not live on.
+            # An instance that no other process would find after a crash must not live on.
             life = LIFECYCLES[record.action]
             left = await end(made_id, life.end(made_id))
             await self._note(record.key, lambda: self.registry.remove(record.key))
@@ -155,7 +155,7 @@ class Register:
     # --- what becomes of it
 
     async def take(self, instance_id: str) -> None:
-        """Make a record this process's own, whoever had it."""
+        """Make a record this process's own, whichever process had it."""
         await self._note(instance_id, lambda: self.registry.take(instance_id))
 
     async def unknown(self, record: LiveRecord) -> None:
@@ -167,7 +167,7 @@ class Register:
         await self._note(record.key, lambda: self.registry.remove(record.key))
 
     async def ended(self, instance_id: str) -> None:
-        """An instance or a task has ended, whoever made it."""
+        """An instance or a task has ended, whichever process made it."""
         await self._note(instance_id, lambda: self.registry.ended(instance_id))
 
     async def created(self, instance_id: str, is_of: Callable[[LiveRecord], bool]) -> None:
@@ -181,7 +181,7 @@ class Register:
         async def identify() -> None:
             live = await self.registry.live()
             candidates = [record for record in live if record.instance_id is None and is_of(record)]
-            # Of two creates for one room nobody knows which one it was, so neither gets the id.
+            # Of two creates for one room it is not known which one it was, so neither gets the id.
             if len(candidates) == 1 and all(record.instance_id != instance_id for record in live):
                 await self.registry.identify(candidates[0].key, instance_id)
 
@@ -351,7 +351,7 @@ class Sweeper:
         for record in records:
             life, age = LIFECYCLES[record.action], self._register.registry.clock() - self._since[record.key]
             if record.key not in self._abandoned and age < LATE:
-                continue  # whoever made it may still be looking for it
+                continue  # its maker may still be looking for it
             made_id = record.instance_id
             if made_id is None and life.recovery is Recovery.FIND:
                 if record.action not in listed:

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             f"{options.action} is not an Action that this version knows{did_you_mean(options.action, ACTIONS)}; "
             "for a newer one, say with --service who answers it"
         )
-    logging.getLogger("zego_aigc").addHandler(logging.NullHandler())  # what fails is told once, by the command
+    logging.getLogger("zego_aigc").addHandler(logging.NullHandler())  # what fails is printed once, by the command
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VendorAdvice)
         data = asyncio.run(_call(options, body))

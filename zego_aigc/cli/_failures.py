@@ -1,4 +1,4 @@
-"""Equal failures told together: what befell many entries in the same way is one sentence with a count."""
+"""Equal failures are reported together: what failed in the same way for many entries is one sentence with a count."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ VENDOR_LIMIT = 10
 VENDOR_WINDOW = 1.0
 """Seconds."""
 DEFAULT_GUARD = 0.05
-"""Seconds by which the delay on the way to the service may vary, unless a limiter is told otherwise."""
+"""Seconds by which the delay on the way to the service may vary, unless a limiter is given another."""
 
 
 class LimiterStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +217,6 @@ class _BarePermit:
 def _takes_background(limiter: Limiter | FullLimiter) -> bool:
     try:
         parameters = inspect.signature(limiter.acquire).parameters
-    except (TypeError, ValueError):  # what acquire() takes cannot be told
+    except (TypeError, ValueError):  # what acquire() takes is not known
         return False
     return "background" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())

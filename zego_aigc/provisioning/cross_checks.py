@@ -59,7 +59,7 @@ def cross_checks(
 
     Args:
         connection: to the plan, with the journal attached.
-        keys_known: whether the key of every entry could be told.
+        keys_known: whether the key of every entry could be determined.
         changed: the Actions of which entries that are done may have changed.
         prune: whether what the journal knows and the fleet does not is to be removed first.
     """
@@ -97,7 +97,7 @@ def _path_of(column: str, action: str, seq: int, place: str) -> str:
 
 
 def _duplicates(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Problem]]:
-    told: set[int] = set()
+    reported: set[int] = set()
     for name in _UNIQUE:
         rows = connection.execute(
             f"SELECT plan.seq, plan.place, plan.action, plan.{name}, first.place FROM"
@@ -107,9 +107,9 @@ def _duplicates(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Prob
             " JOIN plan AS first ON first.seq = twice.seq ORDER BY plan.seq"
         )
         for seq, place, action, value, first in rows:
-            if name == "key" and seq in told:
-                continue  # the default key is made of the name that was just told
-            told.add(seq)
+            if name == "key" and seq in reported:
+                continue  # the default key is made of the name that was just reported
+            reported.add(seq)
             path = _path_of(name, action, seq, place)
             yield seq, place, Problem(path, "unique", f"{value!r} is taken by {first}: each must have its own")
 

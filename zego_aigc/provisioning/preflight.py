@@ -181,7 +181,7 @@ class _Taken(NamedTuple):
 
     entries: int
     keys_known: bool
-    """Whether the key of every entry can be told, of the invalid ones too."""
+    """Whether the key of every entry can be determined, of the invalid ones too."""
 
 
 async def _take_in(
@@ -226,7 +226,7 @@ def _add(connection: sqlite3.Connection, planned: Sequence[plan.Planned], invali
 
 
 def _key(entry: Entry | None) -> str | None:
-    """The key of an entry that may be invalid, if it can be told."""
+    """The key of an entry that may be invalid, if it can be determined."""
     if entry is None or not isinstance(entry.action, Action):  # pyright: ignore[reportUnnecessaryIsInstance]
         return None
     return entry.key or default_key(entry.action, "")

@@ -39,14 +39,14 @@ class RedisQuota:
     "full" one creation at a time is tried, by whichever process. What differs:
 
     * What is said of a place (:meth:`Reservation.live` and the rest), and :meth:`ended`, reaches Redis in
-      the background. :meth:`usage` tells what Redis last told; :meth:`look` asks.
+      the background. :meth:`usage` returns what Redis last answered; :meth:`look` asks.
     * Any process may call :meth:`ended`, such as the one that receives the callbacks. What it returns is whether *this*
       process holds the instance's place.
     * Within a process callers are served first come, first served; processes that wait take turns. A place that becomes free
       is noticed within a quarter of a second.
     * When a process dies, what it was making counts as unknown after a `lease` and is given up `orphan` seconds later; what it
       had made counts until :meth:`ended`, or for `forget_after`.
-    * While Redis is gone, callers wait for it, or fail at once with `wait` false; what is said meanwhile is told later.
+    * While Redis is gone, callers wait for it, or fail at once with `wait` false; updates made meanwhile are sent later.
 
     Args:
         redis: a URL (``redis://host:6379/0``, ``rediss://`` for TLS), or a ``redis.asyncio.Redis`` (a Sentinel's
@@ -57,7 +57,7 @@ class RedisQuota:
         app_id: whose instances are counted.
         lease: seconds after which a process that is not heard of counts as dead; at least 1.
         orphan: seconds for which an instance that a dead process was making is taken to live.
-        forget_after: seconds for which an instance of a process that is not heard of counts, when its end is never told.
+        forget_after: seconds for which an instance of a process that is not heard of counts, whose end is never reported.
         timeout: seconds after which a Redis that does not answer counts as gone.
         prefix: what the keys begin with.
 

@@ -30,9 +30,9 @@ class RedisRegistry:
     """A register in Redis, for all processes that share it, on the Redis server's clock.
 
     It may be built before a fork and outside of an event loop; each process that uses it becomes a member of its own. While
-    Redis is gone nothing can be made (the error says that nothing was sent), and nobody is taken for dead: after an outage each
-    process has a whole lease to show that it lives. Redis must keep what it is given: a restart without persistence forgets
-    what was live.
+    Redis is gone nothing can be made (the error says that nothing was sent), and no process is taken for dead: after an outage
+    each process has a whole lease to show that it lives. Redis must keep what it is given: a restart without persistence
+    forgets what was live.
 
     Args:
         redis: a ``redis.asyncio.Redis`` or ``RedisCluster``, which stays the caller's, or a URL, for a connection of our own.

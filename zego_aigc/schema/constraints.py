@@ -184,7 +184,7 @@ def rules_depend_on(cls: type[Any]) -> tuple[str, ...] | None:
     """The fields of which one must be set for a struct's ``rules()`` to find anything.
 
     Returns:
-        None if that cannot be told, so that they are always asked; no fields if the struct has no rules.
+        None if that is not known, so that they are always asked; no fields if the struct has no rules.
     """
     rules = getattr(cls, "rules", None)
     fields: tuple[str, ...] | None = () if rules is None else rules.__dict__.get("only_if_set")

@@ -116,7 +116,7 @@ def to_wire(value: Any) -> Any:
 
 
 def _slips(value: Any, path: str) -> Iterator[Problem]:
-    """What is wrong with how a struct was put together, and cannot be told from its wire form."""
+    """What is wrong with how a struct was put together, and does not show in its wire form."""
     cls: type[msgspec.Struct] = type(value)
     extra = value.extra
     declared = {spec.wire: spec.attribute for spec in fields_of(cls)}

@@ -20,7 +20,7 @@ __all__ = ["Store"]
 
 T = TypeVar("T")
 
-MOST_IN_GROUP = 512
+MAX_IN_GROUP = 512
 
 
 class _Job(NamedTuple):
@@ -110,7 +110,7 @@ class Store:
     def _turn(self) -> bool:
         """Wait for work and do all that has come; False once the store was closed."""
         taken = [self._jobs.get()]
-        while taken[-1] is not None and len(taken) < MOST_IN_GROUP:
+        while taken[-1] is not None and len(taken) < MAX_IN_GROUP:
             try:
                 taken.append(self._jobs.get_nowait())
             except queue.Empty:
@@ -125,14 +125,14 @@ class Store:
         return taken[-1] is not None
 
     def _deliver(self, ends: Sequence[_End]) -> None:
-        with suppress(RuntimeError):  # the loop is gone, and nobody waits any more
+        with suppress(RuntimeError):  # the loop is gone, and no caller waits any more
             self._loop.call_soon_threadsafe(_tell, ends)
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job) -> _End:
     try:
         return _End(job, job.work(connection), None)
-    except Exception as error:  # noqa: BLE001 - whoever asked gets it
+    except Exception as error:  # noqa: BLE001 - re-raised in the caller
         return _End(job, None, error)
 
 
@@ -146,7 +146,7 @@ def _transaction(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> Sequen
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-    except Exception as error:  # noqa: BLE001 - whoever asked gets it
+    except Exception as error:  # noqa: BLE001 - re-raised in the caller
         return [_End(job, None, error) for job in jobs]
     return ends
 
@@ -160,7 +160,7 @@ def _tell(ends: Sequence[_End]) -> None:
 
 
 def _resolve(future: asyncio.Future[T], value: T) -> None:
-    if not future.done():  # else whoever asked was cancelled
+    if not future.done():  # else the caller was cancelled
         future.set_result(value)
 
 

@@ -41,7 +41,7 @@ class LiveRecord(msgspec.Struct, frozen=True, kw_only=True):
     since: float = 0.0
     """Unix time in seconds at which it was noted. For people: nothing is decided by it."""
     lives_unseen: float = 0.0
-    """Seconds after which the service has ended it by itself, if nobody uses it."""
+    """Seconds after which the service has ended it by itself, without use."""
     member: str = ""
     """The process that it belongs to; empty for what was left."""
 
@@ -100,11 +100,11 @@ class Registry(Protocol):
         ...
 
     async def ended(self, instance_id: str) -> bool:
-        """An instance or a task has ended, whoever made it; False if no record had its id."""
+        """An instance or a task has ended, whichever process made it; False if no record had its id."""
         ...
 
     async def take(self, instance_id: str) -> LiveRecord | None:
-        """Make a record this process's own, whoever had it; None if no record has that id."""
+        """Make a record this process's own, whichever process had it; None if no record has that id."""
         ...
 
     async def leave(self) -> Sequence[LiveRecord]:

@@ -33,7 +33,7 @@ class Located(NamedTuple):
     advice: tuple[str, ...] = ()
     """What the vendor advises against, though the request is allowed."""
     key: str | None = None
-    """The key of an entry that is invalid, where it can be told."""
+    """The key of an entry that is invalid, where it can be determined."""
 
 
 def located_problem(place: str, path: str, rule: str, message: str) -> Located:

@@ -11,7 +11,7 @@ from zego_aigc.errors import ZegoError
 __all__ = ["FleetUnreadable", "Format", "format_of", "refusal"]
 
 HEAD = 65_536
-"""Bytes from which a format is told."""
+"""Bytes from which a format is recognised."""
 
 TAKEN = (
     "a fleet is TOML with [[fleet]] entries, in a .toml file, or under any other suffix JSON Lines: one "

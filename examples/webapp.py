@@ -1,6 +1,6 @@
 """The smallest web app in which visitors talk to a digital human, on aiohttp: calls, callbacks, and events for the browser.
 
-``examples/fastapi_app`` is the larger one, with a page, accounts of visitors, a model of its own and several workers.
+``examples/fastapi_app`` is the larger one, with a page, login tokens, bounds for visitors, a model and several workers.
 
 Try it without an account, in two terminals:
 
@@ -15,11 +15,8 @@ with the variables that the sandbox prints in the second one's environment, and 
 
 from __future__ import annotations
 
-import asyncio
-import os
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import msgspec
@@ -32,15 +29,12 @@ from zego_aigc.aiagent import (
     RTC,
     TTS,
     CallbackConfig,
-    CreatedDigitalHumanAgentInstance,
     CreateDigitalHumanAgentInstance,
     DigitalHuman,
     RegisterAgent,
-    SendAgentInstanceTTS,
 )
-from zego_aigc.callbacks import AgentInstanceDeleted, CallbackRouter, Event, ServerSentEvents
+from zego_aigc.callbacks import CallbackRouter, Event, ServerSentEvents
 from zego_aigc.errors import NotFound
-from zego_aigc.tokens import room_payload, token04
 
 AGENT = RegisterAgent(
     agent_id="concierge",
@@ -51,47 +45,8 @@ AGENT = RegisterAgent(
 DIGITAL_HUMAN = "0d3538a4-9e8e-4155-b1fb-c7defb8eeef8"
 
 
-class LoginTokens:
-    """What lets one user into one room."""
-
-    def __init__(self, app_id: int, server_secret: str) -> None:
-        self._app_id = app_id
-        self._server_secret = server_secret
-
-    def make(self, user: str, room: str) -> str:
-        """A token for an hour."""
-        return token04(self._app_id, user, self._server_secret, ttl=3600, payload=room_payload(room))
-
-
-class Conversations:
-    """Conversations outlive the requests that begin them. Each is a handle, which ends what it made also where that fails."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._live: dict[str, AsyncExitStack] = {}
-
-    async def begin(self, create: CreateDigitalHumanAgentInstance) -> CreatedDigitalHumanAgentInstance:
-        stack = AsyncExitStack()
-        agent = await stack.enter_async_context(self._client.digital_human_agent(create))
-        self._live[agent.id] = stack
-        return agent.created
-
-    async def end(self, identity: str) -> bool:
-        """End a conversation; False if there is none."""
-        if (stack := self._live.pop(identity, None)) is None:
-            return False
-        await stack.aclose()
-        return True
-
-    async def end_all(self) -> None:
-        """At the same time: a hundred that end one after the other would outlast a deployment's patience."""
-        await asyncio.gather(*map(self.end, list(self._live)), return_exceptions=True)
-
-
 CLIENT = web.AppKey("client", Client)
 CALLBACKS = web.AppKey("callbacks", CallbackRouter)
-CONVERSATIONS = web.AppKey("conversations", Conversations)
-LOGIN_TOKENS = web.AppKey("login_tokens", LoginTokens)
 
 T = TypeVar("T")
 
@@ -131,14 +86,13 @@ async def start(request: web.Request) -> web.Response:
         digital_human=DigitalHuman(digital_human_id=DIGITAL_HUMAN, config_id="web"),
         callback_config=CallbackConfig(asr_result=1, llm_result=1, agent_instance_status=1),
     )
-    created = await request.app[CONVERSATIONS].begin(create)
+    agent = await request.app[CLIENT].start(create)  # it outlives this request, and not the app
     return web.json_response(
         {
-            "id": created.agent_instance_id,
+            "id": agent.id,
             "room": create.rtc.room_id,
-            "token": request.app[LOGIN_TOKENS].make(begin.user, create.rtc.room_id),
             "stream": create.rtc.user_stream_id,
-            "digital_human_config": created.digital_human_config,
+            "digital_human_config": agent.created.digital_human_config,
         },
         status=201,
     )
@@ -153,16 +107,15 @@ async def events(request: web.Request) -> web.StreamResponse:
 @routes.post("/conversations/{id}/say")
 async def say(request: web.Request) -> web.Response:
     """Have the digital human say something."""
-    action = SendAgentInstanceTTS(agent_instance_id=request.match_info["id"], text=(await body_of(request, Say)).text)
-    spoken = await request.app[CLIENT].call(action)
+    agent = request.app[CLIENT].attach(request.match_info["id"])
+    spoken = await agent.say((await body_of(request, Say)).text)
     return web.json_response({"round": str(spoken.round)})  # a 64-bit number: JavaScript would round it
 
 
 @routes.delete("/conversations/{id}")
 async def end(request: web.Request) -> web.Response:
-    """The visitor hangs up."""
-    if not await request.app[CONVERSATIONS].end(request.match_info["id"]):
-        return web.json_response({"error": "AgentInstanceNotFound"}, status=404)
+    """The visitor hangs up. What has ended already counts as ended."""
+    await request.app[CLIENT].attach(request.match_info["id"]).end()
     return web.Response(status=204)
 
 
@@ -182,28 +135,21 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": "the service has a problem, please try again"}, status=502)
 
 
-def create_app(client: Client, callback_secret: str, login_tokens: LoginTokens) -> web.Application:
+def create_app(client: Client, callback_secret: str) -> web.Application:
     """The app for a client, whose lifetime is the app's from here on."""
     app = web.Application(middlewares=[errors])
     app[CLIENT] = client
     app[CALLBACKS] = callbacks = CallbackRouter(secret=callback_secret)
-    app[CONVERSATIONS] = conversations = Conversations(client)
-    app[LOGIN_TOKENS] = login_tokens
     app.add_routes(routes)
     app.router.add_route("*", "/callbacks", callbacks.aiohttp_handler)
     callbacks.on(Event)(client.observe)
 
-    @callbacks.on(AgentInstanceDeleted)
-    async def ended(event: AgentInstanceDeleted) -> None:
-        await conversations.end(event.agent_instance_id)  # by itself: its visitor left the room, for instance
-
     async def service(_: web.Application) -> AsyncIterator[None]:
-        async with client:
+        async with client:  # leaving it ends what is live
             await client.ensure_agent(AGENT)
             yield
-            await conversations.end_all()
 
-    # Left in reverse: first the callbacks in hand are handled, then conversations are ended.
+    # Left in reverse: first the callbacks in hand are handled, then the client is closed.
     app.cleanup_ctx.extend([service, callbacks.aiohttp_context])
     return app
 
@@ -213,5 +159,4 @@ if __name__ == "__main__":
     client = Client.from_env(registry=SQLiteRegistry("conversations.db"))
     if client.callback_secret is None:
         raise ConfigurationError("set ZEGO_CALLBACK_SECRET in the environment: callbacks are verified with it")
-    login_tokens = LoginTokens(int(os.environ["ZEGO_APP_ID"]), os.environ["ZEGO_SERVER_SECRET"])
-    web.run_app(create_app(client, client.callback_secret, login_tokens), host="127.0.0.1", port=8080)
+    web.run_app(create_app(client, client.callback_secret), host="127.0.0.1", port=8080)

@@ -29,7 +29,7 @@ from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.provisioning import Fleet, Gone, InvalidFleet, JournalBusy, Outcome, Warned, provision
 from zego_aigc.provisioning.maintenance import Maintenance, MaintenanceEvent
-from zego_aigc.provisioning.run import Options
+from zego_aigc.provisioning.options import Options
 from zego_aigc.sandbox import DEFAULT_CALLBACK_SECRET, Sandbox
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,6 @@ from zego_aigc.aiagent import (
     RTC,
     CallbackConfig,
     CreateAgentInstance,
-    DeleteAgentInstance,
     MessageHistory,
     SendAgentInstanceLLM,
 )
@@ -99,11 +98,11 @@ async def begin(visitor: Visitor, service: ServiceOf) -> dict[str, Any]:
         callback_config=CallbackConfig(asr_result=1, llm_result=1, interrupted=1, agent_instance_status=1),
     )
     # It outlives this request: the registry knows whose it is, and ends it with this worker, however that ends.
-    created = await service.client.call(create, timeout=15, owner=visitor)
-    await service.log.open(created.agent_instance_id, visitor)
+    agent = await service.client.start(create, timeout=15, owner=visitor)
+    await service.log.open(agent.id, visitor)
     settings = service.settings
     return {
-        "id": created.agent_instance_id,
+        "id": agent.id,
         "app_id": settings.app_id,
         "user_id": user,
         "room_id": rtc.room_id,
@@ -136,9 +135,7 @@ async def said(conversation: Own, message: Said, service: ServiceOf) -> dict[str
 
 @routes.delete("/conversations/{conversation}", status_code=204)
 async def hang_up(conversation: Own, service: ServiceOf) -> None:
-    error = await service.client.end(conversation, DeleteAgentInstance(agent_instance_id=conversation))
-    if error is not None:
-        raise error
+    await service.client.attach(conversation).end()
 
 
 @routes.get("/health")

@@ -151,8 +151,9 @@ async def test_a_lost_digital_human_is_probed_and_stays_unknown_when_it_lives(
 
     assert outcome.status == "unknown"
     assert report.exit_status == 3
-    with pytest.raises(OutcomeUnknown, match="lives"):
+    with pytest.raises(OutcomeUnknown, match="lives") as unknown:
         outcome.unwrap()
+    assert "AgentInstanceCreated for room 'room-1' brings the id" in unknown.value.advice
     assert len(sandbox.app.instances) == 1
     assert (await run(client, [talking()], journal))[1].unknown == 1, "and a later run does not make another"
     assert len(sandbox.app.instances) == 1

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.errors import ApiError, OutcomeUnknown, ZegoError
 from zego_aigc.limits.limiter import LimiterStats
 from zego_aigc.provisioning.errors import NotTried
@@ -227,5 +228,5 @@ def error_from_facts(facts: Mapping[str, Any], action: Action[Any]) -> ZegoError
     text = f"{facts.get('type', 'ZegoError')}: {facts.get('message', '')}"
     kind = facts.get("type")
     if kind == "OutcomeUnknown":
-        return OutcomeUnknown(str(facts.get("message", "")), action=action)
+        return OutcomeUnknown(str(facts.get("message", "")), action=action, advice=unknown_advice(action))
     return NotTried(text) if kind == "NotTried" else ZegoError(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.errors import (
     AlreadyExists,
     AuthenticationError,
@@ -248,6 +249,7 @@ class Executor:
                     "an earlier attempt may have made it: one with its stream lives, but the service does not say its id",
                     action=action,
                     attempts=error.attempts,
+                    advice=unknown_advice(action),
                 )
                 lives.__cause__ = error
                 return Made(action, "unknown", error=lives, attempts=error.attempts)

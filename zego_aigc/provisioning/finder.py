@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.errors import AlreadyExists, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.events import error_from_facts
 from zego_aigc.provisioning.executor import Executor, Made, made_of
@@ -88,7 +89,7 @@ class Finder:
 
 def unclear(item: Item, why: str, cause: BaseException | None = None) -> Made:
     """An entry that may have been done, and why that is not known."""
-    unknown = OutcomeUnknown(why, action=item.action, attempts=item.attempts)
+    unknown = OutcomeUnknown(why, action=item.action, attempts=item.attempts, advice=unknown_advice(item.action))
     unknown.__cause__ = cause
     return Made(item.action, "unknown", error=unknown, attempts=item.attempts)
 
@@ -98,7 +99,8 @@ def left_unknown(item: Item) -> Made:
     if item.error is not None:
         error = error_from_facts(msgspec.json.decode(item.error), item.action)
     else:
-        error = OutcomeUnknown("an earlier run was ended while the request was under way", action=item.action)
+        why = "an earlier run was ended while the request was under way"
+        error = OutcomeUnknown(why, action=item.action, advice=unknown_advice(item.action))
     return Made(item.action, "unknown", error=error, attempts=item.attempts)
 
 

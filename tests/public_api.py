@@ -7,6 +7,7 @@ not go away; new ones are free until they are stored, which a release does.
 from __future__ import annotations
 
 import argparse
+import enum
 import importlib
 import inspect
 import pkgutil
@@ -61,7 +62,8 @@ def of(module: ModuleType, name: str) -> Iterator[str]:
 def members(path: str, cls: type[Any]) -> Iterator[str]:
     """What may be said of a class and its instances: the constructor's parameters, methods, and attributes."""
     made_by_library = issubclass(cls, msgspec.Struct | BaseException) or cls.__module__ == "zego_aigc.handles"
-    if issubclass(cls, Wire) or not made_by_library:
+    # How an enumeration is called is Python's, and differs from version to version.
+    if (issubclass(cls, Wire) or not made_by_library) and not issubclass(cls, enum.Enum):
         yield from parameters(path, cls)
     ours = [base for base in cls.__mro__ if base.__module__.startswith("zego_aigc")]
     for name in sorted({name for base in ours for name in (*vars(base), *base.__annotations__)}):

@@ -1,23 +1,27 @@
-"""A headless Chromium, driven over its DevTools protocol; skips where there is none."""
+"""A headless Chromium under selenium, for the pages of the sandbox and of the examples.
+
+A test is skipped where Chromium or its driver is missing, unless they must be there (see ``requirements``).
+"""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import contextlib
-import json
-import shutil
-from collections.abc import AsyncIterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import pytest
+from requirements import program
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
-__all__ = ["Page", "browser_page"]
+__all__ = ["DESK", "PHONE", "Page", "chromium"]
 
-FLAGS = [
-    "--headless",
+PHONE, DESK = 390, 1280
+"""Widths in pixels."""
+
+FLAGS = (
+    "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -25,97 +29,72 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--remote-debugging-port=0",
-]
+    "--disable-dev-shm-usage",
+)
 
 
 class Page:
-    """A tab."""
+    """A page in a browser."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self._count = 0
-        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self.problems: list[str] = []
-        """Uncaught errors and failed requests of the page."""
-        self._reader = asyncio.create_task(self._read())
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
 
-    async def _read(self) -> None:
-        async for message in self._socket:
-            data = json.loads(message.data)
-            if data.get("method") == "Runtime.exceptionThrown":
-                self.problems.append(str(data["params"]["exceptionDetails"].get("exception", {}).get("description")))
-            elif data.get("method") == "Log.entryAdded" and data["params"]["entry"]["level"] == "error":
-                self.problems.append(data["params"]["entry"]["text"])
-            elif data.get("id") in self._answers:
-                self._answers.pop(data["id"]).set_result(data)
+    def show(self, url: str, width: int, scheme: str = "light", *, height: int = 900) -> None:
+        """Show an address in a window of a size, in the colours of a scheme (``light`` or ``dark``)."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        self.driver.get_log("browser")  # what an earlier page has left
+        self.driver.get(url)
 
-    async def do(self, method: str, **params: Any) -> dict[str, Any]:
-        """A command of the protocol."""
-        self._count += 1
-        answer = self._answers[self._count] = asyncio.get_running_loop().create_future()
-        await self._socket.send_json({"id": self._count, "method": method, "params": params})
-        async with asyncio.timeout(30):
-            data = await answer
-        assert "error" not in data, data
-        result: dict[str, Any] = data["result"]
-        return result
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script returns."""
+        return self.driver.execute_script(script, *arguments)
 
-    async def run(self, script: str) -> Any:
-        """The value of an expression in the page."""
-        result = await self.do("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
+    def text(self, selector: str) -> str:
+        """The text of the first element that fits; empty if none does."""
+        found: str = self.run("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
+        return found
 
-    async def until(self, script: str, within: float = 30) -> None:
-        """Wait until an expression in the page is true."""
-        try:
-            async with asyncio.timeout(within):
-                while not await self.run(script):  # noqa: ASYNC110 - it is in another process
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"never true: {script}; the page shows: {await self.run('document.body.innerText')}") from None
+    def click(self, selector: str) -> None:
+        """Click on the first element that fits."""
+        self.driver.find_element("css selector", selector).click()
 
-    async def open(self, url: str, *, width: int, height: int, mobile: bool = False) -> None:
-        """Show an address in a window of a size."""
-        for domain in ("Page", "Runtime", "Log"):
-            await self.do(f"{domain}.enable")
-        await self.do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
-        await self.do("Page.navigate", url=url)
-        await self.until("document.readyState === 'complete'")
+    def type(self, selector: str, text: str) -> None:
+        """Type into the first element that fits."""
+        self.driver.find_element("css selector", selector).send_keys(text)
 
-    async def screenshot(self) -> bytes:
-        """What the window shows, as a PNG."""
-        return base64.b64decode((await self.do("Page.captureScreenshot", format="png"))["data"])
+    def keys(self, *keys: str) -> None:
+        """Press keys where the focus is."""
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Wait until a condition holds: what a page shows follows what happens within a second or so."""
+        ends = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < ends, self.run("return document.body.innerText")
+            time.sleep(0.05)
+
+    def complaints(self) -> list[str]:
+        """What the browser's console has had since the last time."""
+        return [str(entry["message"]) for entry in self.driver.get_log("browser")]
+
+    def screenshot(self, path: Path) -> None:
+        """Write what the window shows to a PNG file."""
+        self.driver.save_screenshot(str(path))
 
 
-@contextlib.asynccontextmanager
-async def browser_page(folder: Path) -> AsyncIterator[Page]:
-    """A tab in a browser of its own, whose profile is in `folder`."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium")
-    profile = folder / "profile"
-    running = await asyncio.create_subprocess_exec(
-        program,
-        *FLAGS,
-        f"--user-data-dir={profile}",
-        "about:blank",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+@contextlib.contextmanager
+def chromium(profile: Path) -> Iterator[Any]:
+    """A browser with a profile of its own."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("chromium")
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))
     try:
-        async with asyncio.timeout(60):
-            while not (port_file := profile / "DevToolsActivePort").exists():
-                assert running.returncode is None, "Chromium has ended"
-                await asyncio.sleep(0.05)
-        port = port_file.read_text().splitlines()[0]
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                (tab,) = [each for each in await answer.json(content_type=None) if each["type"] == "page"]
-            async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                yield Page(socket)
+        yield driver
     finally:
-        if running.returncode is None:
-            running.terminate()
-            await running.wait()
+        driver.quit()

@@ -7,28 +7,18 @@ path of axe-core's ``axe.min.js``, axe looks as well.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from requirements import program
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from browser import DESK, PHONE, Page, chromium
 
 from zego_aigc.sandbox import LiveSandbox, Sandbox
 from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.schema.actions import ACTIONS
 
 pytestmark = pytest.mark.slow
-
-PHONE, DESK = 390, 1280
-
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
 
 AXE = os.environ.get("ZEGO_TEST_AXE", "")
 
@@ -39,59 +29,18 @@ axe.run().then(found => done(found.violations.map(one => `${one.id}: ${where(one
 """
 
 
-class Page:
-    """The page in a browser."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
+class SandboxPage(Page):
+    """The sandbox's page in a browser."""
 
     def open(self, live: LiveSandbox, width: int, scheme: str = "light") -> None:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        self.driver.get_log("browser")  # what an earlier page has left
-        self.driver.get(live.sandbox.page_url)
+        self.show(live.sandbox.page_url, width, scheme)
         self.wait(lambda: live.url in self.text("#link"))
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def text(self, selector: str) -> str:
-        found: str = self.run("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
-        return found
-
-    def click(self, selector: str) -> None:
-        self.driver.find_element("css selector", selector).click()
-
-    def keys(self, *keys: str) -> None:
-        self.driver.switch_to.active_element.send_keys(*keys)
-
-    def wait(self, condition: Callable[[], object]) -> None:
-        """What the page shows follows within a second or so."""
-        ends = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < ends, self.run("return document.body.innerText")
-            time.sleep(0.05)
-
-    def complaints(self) -> list[str]:
-        """What the browser's console has."""
-        return [str(entry["message"]) for entry in self.driver.get_log("browser")]
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    chromium, chromedriver = program("chromium"), program("chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
-    try:
-        yield Page(driver)
-    finally:
-        driver.quit()
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxPage]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield SandboxPage(driver)
 
 
 def do(sandbox: Sandbox, action: str, body: dict[str, Any]) -> Any:
@@ -148,7 +97,9 @@ def live() -> Iterator[LiveSandbox]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESK])
 @pytest.mark.parametrize("count", [0, 5, 300])
-def test_it_is_whole_at_every_width_with_any_number(page: Page, live: LiveSandbox, count: int, width: int, scheme: str) -> None:
+def test_it_is_whole_at_every_width_with_any_number(
+    page: SandboxPage, live: LiveSandbox, count: int, width: int, scheme: str
+) -> None:
     if count:
         fill(live, count)
         call(live, *[("ListAgents", {})] * 3, ("UnregisterAgent", {"AgentId": "nobody"}))
@@ -169,7 +120,7 @@ def test_it_is_whole_at_every_width_with_any_number(page: Page, live: LiveSandbo
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_a_refused_call_says_why_and_what_to_do_where_it_can_be_seen(page: Page, live: LiveSandbox, width: int) -> None:
+def test_a_refused_call_says_why_and_what_to_do_where_it_can_be_seen(page: SandboxPage, live: LiveSandbox, width: int) -> None:
     call(live, ("UnregisterAgent", {"AgentId": "nobody"}))
     page.open(live, width)
     page.wait(lambda: "no agent 'nobody' is registered" in page.text("#refused"))
@@ -180,7 +131,7 @@ def test_a_refused_call_says_why_and_what_to_do_where_it_can_be_seen(page: Page,
         assert 0 <= box["x"] < box["x"] + box["width"] <= width
 
 
-def test_counts_say_what_is_left_out(page: Page, live: LiveSandbox) -> None:
+def test_counts_say_what_is_left_out(page: SandboxPage, live: LiveSandbox) -> None:
     fill(live, 1)
     call(live, *[("QueryAgents", {"AgentIds": ["museum-guide"]})] * 60)
     page.open(live, DESK)
@@ -189,7 +140,7 @@ def test_counts_say_what_is_left_out(page: Page, live: LiveSandbox) -> None:
     assert page.text("#instances-count") == "All 1"
 
 
-def test_what_is_selected_stays_so_while_other_things_change(page: Page, live: LiveSandbox) -> None:
+def test_what_is_selected_stays_so_while_other_things_change(page: SandboxPage, live: LiveSandbox) -> None:
     fill(live, 3)
     page.open(live, DESK)
     page.wait(lambda: page.run("return document.querySelectorAll('#instances tbody tr').length") == 2)
@@ -209,7 +160,7 @@ def test_what_is_selected_stays_so_while_other_things_change(page: Page, live: L
 # --- used ------------------------------------------------------------------------------------------------------------
 
 
-def test_bodies_are_shown_on_a_click_with_their_secrets_masked(page: Page, live: LiveSandbox) -> None:
+def test_bodies_are_shown_on_a_click_with_their_secrets_masked(page: SandboxPage, live: LiveSandbox) -> None:
     llm = {"Url": "https://llm.invalid/v1", "Model": "m", "ApiKey": "very-secret"}
     call(live, ("RegisterAgent", {"AgentId": "a", "LLM": llm}))
     signature = live.emit("ASRResult", "7", Text="hello")["Signature"]
@@ -226,7 +177,7 @@ def test_bodies_are_shown_on_a_click_with_their_secrets_masked(page: Page, live:
     page.click("#detail button")
 
 
-def test_an_instance_is_spoken_to_followed_and_ended(page: Page, live: LiveSandbox) -> None:
+def test_an_instance_is_spoken_to_followed_and_ended(page: SandboxPage, live: LiveSandbox) -> None:
     fill(live, 1)
     page.open(live, DESK)
     page.wait(lambda: page.text("#instances-count") == "All 1")
@@ -245,7 +196,7 @@ def test_an_instance_is_spoken_to_followed_and_ended(page: Page, live: LiveSandb
     assert page.complaints() == []
 
 
-def test_the_clock_is_moved_and_what_cannot_be_done_is_said(page: Page, live: LiveSandbox) -> None:
+def test_the_clock_is_moved_and_what_cannot_be_done_is_said(page: SandboxPage, live: LiveSandbox) -> None:
     fill(live, 1)
     page.open(live, DESK)
     page.run("document.querySelector('#advance input').value = 130")
@@ -256,7 +207,7 @@ def test_the_clock_is_moved_and_what_cannot_be_done_is_said(page: Page, live: Li
     page.wait(lambda: "the clock moves forward" in page.text("#notice"))
 
 
-def test_it_is_used_by_keyboard_alone(page: Page, live: LiveSandbox) -> None:
+def test_it_is_used_by_keyboard_alone(page: SandboxPage, live: LiveSandbox) -> None:
     fill(live, 1)
     page.open(live, DESK)
     page.wait(lambda: page.text("#instances-count") == "All 1")
@@ -272,14 +223,14 @@ def test_it_is_used_by_keyboard_alone(page: Page, live: LiveSandbox) -> None:
     assert page.run("return document.activeElement.closest('#instances') !== null")
 
 
-def test_a_page_with_a_token_trades_it_and_works_on(page: Page) -> None:
+def test_a_page_with_a_token_trades_it_and_works_on(page: SandboxPage) -> None:
     with LiveSandbox(token="let-me-in") as live:
         page.open(live, DESK)
         assert "let-me-in" not in page.driver.current_url
         assert page.run("return document.cookie") == ""
 
 
-def test_a_sandbox_that_has_ended_is_said_to_have(page: Page) -> None:
+def test_a_sandbox_that_has_ended_is_said_to_have(page: SandboxPage) -> None:
     with LiveSandbox() as live:
         page.open(live, DESK)
     page.wait(lambda: "does not answer" in page.text("#link"))

@@ -40,7 +40,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, alone: None) -> Iterator[str]:
             monkeypatch.setenv(name, value)
         yield url
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

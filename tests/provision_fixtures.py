@@ -58,8 +58,8 @@ async def removed(client: Client, journal: Path) -> tuple[dict[str, Outcome], Re
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds, for ten seconds at most."""
-    with anyio.fail_after(10):
+    """Wait until something holds, for a minute at most."""
+    with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110 - it happens in a server
             await anyio.sleep(0.01)
 

@@ -144,7 +144,7 @@ def test_what_no_journal_knows_is_listed_and_ended_after_a_question(
     assert "nothing that no journal knows" in capsys.readouterr().err
 
 
-def until(condition: Any, seconds: float = 20.0) -> None:
+def until(condition: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -181,7 +181,7 @@ def test_a_fleet_is_kept_alive_until_it_is_stopped(monkeypatch: pytest.MonkeyPat
         order(url, "advance", Seconds=200)
         until(lambda: [one["AgentInstanceId"] for one in state(url)["instances"]] not in ([], [instance["AgentInstanceId"]]))
         keeper.send_signal(signal.SIGTERM)
-        out, err = keeper.communicate(timeout=20)
+        out, err = keeper.communicate(timeout=60)
         assert keeper.returncode == 0, err
         events = lines(out)
         assert [event["event"] for event in events if event["event"] == "gone"] == ["gone"]

@@ -158,7 +158,7 @@ async def test_an_outcome_is_durable_no_later_than_an_attempt_that_was_recorded_
     journal = await with_entries(path)
     await journal.record_attempt("k0", now=1.0)
     gate = threading.Event()
-    busy = asyncio.create_task(journal.run_in_transaction(lambda _: gate.wait(10)))
+    busy = asyncio.create_task(journal.run_in_transaction(lambda _: gate.wait(60)))
     await asyncio.sleep(0)
     seen: list[Seen] = []
     journal.record_outcome(JournalUpdate("k0", "done", 2.0, done=observer(seen)))
@@ -412,7 +412,7 @@ def test_a_lock_is_held_by_one_although_its_file_comes_and_goes(path: Path) -> N
     """A file that its holder removes between the open and the lock of another locks nothing."""
     command = [sys.executable, "-c", HAMMER, str(path), str(path.with_name("mark"))]
     processes = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait(30) for process in processes] == [0, 0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
 
 
 def refusing(number: int) -> str:

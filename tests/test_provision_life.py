@@ -311,7 +311,7 @@ async def test_a_callback_settles_what_no_answer_did(sandbox: Sandbox, client: C
     async with provision(
         client, [register("a"), voice("v", "a")], journal=journal, on_unknown="wait", lookup_delay=0.05
     ) as running:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for outcome in running:
                 outcomes[outcome.key] = outcome
                 if outcome.key == "RegisterAgent:a":
@@ -333,7 +333,7 @@ async def test_a_callback_of_an_end_frees_the_place_and_the_next_run_makes_it_an
     fleet = [register("a"), voice("1", "a"), voice("2", "a")]
     made: list[str] = []
     async with provision(client, fleet, journal=journal, quota=quota, quota_wait=30) as running:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for outcome in running:
                 if outcome.result is not None and outcome.status == "done":
                     made.append(outcome.key)

@@ -138,7 +138,7 @@ class Executor:
                 in_flight.free()
                 await self._wait_out(action)
             except QuotaExceeded as error:
-                await self._not_done(item, in_flight, error)
+                await self.not_done(item, in_flight, error)
                 refused = await self._refused(item, action, error)
                 if isinstance(refused, Made):
                     return refused
@@ -148,7 +148,7 @@ class Executor:
                     raise
                 if isinstance(error, ConnectFailed) and not self._outages.has_answered(type(action).__name__):
                     raise Unreachable(_failed(action, error)) from error
-                await self._not_done(item, in_flight, error)
+                await self.not_done(item, in_flight, error)
                 try:
                     await retries.wait(error, counted=True)
                 except ServiceGone as gone:
@@ -178,7 +178,7 @@ class Executor:
             if attempt == 1:
                 self._outages.leaves(name)
                 left = True
-            in_flight.leaves()
+            await in_flight.leave()
             await self._journal.record_attempt(item.key, substitute=_substitute(item, action), now=self._clock.now())
 
         try:
@@ -227,7 +227,7 @@ class Executor:
             case _:
                 raise error
 
-    async def _not_done(self, item: Item, in_flight: InFlight, error: ZegoError) -> None:
+    async def not_done(self, item: Item, in_flight: InFlight, error: ZegoError) -> None:
         """The attempt has provably done nothing, and the entry goes on waiting: the journal does not call it unknown."""
         self._journal.record_outcome(JournalUpdate(item.key, "pending", self._clock.now(), error=error_facts(error)))
         await self._journal.flush()
@@ -278,7 +278,7 @@ class Executor:
         """Make what an entry has made what the fleet says now. A repeat does no harm, so no attempt is noted."""
 
         async def before_send(_: int) -> None:
-            in_flight.leaves()
+            await in_flight.leave()
 
         update = updated(item.action)
         assert update is not None

@@ -263,7 +263,7 @@ class Removal:
             if attempt == 1:
                 self._outages.leaves(name)
                 left = True
-            in_flight.leaves()
+            await in_flight.leave()
 
         try:
             response = await self._client.call_with_response(

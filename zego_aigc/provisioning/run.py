@@ -377,9 +377,9 @@ class Provisioning(Operation):
         try:
             made = await self._executor.execute(item, in_flight, probing=probing)
             for pause in CLOSING_PAUSES:
-                if not (item.attempts or self.report.pruned) or not _is_taken(made):
+                if not (item.attempts or self.report.pruned) or made.error is None or not _is_taken(made):
                     break
-                in_flight.free()
+                await self._executor.not_done(item, in_flight, made.error)
                 await anyio.sleep(pause)
                 made = await self._executor.execute(item, in_flight, probing=probing)
         except QuotaClosed as closed:

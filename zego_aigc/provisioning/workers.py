@@ -42,8 +42,10 @@ class InFlight:
         self.scope: anyio.CancelScope = scope
         self.sent: bool = False
 
-    def leaves(self) -> None:
-        """The request is about to leave."""
+    async def leave(self) -> None:
+        """The request is about to leave. Where its worker was cancelled before, it does not: this does not return then."""
+        if self.scope.cancel_called:
+            await anyio.sleep_forever()  # a task that was about to run anyway runs on until its cancellation reaches it: here
         lane = self._lane
         lane.meter.tick()
         if not self.sent:

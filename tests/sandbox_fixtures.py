@@ -15,8 +15,8 @@ __all__ = ["eventually", "sandbox", "vendor"]
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Wait for what comes over a socket, at most five seconds."""
-    async with asyncio.timeout(5):
+    """Wait for what comes over a socket; a minute is for a machine that hangs."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - nothing tells of it but the condition
             await asyncio.sleep(0.002)
 

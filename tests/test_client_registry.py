@@ -273,6 +273,55 @@ async def test_an_owner_has_no_more_than_the_bound(processes: Processes, sandbox
     await other.call(voice("4"), owner="ann")
 
 
+async def test_an_owner_whose_process_died_in_the_middle_of_a_create_is_back_after_a_lease_and_a_third(
+    processes: Processes,
+) -> None:
+    dead, alive = processes.registry(), processes.start(live_per_owner=1)
+    await alive.sweep()
+    await dead.join(processes.account)
+    await dead.add(LiveRecord(key="k", action="CreateAgentInstance", owner="ann", room_id="room-1", lives_unseen=9 * LEASE))
+    await alive.sweep()
+    with pytest.raises(TooManyLive):
+        await alive.call(voice(), owner="ann")
+    await processes.let_pass(LEASE * 4 / 3, alive)
+    await alive.call(voice(), owner="ann")
+    await dead.aclose()
+
+
+async def test_an_owner_whose_create_was_not_answered_may_try_again_at_once(processes: Processes, sandbox: Sandbox) -> None:
+    client = processes.start(live_per_owner=1)
+    sandbox.faults.on(CreateAgentInstance).times(1).cut_before_work()
+    with pytest.raises(OutcomeUnknown):
+        await client.call(voice("1"), owner="ann")
+    await client.call(voice("2"), owner="ann")
+
+
+class Beating(SQLiteRegistry):
+    """A registry that counts its process's heartbeats."""
+
+    beats = 0
+
+    async def beat(self) -> bool:
+        self.beats += 1
+        return await super().beat()
+
+
+@pytest.mark.slow
+async def test_a_process_shows_that_it_lives_while_an_ending_hangs_that_holds_up_no_other(
+    processes: Processes, sandbox: Sandbox
+) -> None:
+    registry = Beating(processes.path, lease=1)
+    client, dead = processes.start(registry), processes.start()
+    lost = [(await dead.call(voice(str(n)))).agent_instance_id for n in range(3)]
+    sandbox.faults.on(DeleteAgentInstance).times(1).stall()
+    await client.call(stream())  # from now on it sweeps by itself
+    await eventually(lambda: len({*lost} & processes.live()) == 1)
+    beats = registry.beats
+    await eventually(lambda: registry.beats >= beats + 3)
+    assert len({*lost} & processes.live()) == 1
+    await client.aclose(drain=0.1)
+
+
 async def test_closing_ends_what_this_process_has_and_nothing_else(processes: Processes) -> None:
     one, other = processes.start(), processes.start()
     await one.call(voice("1"))

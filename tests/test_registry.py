@@ -225,6 +225,33 @@ async def test_an_owner_has_a_bounded_number(processes: Processes) -> None:
     await one.add(record("d", owner="ann"), per_owner=2)
 
 
+async def test_what_is_not_known_to_live_does_not_lock_its_owner_out(processes: Processes) -> None:
+    one, other = await processes.start(2)
+    await one.add(record("a", owner="ann"), per_owner=1)
+    await one.unknown("a")
+    await other.add(record("b", owner="ann"), per_owner=1)
+    with pytest.raises(TooManyLive):
+        await one.add(record("c", owner="ann"), per_owner=1)
+    await other.leave()  # with the create under way
+    await one.add(record("c", owner="ann"), per_owner=1)
+    for key in ("a", "b"):
+        await one.remove(key)
+    with pytest.raises(TooManyLive):
+        await one.add(record("d", owner="ann"), per_owner=1)
+
+
+async def test_what_was_unknown_counts_for_its_owner_once_somebody_has_it(processes: Processes) -> None:
+    one, other = await processes.start(2)
+    for key, proves in (("a", one.made(record("a", owner="ann"), "instance-a")), ("b", other.take("instance-b"))):
+        await one.add(record(key, owner="ann"), per_owner=1)
+        await one.unknown(key)
+        await one.identify(key, f"instance-{key}")
+        await proves
+        with pytest.raises(TooManyLive, match="has 1 live"):
+            await one.add(record("c", owner="ann"), per_owner=1)
+        await one.remove(key)
+
+
 async def test_many_that_come_at_once_do_not_exceed_an_owners_bound(processes: Processes) -> None:
     two = await processes.start(2)
 

@@ -33,7 +33,7 @@ from zego_aigc.redis import RedisLimiter, RedisRegistry, RedisSeen
 
 STATUSES: list[tuple[type[ZegoError], int, str]] = [
     (InvalidRequest, 422, "that cannot be sent"),
-    (TooManyLive, 429, "you have a conversation already: hang up first"),
+    (TooManyLive, 429, "you have a conversation already: hang up first, or try again in half a minute"),
     (NotFound, 404, "this conversation has ended"),
     (QuotaExceeded, 503, "all agents are busy, please try again in a minute"),
     (RateLimited, 503, "too many visitors at the same time, please try again in a moment"),
@@ -48,23 +48,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings.from_env()
     if settings.redis_url is None:
         log: EventLog = LocalEventLog()
-        registry: Any = SQLiteRegistry(settings.registry_path)
+        registry: Any = SQLiteRegistry(settings.registry_path, lease=settings.worker_lease)
         seen = None
         limiter = None
     else:
         log = RedisEventLog(settings.redis_url)
-        registry = RedisRegistry(settings.redis_url)  # what a killed worker leaves is ended by the others
+        # What a killed worker leaves is ended by the others, within a lease and a third.
+        registry = RedisRegistry(settings.redis_url, lease=settings.worker_lease)
         seen = RedisSeen(settings.redis_url)
         limiter = RedisLimiter(settings.redis_url)
     client = Client.from_env(registry=registry, live_per_owner=settings.live_per_visitor, limiter=limiter)
     router = CallbackRouter(secret=settings.callback_secret, seen=seen)
     model = ChatEndpoint(answer, api_key=settings.llm_api_key)
 
+    # Before the answer: where one of these fails or its worker is killed, the vendor sends the callback again. By observe() it
+    # becomes known which conversation a killed worker was just beginning.
     @router.on(Event, before_answer=True)
     async def keep(event: Event) -> None:
-        await log.append(event)  # where it fails, the vendor sends the callback again
+        await log.append(event)
 
-    router.on(Event)(client.observe)
+    router.on(Event, before_answer=True)(client.observe)
     router.on(Interrupted, AgentInstanceDeleted)(model.observe)
 
     @router.on(AgentInstanceCreated)

@@ -1,4 +1,4 @@
-"""What the app is told by its environment."""
+"""What the environment sets."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Needed for several workers."""
     registry_path: str = "conversations.db"
     """Without Redis: where it is noted what is live."""
+    worker_lease: float = 15.0
+    """Seconds without a sign of life after which a worker counts as dead, and the others end the conversations that it had."""
     sandbox_url: str | None = None
     """Set where the service is the sandbox: what the user says can be typed then."""
     live_per_visitor: int = 1
@@ -44,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             llm_api_key=environ["LLM_API_KEY"],
             redis_url=environ.get("REDIS_URL") or None,
             registry_path=environ.get("REGISTRY_PATH") or "conversations.db",
+            worker_lease=float(environ.get("WORKER_LEASE") or 15),
             sandbox_url=environ.get("ZEGO_SANDBOX_URL") or None,
             live_per_visitor=int(environ.get("LIVE_PER_VISITOR") or 1),
         )

@@ -39,6 +39,9 @@ LATE = 60.0
 MARGIN = 40.0
 """Seconds on top of MaxIdleTime before an instance without its user counts as gone: the vendor counts it in its own way."""
 
+MAX_ENDING = 8
+"""Endings of a sweep that run at the same time: a slow one holds nothing up, and people who hang up find the limiter free."""
+
 
 class Register:
     """What one client notes in a registry.
@@ -248,6 +251,8 @@ class Sweeper:
         self._abandoned: set[str] = set()  # keys of records that were taken over from others
         self._since: dict[str, float] = {}  # when a record that is to be settled was first seen, by its key
         self._turn = asyncio.Lock()
+        self._room = asyncio.Semaphore(MAX_ENDING)
+        self._failing = False  # and that was logged
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -277,16 +282,26 @@ class Sweeper:
             await asyncio.wait({task}, timeout=1.0)
 
     async def _run(self) -> None:
-        failing = False
+        # Each on its own: while a service is slow to end what was left, this process must not be taken for dead.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._beat))
+            group.create_task(self._repeat(self._sweep))
+
+    async def _repeat(self, work: Callable[[], Awaitable[object]]) -> None:
         while True:
             try:
-                await self.sweep()
-                failing = False
+                await work()
+                self._failing = False
             except RegistryError as error:
-                if not failing:
+                if not self._failing:
                     logger.warning("the register of what is live cannot be kept: %s", error)
-                failing = True
+                self._failing = True
             await asyncio.sleep(self._register.registry.lease / 3)
+
+    async def _beat(self) -> None:
+        registry = self._register.registry
+        if not await registry.beat():
+            logger.warning("this process gave no sign of life for %g s: others may have ended what it made", registry.lease)
 
     async def live(self) -> Sequence[LiveRecord]:
         """All that is live or not known to have ended, of every process.
@@ -330,11 +345,13 @@ class Sweeper:
         Raises:
             RegistryError: the registry cannot be used.
         """
+        await self._register.join()
+        await self._beat()
+        return await self._sweep()
+
+    async def _sweep(self) -> Sequence[LiveRecord]:
         async with self._turn:
             registry = self._register.registry
-            await self._register.join()
-            if not await registry.beat():
-                logger.warning("this process gave no sign of life for %g s: others may have ended what it made", registry.lease)
             await self._register.catch_up()
             taken = await registry.take_abandoned(grace=self._grace)
             self._abandoned.update(record.key for record in taken)
@@ -343,37 +360,43 @@ class Sweeper:
             unsettled = [record for record in mine if record.key in self._abandoned or record.state == "unknown"]
             now = registry.clock()
             self._since = {record.key: self._since.get(record.key, now) for record in unsettled}
-            return await self._settle(unsettled)
+            # The maker of what is not abandoned may still be looking for it.
+            due = [record for record in unsettled if record.key in self._abandoned or self._age(record) >= LATE]
+            lost = {record.action for record in due if record.instance_id is None}
+            listed = {action: await self._list(LIFECYCLES[action]) for action in lost}
+            settled = await asyncio.gather(*(self._settle(record, listed.get(record.action)) for record in due))
+            return [record for record in settled if record is not None]
 
-    async def _settle(self, records: Sequence[LiveRecord]) -> Sequence[LiveRecord]:
-        listed: dict[str, Sequence[Any] | None] = {}
-        ended: list[LiveRecord] = []
-        for record in records:
-            life, age = LIFECYCLES[record.action], self._register.registry.clock() - self._since[record.key]
-            if record.key not in self._abandoned and age < LATE:
-                continue  # its maker may still be looking for it
-            made_id = record.instance_id
-            if made_id is None and life.recovery is Recovery.FIND:
-                if record.action not in listed:
-                    listed[record.action] = await self._list(life)
-                if (running := listed[record.action]) is None:
-                    continue  # not known now
-                made_id = _found(record, life, running)
-            if made_id is not None:
-                if await self._end_record(msgspec.structs.replace(record, instance_id=made_id)) is None:
-                    ended.append(record)
-                    await self._register.forget(record)
-            elif age >= (LATE if life.recovery is Recovery.FIND else record.lives_unseen + MARGIN):
-                await self._register.forget(record)  # it was never made, or has ended by itself
-            elif record.state != "unknown":
-                await self._register.unknown(record)
-        return ended
+    def _age(self, record: LiveRecord) -> float:
+        return self._register.registry.clock() - self._since[record.key]
+
+    async def _settle(self, record: LiveRecord, listed: Sequence[Any] | None) -> LiveRecord | None:
+        """End what a record speaks of, or find out that there is nothing to end. Returns what was ended."""
+        life, found = LIFECYCLES[record.action], record
+        if record.instance_id is None and life.recovery is Recovery.FIND:
+            if listed is None:
+                return None  # not known now
+            found = msgspec.structs.replace(record, instance_id=_found(record, life, listed))
+        if found.instance_id is not None:
+            async with self._room:
+                if await self._end_record(found) is not None:
+                    return None
+            await self._register.forget(record)
+            return found
+        if self._age(record) >= (LATE if life.recovery is Recovery.FIND else record.lives_unseen + MARGIN):
+            await self._register.forget(record)  # it was never made, or has ended by itself
+        elif record.state != "unknown":
+            await self._register.unknown(record)
+        return None
 
     async def _end_record(self, record: LiveRecord) -> ZegoError | None:
         assert record.instance_id is not None
         return await self._end(record.instance_id, LIFECYCLES[record.action].end(record.instance_id))
 
     async def _list(self, life: Lifecycle) -> Sequence[Any] | None:
+        """What runs, where the service can be asked and answers."""
+        if life.recovery is not Recovery.FIND:
+            return None
         assert life.listing is not None
         try:
             return life.listing.of(await self._caller.call(life.listing.ask()))

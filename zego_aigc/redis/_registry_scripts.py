@@ -8,8 +8,8 @@ states    hash         its state
 belongs   hash         the member that it belongs to
 made      hash         its AgentInstanceId or TaskId
 ids       hash         the key of the record with an AgentInstanceId or TaskId
-owners    hash         its owner
-owned     hash         how many records an owner has
+owners    hash         the owner for whom it counts
+owned     hash         how many records count for an owner
 members   sorted set   until when each member's lease runs
 joined    hash         since when each member has been one without a gap
 left      sorted set   since when a record has been left to the next process
@@ -36,26 +36,37 @@ local function enrol(member, lease)
   redis.call('ZADD', members, now + lease, member)
 end
 
-local function write(key, record, state, member, owner)
-  if redis.call('HSET', records, key, record) == 1 and owner ~= '' then
-    redis.call('HSET', owners, key, owner)
+local function count(key, owner)
+  if owner ~= '' and redis.call('HSETNX', owners, key, owner) == 1 then
     redis.call('HINCRBY', owned, owner, 1)
   end
+end
+
+local function uncount(key)
+  local owner = redis.call('HGET', owners, key)
+  if owner then
+    redis.call('HDEL', owners, key)
+    if redis.call('HINCRBY', owned, owner, -1) <= 0 then
+      redis.call('HDEL', owned, owner)
+    end
+  end
+end
+
+local function write(key, record, state, member, owner)
+  redis.call('HSET', records, key, record)
+  count(key, owner)
   redis.call('HSET', states, key, state)
   redis.call('HSET', belongs, key, member)
   redis.call('ZREM', left, key)
 end
 
 local function remove(key)
-  local owner = redis.call('HGET', owners, key)
-  if owner and redis.call('HINCRBY', owned, owner, -1) <= 0 then
-    redis.call('HDEL', owned, owner)
-  end
+  uncount(key)
   local id = redis.call('HGET', made, key)
   if id then
     redis.call('HDEL', ids, id)
   end
-  for _, name in ipairs({records, states, belongs, made, owners}) do
+  for _, name in ipairs({records, states, belongs, made}) do
     redis.call('HDEL', name, key)
   end
   redis.call('ZREM', left, key)
@@ -117,6 +128,7 @@ UNKNOWN = (
 -- ARGV: key
 if redis.call('HEXISTS', records, ARGV[1]) == 1 then
   redis.call('HSET', states, ARGV[1], 'unknown')
+  uncount(ARGV[1])
 end
 return 1
 """
@@ -154,6 +166,10 @@ if not key then
 end
 enrol(ARGV[2], tonumber(ARGV[1]))
 redis.call('HSET', states, key, 'live')
+local owner = cjson.decode(redis.call('HGET', records, key)).owner
+if type(owner) == 'string' then
+  count(key, owner)
+end
 redis.call('HSET', belongs, key, ARGV[2])
 redis.call('ZREM', left, key)
 return {read(key)}
@@ -169,7 +185,11 @@ local all = redis.call('HGETALL', belongs)
 for n = 1, #all, 2 do
   local key = all[n]
   if all[n + 1] == ARGV[1] then
-    redis.call('HSET', states, key, redis.call('HEXISTS', made, key) == 1 and 'left' or 'unknown')
+    local known = redis.call('HEXISTS', made, key) == 1
+    redis.call('HSET', states, key, known and 'left' or 'unknown')
+    if not known then
+      uncount(key)
+    end
     redis.call('HSET', belongs, key, '')
     redis.call('ZADD', left, now, key)
     table.insert(found, read(key))

@@ -18,7 +18,11 @@ __all__ = ["LiveRecord", "Registry"]
 
 State = Literal["starting", "live", "unknown", "left"]
 """``starting``: the create may be under way. ``live``: its id is known. ``unknown``: it may or may not have been made.
-``left``: a process that closed left it for the next one."""
+``left``: a process that closed left it for the next one.
+
+What is ``unknown`` does not count for its owner. It can only be waited out, for minutes: a lost answer or a killed process
+would lock a person out who can do nothing about it.
+"""
 
 
 class LiveRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +80,7 @@ class Registry(Protocol):
 
         Args:
             record: what is known of it.
-            per_owner: how many records its owner may have, this one included.
+            per_owner: how many records its owner may have, this one included. Unknown ones do not count.
 
         Raises:
             TooManyLive: the owner has that many already.

@@ -93,8 +93,7 @@ class SQLiteRegistry:
 
         def add(db: sqlite3.Connection) -> int | None:
             if per_owner is not None and record.owner is not None:
-                mine = "SELECT count(*) FROM records WHERE account = ? AND owner = ?"
-                count: int = db.execute(mine, (self._account, record.owner)).fetchone()[0]
+                count = sum(each.state != "unknown" for each in self._read(db, "owner = ?", record.owner))
                 if count >= per_owner:
                     return count
             self._enrol(db)

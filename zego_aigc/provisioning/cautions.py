@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind
 
-__all__ = ["ACCOUNTS_BEGIN_WITH", "instances_by_kind", "warnings_of"]
+__all__ = ["ACCOUNTS_BEGIN_WITH", "instances_by_kind", "left_over", "may_have_ended", "warnings_of"]
 
 ACCOUNTS_BEGIN_WITH = 10
 """Instances of a kind that an account may hold unless support has raised that."""
+
+MAX_LISTED = 3
+"""Keys that a warning names."""
 
 
 def warnings_of(connection: sqlite3.Connection, budget: Mapping[QuotaKind, int | None], seconds_a_call: float) -> Iterator[str]:
@@ -61,6 +64,23 @@ def _quota(connection: sqlite3.Connection, budget: Mapping[QuotaKind, int | None
             what = kind.replace("_", " ")
             known = f"the quota is {limit}" if kind in budget else f"accounts start with {limit}, unless support raised that"
             yield f"{count} {what} are asked for; {known}: what finds no place waits (--on-quota, --quota-wait)"
+
+
+def may_have_ended(keys: Sequence[str]) -> str:
+    """The warning that entries are done which nothing was asked about for longer than they live unseen."""
+    what = f"{_listed(keys)} {'was' if len(keys) == 1 else 'were'} made longer ago than MaxIdleTime"
+    return f"{what}, and may have ended by now: --refresh (refresh=True) asks, and makes anew"
+
+
+def left_over(keys: Sequence[str]) -> str:
+    """The warning that the journal made what the fleet does not name."""
+    what = f"{_listed(keys)} {'is' if len(keys) == 1 else 'are'} in the journal and no longer in the fleet"
+    return f"{what}: --prune (prune=True) removes what this journal made of them"
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
+    return ", ".join(keys[:MAX_LISTED]) + more
 
 
 def _minutes(seconds: float) -> str:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
+import anyio
 import msgspec
 
 from zego_aigc.callbacks.events import AgentInstanceCreated, AgentInstanceDeleted, Event, StreamTaskEvent
 from zego_aigc.digitalhuman import TaskStatus
-from zego_aigc.provisioning import journal_file
+from zego_aigc.provisioning import journal_file, plan
+from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import Row
 from zego_aigc.provisioning.presence import Presence
+from zego_aigc.provisioning.quota_gate import QuotaGate
+from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.schema.lifecycle import LIFECYCLES
 from zego_aigc.schema.naming import wire
 
-__all__ = ["News", "Revive", "apply", "news_of", "set_gone", "set_made"]
+__all__ = ["News", "Observer", "Revive", "apply", "news_of", "set_gone", "set_made"]
 
 ENDED = {TaskStatus.INIT_FAILED, TaskStatus.STOPPED}
 
@@ -78,6 +83,51 @@ def apply(connection: sqlite3.Connection, news: News, now: float, *, revive: Rev
     elif revive is None or revive(row, ENDED_BY_CALLBACK):
         set_gone(connection, row, now)
     return row
+
+
+class Observer:
+    """Settles, while a run goes on, what callbacks speak of.
+
+    Args:
+        journal: begun.
+        gate: of the quota.
+        clock: the service's.
+        settled: called when an entry has become known that waits to be looked into.
+    """
+
+    def __init__(self, journal: Journal, gate: QuotaGate, clock: ServiceClock, settled: Callable[[], object]) -> None:
+        self._journal = journal
+        self._gate = gate
+        self._clock = clock
+        self._settled = settled
+        self._ids: dict[str, str] = {}
+        """What callbacks brought of entries that a worker deals with at present; by key."""
+        self._came = anyio.Event()
+
+    async def observe(self, news: News) -> None:
+        """Take note of what is new: an id settles an unknown, what has ended frees its place."""
+        row = await self._journal.run_in_transaction(partial(apply, news=news, now=self._clock.now()))
+        if row is None:
+            return
+        life = LIFECYCLES[row.action]
+        if not news.lives:
+            self._gate.ended(life.quota, news.made_id)
+            return
+        self._gate.found(row.key, life, news.made_id)
+        if not await self._journal.run_in_transaction(partial(plan.settle, key=row.key)):
+            self._ids[row.key] = news.made_id  # its worker looks here
+            self._came.set()
+            self._came = anyio.Event()
+        self._settled()
+
+    def take_id(self, key: str) -> str | None:
+        """The id that a callback brought of an entry, once."""
+        return self._ids.pop(key, None)
+
+    async def wait_for_id(self, key: str) -> None:
+        """Wait until there is one."""
+        while key not in self._ids:
+            await self._came.wait()
 
 
 def set_made(connection: sqlite3.Connection, row: Row, made_id: str, now: float) -> None:

@@ -6,14 +6,19 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from zego_aigc.errors import ApiError, QuotaExceeded, ZegoError
 from zego_aigc.limits.local_quota import LocalQuota
+from zego_aigc.provisioning import journal_file
+from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.listings import Listings
+from zego_aigc.provisioning.recovery import MARGIN, left_of
 from zego_aigc.schema.codes import is_over
+from zego_aigc.schema.lifecycle import LIFECYCLES
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
@@ -27,6 +32,8 @@ REAP_INTERVAL = 5.0
 
 MAX_ASKED = 20
 """Instances that one look asks about."""
+
+_MAY_LIVE = "status IN ('done', 'made', 'sent', 'unknown') AND origin IS NOT 'kept' AND origin IS NOT 'updated'"
 
 
 class QuotaClosed(Exception):
@@ -150,6 +157,24 @@ class QuotaGate:
     def counts(self) -> bool:
         """Whether there is a budget, so that what lives already must be counted before anything is made."""
         return not self._forgetful
+
+    async def count_known(self, journal: Journal, now: float) -> None:
+        """Count against the budget what the journal knows to live, or to live perhaps, before anything is made.
+
+        Args:
+            journal: begun.
+            now: Unix time, by the service's clock.
+        """
+        if not self.counts:
+            return
+        for row in await journal.run_in_transaction(partial(journal_file.rows, where=_MAY_LIVE)):
+            if (life := LIFECYCLES.get(row.action)) is None:
+                continue
+            if row.made_id is not None:
+                self.adopt(life, row.made_id)
+            elif row.status != "done":
+                length = (row.idle or 0) + MARGIN
+                self.adopt_unknown(row.key, life, left_of(length, since=row.last_sent or 0.0, now=now))
 
     def adopt(self, life: Lifecycle, instance_id: str) -> None:
         """An instance that an earlier run made counts, too."""

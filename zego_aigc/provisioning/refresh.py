@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +24,9 @@ _DONE = "made_id IS NOT NULL AND status IN ('done', 'made') AND key IN (SELECT k
 PAGE = 100
 """Entries that are asked about together."""
 
+MAX_EXAMPLES = 3
+"""Keys of entries that are gone that are kept."""
+
 
 class Refreshed(NamedTuple):
     """What came of it."""
@@ -35,6 +38,14 @@ class Refreshed(NamedTuple):
     """How many could not be asked about."""
     trouble: str
     """Why the first of them could not."""
+
+    def warnings(self, *, gone: bool) -> Iterator[str]:
+        """What to say about it; with or without what is gone."""
+        if gone and self.gone:
+            more = f" and {self.gone - len(self.examples)} more" if self.gone > len(self.examples) else ""
+            yield f"gone at the service, and made anew: {', '.join(self.examples)}{more}"
+        if self.not_known:
+            yield f"{self.not_known} entries could not be asked about, and count as there: {self.trouble}"
 
 
 async def refresh(
@@ -81,7 +92,7 @@ async def refresh(
                 trouble = trouble or presence.error
             elif presence.there is False and revive(row, presence):
                 count += 1
-                if len(gone) < 3:
+                if len(gone) < MAX_EXAMPLES:
                     gone.append(row.key)
                 journal.record_outcome(JournalUpdate(row.key, "removed", clock.now()))
         await journal.flush()

@@ -4,57 +4,48 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
-
-import anyio
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from zego_aigc.callbacks.events import Event
-from zego_aigc.errors import AlreadyExists, ZegoError
 from zego_aigc.limits.quota import Quota
-from zego_aigc.provisioning import journal_file, observation, plan, preflight
-from zego_aigc.provisioning.entry import whereabouts
-from zego_aigc.provisioning.errors import JournalError, NotTried, StreamFailed
-from zego_aigc.provisioning.events import Outcome, Pruned, Started, Warned, error_facts
-from zego_aigc.provisioning.executor import Executor, IfExists, Made, OnQuota, Unreachable, made_of, not_tried
-from zego_aigc.provisioning.finder import Finder, earlier_result, left_unknown, unclear
+from zego_aigc.provisioning import cautions, observation, plan, preflight
+from zego_aigc.provisioning.entry_handler import EntryHandler, Lanes, Reporting
+from zego_aigc.provisioning.errors import JournalError
+from zego_aigc.provisioning.events import Outcome, Pruned, Started, Warned
+from zego_aigc.provisioning.executor import Executor, IfExists, OnQuota
+from zego_aigc.provisioning.finder import Finder
 from zego_aigc.provisioning.journal_file import Row
-from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
+from zego_aigc.provisioning.journal_update import JournalUpdate
 from zego_aigc.provisioning.listings import Listings
 from zego_aigc.provisioning.lock import Lock
-from zego_aigc.provisioning.observation import Revive
+from zego_aigc.provisioning.observation import Observer, Revive
 from zego_aigc.provisioning.operation import GRACE, Operation, pace
 from zego_aigc.provisioning.options import OnUnknown, Options, Until
 from zego_aigc.provisioning.outage import Outages
-from zego_aigc.provisioning.plan import Delay, Item, State
+from zego_aigc.provisioning.plan import Item
 from zego_aigc.provisioning.planning import Plan, draw_up
 from zego_aigc.provisioning.preflight import Entries
 from zego_aigc.provisioning.presence import Presence
-from zego_aigc.provisioning.quota_gate import QuotaClosed, QuotaGate
-from zego_aigc.provisioning.recovery import MARGIN, RecoveryAction, delay, left_of, recovery_action
+from zego_aigc.provisioning.quota_gate import QuotaGate
 from zego_aigc.provisioning.refresh import Refreshed, refresh
 from zego_aigc.provisioning.removal import Removal, Which, removal_pool
 from zego_aigc.provisioning.service_clock import ServiceClock
-from zego_aigc.provisioning.streaming import Streams, could_not_ask
-from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
-from zego_aigc.schema.actions import Action
-from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, QuotaKind, Recovery, makers_of, names_in
+from zego_aigc.provisioning.streaming import Streams
+from zego_aigc.provisioning.workers import Lane, WorkerPool
+from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
 
 __all__ = ["Provisioning", "Upkeep", "provision"]
 
-CLOSING_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between attempts to make anew what this journal has made before, while that is still being closed at the service."""
+UPDATABLE = frozenset(action for action, life in LIFECYCLES.items() if life.updated_by is not None)
+"""The Actions of which what they made can be made something else."""
 
-MAX_LISTED = 3
-"""Keys that a warning names."""
-
-_MAY_LIVE = "status IN ('done', 'made', 'sent', 'unknown') AND origin IS NOT 'kept' AND origin IS NOT 'updated'"
+_REPORTED_AS = {"sent": "unknown", "made": "pending", "removed": "pending"}
 
 
 def provision(
@@ -141,21 +132,6 @@ class Upkeep(NamedTuple):
     """What callbacks have said since the last run."""
 
 
-class _Lanes(NamedTuple):
-    """The lanes of a run."""
-
-    actions: dict[str, Lane]
-    """Entries to carry out, by Action."""
-    known: Lane
-    """Entries that are only to be reported: done by an earlier run, or blocked."""
-    unclear: Lane
-    """Entries that an earlier attempt may have done."""
-    expiring: Lane
-    """Entries to make anew once what an earlier attempt may have made has ended by itself."""
-    changed: Lane
-    """Entries that are to become what the fleet says now."""
-
-
 class Provisioning(Operation):
     """A run of :func:`provision`."""
 
@@ -186,19 +162,11 @@ class Provisioning(Operation):
             background=options.background,
         )
         self._outages = Outages(client, partial(self._set_note, "outage"))
-        self._streams = Streams(client, self._listings) if options.until == "streaming" else None
         if options.rollback:
             self._grace = GRACE / 2  # the rest is the rollback's
         self._rolled_back = False
-        self._expiring: dict[str, float] = {}
-        """Until when, in Unix time, entries are waited for to end by themselves; by key."""
-        self._observed: dict[str, str] = {}
-        """Ids that callbacks brought of what was in flight or unknown; by key."""
-        self._settled = anyio.Event()
-        """Set when a callback has settled an unknown."""
-        self._executor: Executor
-        self._finder: Finder
-        self._lanes: _Lanes
+        self._handler: EntryHandler
+        self._observer: Observer
 
     async def plan(self, *, live: bool = False) -> Plan:
         """What this run would do, instead of doing it. Nothing is changed, nor locked; the service is asked only if `live`.
@@ -229,29 +197,51 @@ class Provisioning(Operation):
         refreshed = await self._refresh() if options.refresh else None
         await self._journal.run_in_transaction(partial(plan.adopt, update=options.update))
         self.report.counts = {action: Counter(pending=count) for action, count in totals.actions.items()}
-        self.report.warnings = [*totals.warnings, *(() if refreshed is None else self._refresh_warnings(refreshed))]
+        self.report.warnings = [*totals.warnings]
+        if refreshed is not None:
+            self.report.warnings += refreshed.warnings(gone=self._upkeep is None)
         await self._warn_of_others()
-        self._executor = Executor(
-            self._client,
-            self._journal,
-            gate=self._gate,
-            outages=self._outages,
-            clock=self._clock,
+        self._handler = handler = self._entry_handler()
+        self._workers = pool = WorkerPool(self._client.pool.spawn, [[[action] for action in totals.actions]])
+        handler.lanes = Lanes(
+            {
+                action: Lane(pool, self._feed(partial(plan.take_ready, action=action)), handler.create, actions=[action])
+                for action in totals.actions
+            },
+            known=Lane(pool, self._feed(plan.take_known), handler.report_known),
+            unclear=Lane(pool, self._feed(plan.take_unclear), handler.recover),
+            expiring=Lane(pool, self._feed(plan.take_expiring), handler.expire),
+            changed=Lane(pool, self._feed(plan.take_changed), handler.update),
+        )
+
+    def _entry_handler(self) -> EntryHandler:
+        client, journal, options = self._client, self._journal, self._options
+        gate, outages, clock = self._gate, self._outages, self._clock
+        executor = Executor(
+            client,
+            journal,
+            gate=gate,
+            outages=outages,
+            clock=clock,
             on_quota=options.on_quota,
             if_exists=options.if_exists,
             background=options.background,
         )
-        self._finder = Finder(self._client, self._executor, self._listings, self._gate, self._outages, self.stop)
-        self._workers = pool = WorkerPool(self._client.pool.spawn, [[[action] for action in totals.actions]])
-        self._lanes = _Lanes(
-            {
-                action: Lane(pool, self._feed(partial(plan.take_ready, action=action)), self._create, actions=[action])
-                for action in totals.actions
-            },
-            known=Lane(pool, self._feed(plan.take_known), self._report_known),
-            unclear=Lane(pool, self._feed(plan.take_unclear), self._recover),
-            expiring=Lane(pool, self._feed(plan.take_expiring), self._expire),
-            changed=Lane(pool, self._feed(plan.take_changed), self._update),
+        self._observer = Observer(journal, gate, clock, self._wake_known)
+        return EntryHandler(
+            journal,
+            executor=executor,
+            finder=Finder(client, executor, self._listings, gate, outages, self.stop),
+            gate=gate,
+            observer=self._observer,
+            clock=clock,
+            reporting=Reporting(
+                self._report, self._apply_backpressure, self.stop, self._not_recorded, partial(self._set_note, "expiry")
+            ),
+            streams=Streams(client, self._listings) if options.until == "streaming" else None,
+            on_unknown=options.on_unknown,
+            lookup_delay=options.lookup_delay,
+            brief=self._upkeep is not None,
         )
 
     def _rules(self) -> preflight.Rules:
@@ -281,13 +271,6 @@ class Provisioning(Operation):
         self.report.gone = refreshed.gone
         return refreshed
 
-    def _refresh_warnings(self, refreshed: Refreshed) -> Iterator[str]:
-        if refreshed.gone and self._upkeep is None:
-            more = f" and {refreshed.gone - len(refreshed.examples)} more" if refreshed.gone > len(refreshed.examples) else ""
-            yield f"gone at the service, and made anew: {', '.join(refreshed.examples)}{more}"
-        if refreshed.not_known:
-            yield f"{refreshed.not_known} entries could not be asked about, and count as there: {refreshed.trouble}"
-
     def _apply_news(self, connection: sqlite3.Connection) -> None:
         """Note what callbacks have said since the last run."""
         assert self._upkeep is not None
@@ -296,18 +279,16 @@ class Provisioning(Operation):
 
     async def _warn_of_others(self) -> None:
         """Say what is not done unasked: ask about what may have ended, and remove what the fleet does not name."""
-        options, warnings = self._options, self.report.warnings
+        options, report = self._options, self.report
         if not options.refresh and self._upkeep is None:
             stale = await self._journal.run_in_transaction(partial(plan.stale, now=self._clock.now()))
-            self.report.stale = len(stale)
+            report.stale = len(stale)
             if stale:
-                what = f"{_listed(stale)} {'was' if len(stale) == 1 else 'were'} made longer ago than"
-                warnings.append(f"{what} MaxIdleTime, and may have ended by now: --refresh (refresh=True) asks, and makes anew")
+                report.warnings.append(cautions.may_have_ended(stale))
         if not options.prune and not options.extend:
             left = await self._journal.run_in_transaction(plan.left)
             if left:
-                what = f"{_listed(left)} {'is' if len(left) == 1 else 'are'} in the journal and no longer in the fleet"
-                warnings.append(f"{what}: --prune (prune=True) removes what this journal made of them")
+                report.warnings.append(cautions.left_over(left))
 
     async def _work(self) -> None:
         await self._emit(Started({action: counter.total() for action, counter in self.report.counts.items()}))
@@ -316,24 +297,11 @@ class Provisioning(Operation):
         if self._options.prune:
             await self._prune()
         if await self._journal.run_in_transaction(plan.has_work):
-            await self._count_places()
+            await self._gate.count_known(self._journal, self._clock.now())
             await self._let_window_pass()
-        lanes = self._lanes
+        lanes = self._handler.lanes
         await self._workers.run([*lanes.actions.values(), *lanes[1:]], self.report.total)
         await self._journal.flush()  # when it was stopped, some outcomes are still on their way to the disk
-
-    async def _count_places(self) -> None:
-        """Count against the budget what the journal knows to live, or to live perhaps, before anything is made."""
-        if not self._gate.counts:
-            return
-        for row in await self._journal.run_in_transaction(partial(journal_file.rows, where=_MAY_LIVE)):
-            if (life := LIFECYCLES.get(row.action)) is None:
-                continue
-            if row.made_id is not None:
-                self._gate.adopt(life, row.made_id)
-            elif row.status != "done":
-                length = (row.idle or 0) + MARGIN
-                self._gate.adopt_unknown(row.key, life, left_of(length, since=row.last_sent or 0.0, now=self._clock.now()))
 
     async def _prune(self) -> None:
         """Remove what this journal made and the fleet does not name any more."""
@@ -348,6 +316,7 @@ class Provisioning(Operation):
     async def _emit_pruned(self, outcome: Outcome) -> None:
         if outcome.status == "done":
             self.report.pruned += 1
+            self._handler.names_may_be_closing = True
         else:
             self.report.not_pruned += 1
         await self._emit(Pruned(outcome))
@@ -369,125 +338,9 @@ class Provisioning(Operation):
         """What fetches a lane's next entries from the plan."""
         return lambda most: self._journal.run_in_transaction(partial(take, most=most))
 
-    # --- one entry, from its execution to its outcome
-
-    async def _create(self, item: Item, in_flight: InFlight, *, probing: bool = False, final: bool = False) -> None:
-        """Carry out an entry: `probing` when an earlier attempt may have done it, `final` when it may remain unknown."""
-        probed = probing or item.probed
-        try:
-            made = await self._executor.execute(item, in_flight, probing=probing)
-            for pause in CLOSING_PAUSES:
-                if not (item.attempts or self.report.pruned) or made.error is None or not _is_taken(made):
-                    break
-                await self._executor.not_done(item, in_flight, made.error)
-                await anyio.sleep(pause)
-                made = await self._executor.execute(item, in_flight, probing=probing)
-        except QuotaClosed as closed:
-            await self._close_kind(item, closed)
-        except Unreachable as reason:
-            self.stop(str(reason))
-            await self._record(item, reason.made)
-        else:
-            how = self._recovery_action(item, made.action, probed=probed)
-            if made.status == "unknown" and not final and how is not RecoveryAction.GIVE_UP:
-                await self._put_off(item, made, probed=probed)
-            else:
-                await self._finish(item, made, in_flight)
-
-    async def _update(self, item: Item, in_flight: InFlight) -> None:
-        """Make what an entry has made what the fleet says now. Until that is done, the journal keeps what it was."""
-        made = await self._executor.update(item, in_flight)
-        if made.status == "done":
-            await self._journal.run_in_transaction(partial(plan.record_spec, seq=item.seq))
-        self._report(
-            Outcome(
-                key=item.key,
-                action=item.action,
-                status=made.status,
-                error=made.error,
-                origin=made.origin,
-                request_id=made.request_id,
-                attempts=made.attempts,
-            )
-        )
-        await self._apply_backpressure()
-
-    async def _finish(self, item: Item, made: Made, in_flight: InFlight) -> None:
-        """Record the outcome of an entry, that of a stream task perhaps only once it streams."""
-        life = made.action.lifecycle
-        starts = life is not None and life.status is not None and life.status.starting
-        if made.status == "done" and made.made_id is not None and self._streams is not None and life is not None and starts:
-            self._journal.record_outcome(
-                JournalUpdate(item.key, "made", self._clock.now(), origin=made.origin, made_id=made.made_id, result=made.wire)
-            )
-            await self._journal.flush()
-            in_flight.answered()
-            made = await self._streamed(self._streams, made, life, made.made_id)
-        await self._record(item, made)
-
-    async def _streamed(self, streams: Streams, made: Made, life: Lifecycle, task_id: str) -> Made:
-        try:
-            if await streams.wait(life, task_id):
-                return made
-            why = f"the task {task_id} was made, but is still on its way up"
-        except StreamFailed as error:
-            self._gate.ended(life.quota, task_id)
-            return made._replace(status="failed", error=error)
-        except ZegoError as error:
-            why = could_not_ask(task_id, error)
-        return made._replace(status="pending", error=NotTried(why))
-
-    async def _record(self, item: Item, made: Made) -> None:
-        """Record what came of an entry, release or block its dependents, and report it once that is durable.
-
-        Nothing waits for that: the worker that sends next waits for its attempt to be durable, which is so after this or with
-        it. So no more entries are ever in doubt than there are workers.
-        """
-        if made.status == "unknown" and (made_id := self._observed.pop(item.key, None)) is not None:
-            made = self._by_callback(item, made_id)
-        then: Release | Block | None = None
-        if item.dependents and made.status == "done":
-            then = Release(item.seq)
-        elif item.dependents:
-            why = {"failed": "failed", "unknown": "may or may not have been done"}.get(made.status, "was not tried")
-            then = Block(item.seq, f"it waits for {item.key!r}, which {why}")
-        outcome = Outcome(
-            key=item.key,
-            action=item.action,
-            status=made.status,
-            result=made.result,
-            error=made.error,
-            origin=made.origin,
-            request_id=made.request_id,
-            attempts=made.attempts,
-            where=_where(item.action) if made.status == "unknown" else None,
-        )
-        self._journal.record_outcome(
-            JournalUpdate(
-                item.key,
-                "made" if made.status == "pending" and made.made_id is not None else made.status,
-                self._clock.now(),
-                origin=made.origin,
-                made_id=made.made_id,
-                result=made.wire,
-                error=None if made.error is None else error_facts(made.error),
-                then=then,
-                done=partial(self._recorded, outcome),
-            )
-        )
-        await self._apply_backpressure()
-
-    def _recorded(self, outcome: Outcome, update: JournalUpdate, effects: Effects, error: JournalError | None) -> None:
-        """What came of an entry is durable: go on with its dependents, and report it."""
-        if error is not None:
-            self._unrecorded.append(update)
-            self._workers.fail(error)
-            return
-        for action in effects.ready:
-            self._lanes.actions[action].wake()
-        if effects.blocked:
-            self._lanes.known.wake()
-        self._report(outcome)
+    def _wake_known(self) -> None:
+        """There is more that is only to be reported."""
+        self._handler.lanes.known.wake()
 
     def _report(self, outcome: Outcome) -> None:
         """Report an outcome, and stop if it spoils a run that is to be all or nothing."""
@@ -496,133 +349,10 @@ class Provisioning(Operation):
         self._emit_outcome(outcome)
         self._workers.entry_finished()
 
-    async def _close_kind(self, item: Item, closed: QuotaClosed) -> None:
-        """The account stays full: leave the rest of a kind pending."""
-        actions = [action for action, _ in makers_of(closed.kind)]
-        block = partial(plan.block_actions, actions=actions, why=str(closed))
-        if await self._journal.run_in_transaction(block):
-            self._lanes.known.wake()
-        self._report(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(str(closed))))
-        await self._apply_backpressure()
-
-    async def _report_known(self, item: Item, _: InFlight) -> None:
-        """Report an entry that an earlier run did, or that is blocked."""
-        if item.why is not None:
-            self._report(Outcome(key=item.key, action=item.action, status="pending", error=not_tried(item.why)))
-            await self._apply_backpressure()
-            return
-        self._report(
-            Outcome(
-                key=item.key,
-                action=item.action,
-                status="done",
-                result=earlier_result(item),
-                origin=item.origin,  # type: ignore[arg-type] # our own words
-                earlier=True,
-                attempts=item.attempts,
-            )
-        )
-        await self._apply_backpressure()
-
-    # --- what may have been done
-
-    def _recovery_action(self, item: Item, sent: Action[Any] | None = None, *, probed: bool) -> RecoveryAction:
-        sent_as = item.sent_as if sent is None else type(sent).__name__
-        if sent_as != type(item.action).__name__:  # a substitute: there is nothing to look it up by
-            return RecoveryAction.GIVE_UP
-        return recovery_action(item.action, self._options.on_unknown, idle=item.idle, probed=probed)
-
-    async def _put_off(self, item: Item, made: Made, *, probed: bool) -> None:
-        """Record that an entry is unknown, and recover it later in this run."""
-        assert made.error is not None
-        now = self._clock.now()
-        later = Delay(State.TO_RECOVER, now, probed, item.seq)
-        self._journal.record_outcome(JournalUpdate(item.key, "unknown", now, error=error_facts(made.error), then=later))
-        await self._journal.flush()
-        self._lanes.unclear.wake()
-
-    async def _recover(self, item: Item, in_flight: InFlight) -> None:
-        """Find out whether an earlier attempt did an entry, or make it not matter."""
-        if item.status == "made":  # it is there; whether it streams was still open
-            made = made_of(item.action, earlier_result(item), attempts=item.attempts)
-            await self._finish(item, made, in_flight)
-            return
-        how = self._recovery_action(item, probed=item.probed)
-        if how is not RecoveryAction.WAIT_FOR_EXPIRY:
-            await anyio.sleep(self._delay(item, how))
-        match how:
-            case RecoveryAction.REPEAT:
-                await self._create(item, in_flight)
-            case RecoveryAction.LOOK_UP:
-                found = await self._finder.look_up(item)
-                if found is None:
-                    await self._create_absent(item, in_flight)
-                else:
-                    await self._finish(item, found, in_flight)
-            case RecoveryAction.PROBE:
-                await self._create(item, in_flight, probing=True)
-            case RecoveryAction.WAIT_FOR_EXPIRY if self._upkeep is not None and self._delay(item, how) > 0:
-                await self._record(item, left_unknown(item))  # a later run makes it anew: this one must not take long
-            case RecoveryAction.WAIT_FOR_EXPIRY:  # a lane of its own, so that nothing waits behind it
-                when = self._clock.now() + self._delay(item, how)
-                delay = Delay(State.AWAITING_EXPIRY, when, item.probed, item.seq)
-                await self._journal.run_in_transaction(partial(plan.put_off, delays=[delay]))
-                self._lanes.expiring.wake()
-            case RecoveryAction.GIVE_UP:
-                await self._record(item, left_unknown(item))
-
-    def _delay(self, item: Item, how: RecoveryAction) -> float:
-        now = self._clock.now()
-        last_sent = now if item.last_sent is None else item.last_sent
-        return delay(how, last_sent=last_sent, now=now, lookup_delay=self._options.lookup_delay, idle=item.idle)
-
-    async def _expire(self, item: Item, in_flight: InFlight) -> None:
-        """Wait until what an earlier attempt may have made has surely ended, and make it anew."""
-        seconds = self._delay(item, RecoveryAction.WAIT_FOR_EXPIRY)
-        self._expiring[item.key] = time.time() + seconds
-        self._note_expiry()
-        try:
-            with anyio.move_on_after(seconds):
-                while item.key not in self._observed:
-                    await self._settled.wait()
-        finally:
-            del self._expiring[item.key]
-            self._note_expiry()
-        if (made_id := self._observed.pop(item.key, None)) is not None:
-            await self._record(item, self._by_callback(item, made_id))
-            return
-        await self._create(item, in_flight, probing=True, final=True)
-
-    def _note_expiry(self) -> None:
-        """Say what is waited for, and until when."""
-        if not self._expiring:
-            self._set_note("expiry", None)
-            return
-        until = time.strftime("%H:%M:%S UTC", time.gmtime(min(self._expiring.values())))
-        first = min(self._expiring, key=self._expiring.__getitem__)
-        others = f" and {len(self._expiring) - 1} more" if len(self._expiring) > 1 else ""
-        self._set_note(
-            "expiry",
-            f"{first}{others} may live and must end by itself (MaxIdleTime) before it is made anew: waiting until {until}",
-        )
-
-    async def _create_absent(self, item: Item, in_flight: InFlight) -> None:
-        """Send again what was not there. If it is there now, the earlier attempt was late."""
-        try:
-            made = await self._executor.execute(item, in_flight)
-        except QuotaClosed as closed:
-            await self._close_kind(item, closed)
-            return
-        except Unreachable as reason:
-            self.stop(str(reason))
-            made = reason.made
-        if made.status == "failed" and isinstance(made.error, AlreadyExists):
-            made = await self._finder.look_up(item) or unclear(
-                item, "what has its stream is not listed, and may be what an earlier attempt made", made.error
-            )
-        await self._finish(item, made, in_flight)
-
-    # --- what callbacks say
+    def _not_recorded(self, update: JournalUpdate, error: JournalError) -> None:
+        """The disk refused an outcome."""
+        self._unrecorded.append(update)
+        self._workers.fail(error)
 
     async def observe(self, event: Event) -> None:
         """Take note of a callback: AgentInstanceCreated settles an unknown with its id, what has ended frees its place.
@@ -632,27 +362,8 @@ class Provisioning(Operation):
             router.on(AgentInstanceCreated, AgentInstanceDeleted, StreamTaskEvent)(run.observe)
         """
         news = observation.news_of(event)
-        if news is None or self._over.is_set():
-            return
-        row = await self._journal.run_in_transaction(partial(observation.apply, news=news, now=self._clock.now()))
-        if row is None:
-            return
-        life = LIFECYCLES[row.action]
-        if not news.lives:
-            self._gate.ended(life.quota, news.made_id)
-            return
-        self._gate.found(row.key, life, news.made_id)
-        if not await self._journal.run_in_transaction(partial(plan.settle, key=row.key)):
-            self._observed[row.key] = news.made_id  # it is under way: what is done with it looks here
-            self._settled.set()
-            self._settled = anyio.Event()
-        self._lanes.known.wake()
-
-    def _by_callback(self, item: Item, made_id: str) -> Made:
-        life = item.action.lifecycle
-        assert life is not None
-        result = None if item.action.result is None else item.action.result(**{life.id_field: made_id})
-        return made_of(item.action, result, attempts=item.attempts)
+        if news is not None and not self._over.is_set():
+            await self._observer.observe(news)
 
     # --- the end
 
@@ -692,27 +403,3 @@ class Provisioning(Operation):
 
 def _always(row: Row, presence: Presence) -> bool:  # noqa: ARG001 - as a Revive is called
     return True
-
-
-UPDATABLE = frozenset(action for action, life in LIFECYCLES.items() if life.updated_by is not None)
-"""The Actions of which what they made can be made something else."""
-
-
-def _listed(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
-    return ", ".join(keys[:MAX_LISTED]) + more
-
-
-_REPORTED_AS = {"sent": "unknown", "made": "pending", "removed": "pending"}
-
-
-def _is_taken(made: Made) -> bool:
-    """Whether an entry was refused because one with its names lives, or is still being closed."""
-    life = made.action.lifecycle
-    taken = made.status == "failed" and isinstance(made.error, AlreadyExists)
-    return taken and life is not None and life.recovery is not Recovery.COMPARE
-
-
-def _where(action: Action[Any]) -> str | None:
-    known = names_in(action)
-    return whereabouts(known.stream_id, known.room_id)

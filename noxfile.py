@@ -101,12 +101,21 @@ def oldest(session: nox.Session) -> None:
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     needs = [*project["dependencies"]]
-    needs += [need for extra in extras for need in extras[extra] if extra not in {"test", "dev", "examples"}]
+    needs += [need for extra in extras for need in extras[extra] if extra not in {"test", "dev", "docs", "examples"}]
     # Its tests need the SDK that goes with the oldest API.
     needs += [need for need in extras["test"] if need.startswith("opentelemetry-sdk")]
     session.install("-e", ".[test]", *(re.sub(">=", "==", need, count=1) for need in needs))
     session.run("pip", "list", "--format=freeze")
     session.run(*PYTEST, "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, built and checked."""
+    session.install("-e", ".[docs]", "mypy>=1.13")
+    session.run("mypy", "docs/generate_site.py", "docs/sphinx_roles.py")
+    session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("python", "docs/check_site.py", "build/site")
 
 
 @nox.session

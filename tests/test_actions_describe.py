@@ -1,45 +1,13 @@
-"""The index of Actions in the docs, and ``describe``, say what the structs say."""
+"""``describe`` says what the structs say."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from contract_data import ACTION_NAMES, request_of, response_of, walk
 
 from zego_aigc.schema.describe import describe
-
-DOCS = Path(__file__).parent.parent / "docs"
-
-
-@pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_actions", DOCS / "generate_actions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_index_is_up_to_date(generator: ModuleType) -> None:
-    hint = "run python docs/generate_actions.py"
-    assert (DOCS / "actions.md").read_text(encoding="utf-8") == generator.page(), hint
-
-
-def test_every_link_in_the_index_leads_somewhere(generator: ModuleType) -> None:
-    page = generator.page()
-    anchors = re.findall(r'<a id="([^"]+)">', page)
-    assert len(anchors) == len(set(anchors))
-    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= set(anchors)
-
-
-def test_the_index_holds_no_markup_of_docstrings(generator: ModuleType) -> None:
-    assert ":class:" not in generator.page()
-    assert "``" not in generator.page()
 
 
 @pytest.mark.parametrize("name", ACTION_NAMES)

@@ -1,0 +1,97 @@
+"""What the site holds beside the pages in ``docs/``: mkdocs runs this file as a hook (see ``mkdocs.yml``).
+
+Pages are made of what is the truth already: the reference of code, README.md and its siblings of themselves. Nothing of it is
+stored. Links work both ways: a page's link to a file of the project, as one follows it in a clone, leads to that file's
+page in the site.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from generate_actions import action_pages
+from generate_reference import reference_pages
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent
+
+BESIDE = {
+    "README.md": "first-steps.md",
+    "CHANGELOG.md": "changes.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
+"""Pages outside ``docs/``, and where they stand in the site."""
+
+LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".html": "html", ".css": "css", "": "text"}
+
+LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(\))")
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are generated."""
+    for uri, text in (*reference_pages(), *action_pages(), *pages_beside(), *programs()):
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Let links to files of the project lead to their pages in the site."""
+    return relinked(markdown, page.file.src_uri)
+
+
+def pages_beside() -> Iterator[tuple[str, str]]:
+    """README.md and its siblings."""
+    for name, uri in BESIDE.items():
+        yield uri, (ROOT / name).read_text(encoding="utf-8")
+
+
+def programs() -> Iterator[tuple[str, str]]:
+    """A page for each program or fleet file that a page links to."""
+    for path in sorted({target for page in written() for target in targets(page)}):
+        file = ROOT / path
+        source = file.read_text(encoding="utf-8")
+        about = (ast.get_docstring(ast.parse(source)) or "") if file.suffix == ".py" else ""
+        yield f"{path}.md", f"# `{path}`\n\n{about}\n\n```{LANGUAGES[file.suffix]}\n{source}```\n"
+
+
+def written() -> Iterator[Path]:
+    """Every page that is written by hand."""
+    yield from (ROOT / "docs").rglob("*.md")
+    yield from (ROOT / name for name in BESIDE)
+
+
+def targets(page: Path) -> Iterator[str]:
+    """The files of the project, neither pages nor in ``docs/``, that a page links to."""
+    for _, target, _, _ in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        path = Path(os.path.normpath(page.parent / target)).relative_to(ROOT)
+        if path.parts[0] != "docs" and path.suffix != ".md":
+            yield path.as_posix()
+
+
+def relinked(markdown: str, uri: str) -> str:
+    """A page's text with its links as the site needs them."""
+    here = PurePosixPath(next((name for name, page in BESIDE.items() if page == uri), f"docs/{uri}")).parent
+
+    def link(found: re.Match[str]) -> str:
+        before, target, anchor, after = found.groups()
+        place = site_uri(os.path.normpath(here / target))
+        return f"{before}{os.path.relpath(place, PurePosixPath(uri).parent)}{anchor or ''}{after}"
+
+    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)
+    return "".join(part if number % 2 else LINK.sub(link, part) for number, part in enumerate(parts))
+
+
+def site_uri(path: str) -> str:
+    """Where a file of the project stands in the site."""
+    if path in BESIDE:
+        return BESIDE[path]
+    return path.removeprefix("docs/") if path.startswith("docs/") else f"{path}.md"

@@ -429,7 +429,7 @@ async def test_a_socket_takes_one_drive_after_the_other(sandbox: Sandbox, vendor
     assert [status for _, status in statuses(sandbox)] == [1, 2, 4] * 3 + [1]
 
 
-async def test_a_pcm_address_looks_like_the_vendors_and_may_be_tls() -> None:
+async def test_a_pcm_address_looks_like_the_vendors_and_both_services_may_be_called_over_tls() -> None:
     async with Sandbox(tls=True, rate_limit=None) as sandbox, aiohttp.ClientSession() as session:
         vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
         task = await vendor.task()
@@ -444,6 +444,11 @@ async def test_a_pcm_address_looks_like_the_vendors_and_may_be_tls() -> None:
             await socket.send_json({"Action": "Start", "Payload": {"DriveId": drive["DriveId"]}})
             await socket.send_bytes(bytes(32000))
             await eventually(lambda: sandbox.drives[drive["DriveId"]].pcm)
+        async with vendor.session.get(f"{sandbox.url}/_sandbox/certificate.pem") as got:
+            assert await got.text() == sandbox.certificate
+        query = vendor.query("ListAgents")
+        async with vendor.session.post(f"{sandbox.https_url}/", params=query, json={}, ssl=trusting) as got:
+            assert (await got.json())["Code"] == 0
         async with vendor.session.get(f"{sandbox.url}/_sandbox/state") as got:
             assert drive["WssAddress"].partition("Token=")[2] not in json.dumps(await got.json())
 

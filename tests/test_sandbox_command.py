@@ -33,7 +33,7 @@ def running(*options: str, **variables: str) -> Iterator[tuple[str, list[str]]]:
             ready, _, url = process.stdout.readline().strip().partition(" ")
             assert ready == "READY"
             lines: list[str] = []
-            while not lines or not lines[-1].startswith("#"):
+            while not lines or not lines[-1].startswith("# its page"):
                 lines.append(process.stdout.readline().strip())
             yield url, lines
             process.send_signal(signal.SIGTERM)

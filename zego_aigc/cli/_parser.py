@@ -308,7 +308,7 @@ def _sandbox(commands: Commands) -> None:
         metavar="URL",
         help="where callbacks go; the sandbox's page shows them in any case",
     )
-    command.add_argument("--tls", action="store_true", help="give drives wss:// addresses, with a self-made certificate")
+    command.add_argument("--tls", action="store_true", help="speak TLS, too, on another port, with a self-made certificate")
     command.add_argument("--llm", action="store_true", help="call an LLM.Url on other machines, too; on this one it always is")
     command.add_argument("--allow-remote-callbacks", action="store_true", help="let callbacks leave this machine")
     command.add_argument(

@@ -54,6 +54,8 @@ def _serve(options: argparse.Namespace) -> int:
         print_line(f"export ZEGO_SANDBOX_URL={sandbox.url}")
         if sandbox.token:
             print_line(f"export ZEGO_SANDBOX_TOKEN={sandbox.token}")
+        if sandbox.https_url:
+            print_line(f"# over TLS: {sandbox.https_url} (its certificate: {sandbox.url}/_sandbox/certificate.pem)")
         print_line(f"# its page: {sandbox.page_url}")
 
     async def serve_until_stopped() -> None:

@@ -20,8 +20,8 @@ __all__ = ["check_trial"]
 
 OBJECTS = ("LLM", "TTS", "ASR")
 
-TRIAL_PATHS = frozenset(urlsplit(url).path for url in TRIAL_MODELS)
-"""Of the addresses for which the trial key works."""
+TRIAL_PATHS = frozenset({*(urlsplit(url).path for url in TRIAL_MODELS), "/api/v3/responses"})
+"""Of the addresses for which the trial key works: those listed, and the one that is printed for the Responses protocol."""
 
 
 @answers(RegisterAgent)

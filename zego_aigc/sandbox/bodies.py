@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,12 +14,15 @@ from zego_aigc.schema.actions import Service
 from zego_aigc.schema.fields import Kind, fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from zego_aigc.errors import Problem
     from zego_aigc.schema.actions import Action
 
 __all__ = ["fields_in_query", "read_action", "read_json"]
+
+OLDER_NAMES = {"RtcInfo": "RTC"}
+"""Names that some of the vendor's examples still have, and what the reference calls them."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -58,10 +62,42 @@ def read_action(cls: type[Action[Any]], body: Any) -> Action[Any]:
         Refusal: with every problem in its message.
     """
     try:
-        return cls.from_wire(body)
+        return cls.from_wire(_with_declared_names(cls, body))
     except InvalidRequest as error:
         code = 400000001 if cls.service is Service.DIGITAL_HUMAN else _agent_code(error.problems[0])
         raise Refusal(code, "; ".join(map(str, error.problems))) from error
+
+
+def _with_declared_names(cls: type[msgspec.Struct], body: Any) -> Any:
+    """The body with its fields called as they are declared, since the vendor's own examples spell some otherwise."""
+    if body.__class__ is not dict:
+        return body
+    named: dict[str, Any] = body
+    names, parts = _names_of(cls)
+    if not named.keys() <= names.keys():
+        named = {}
+        for key, value in body.items():
+            name = key if key in names else _declared(names, key)
+            named[key if name != key and (name in body or name in named) else name] = value
+    for name, part in parts:
+        value = named.get(name)
+        if value.__class__ is dict and (inner := _with_declared_names(part, value)) is not value:
+            named = {**named, name: inner}
+    return named
+
+
+def _declared(names: Mapping[str, str], key: str) -> str:
+    lower = OLDER_NAMES.get(key, key).lower()
+    return next((name for name, lowered in names.items() if lowered == lower), key)
+
+
+@functools.cache
+def _names_of(cls: type[msgspec.Struct]) -> tuple[Mapping[str, str], tuple[tuple[str, type[msgspec.Struct]], ...]]:
+    """The names of a struct's fields, each with its lower-case form, and those of them that are structs themselves."""
+    fields = fields_of(cls)
+    return {spec.wire: spec.wire.lower() for spec in fields}, tuple(
+        (spec.wire, spec.struct) for spec in fields if spec.kind is Kind.OBJECT
+    )
 
 
 def _agent_code(problem: Problem) -> int:

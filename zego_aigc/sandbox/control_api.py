@@ -4,6 +4,7 @@
 ``GET``    ``/_sandbox/state``    all that lives, and the calls
 ``GET``    ``/_sandbox/calls``    recorded requests and answers; ``?action=&app_id=&code=&refused=1&limit=``
 ``GET``    ``/_sandbox/live``     what the page shows; ``call?id=``, ``callback?number=`` and ``timeline?about=`` in full
+``GET``    ``/_sandbox/certificate.pem``  the certificate, where the sandbox speaks TLS
 ``POST``   ``/_sandbox/<command>``  see :mod:`zego_aigc.sandbox.control_commands`
 ``DELETE`` ``/_sandbox/faults``   takes all faults away
 ``GET``    ``/ws``                the PCM socket of a drive
@@ -101,6 +102,8 @@ class ControlApi:
         match name:
             case "state":
                 return _json(state_of(self._world))
+            case "certificate.pem" if self._world.certificate:
+                return web.Response(text=self._world.certificate, headers={**HEADERS, "Content-Type": "application/x-pem-file"})
             case "live":
                 return _live(self._world, query.get("seen", ""))
             case "call":

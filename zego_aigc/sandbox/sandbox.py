@@ -50,8 +50,8 @@ class Sandbox(World):
         history: how many calls are remembered, and how many callbacks.
         seed: of all randomness: faults, ids, nonces. None for ids that differ in every run.
         time: Unix seconds at which the clock stands, to be moved by ``clock.advance()`` alone; None for one that goes.
-        tls: whether drives get ``wss://`` addresses, as at the vendor: on a port of their own, with a certificate made at
-            start, see :attr:`certificate`. Needs the extra ``token``.
+        tls: whether it speaks TLS, too, as the vendor does: on a port of its own, see :attr:`https_url`, with a certificate
+            made at start, see :attr:`certificate`. Drives then get ``wss://`` addresses. Needs the extra ``token``.
         token: what requests under ``/_sandbox/`` must carry. By default none on loopback, and elsewhere one is made.
         allowed_hosts: further host names under which it may be called, such as a service's name in a compose file.
         settings: of the first app: ``quota``, ``rate_limit``, ``callback_url`` and more, see :class:`Settings`.
@@ -80,8 +80,6 @@ class Sandbox(World):
         self.token: str = token if token is not None else "" if is_loopback(host) else secrets.token_urlsafe(18)
         """What requests under ``/_sandbox/`` must carry, as ``Authorization: Bearer``; empty for none."""
         self._guard = Guard(host, allowed_hosts, self.token)
-        self.certificate: str = ""
-        """With `tls`: the certificate in PEM, once it runs. It is self-made, so clients trust it only if they are given it."""
         self.listening: socket.socket | None = None
         """The socket that it listens on, while it runs."""
         self._tls = tls
@@ -89,6 +87,7 @@ class Sandbox(World):
         self._port = port
         self._running = AsyncExitStack()
         self._url = ""
+        self._https_url = ""
         if server_secret is None:  # who can sign calls can have the sandbox call a model's endpoint on this machine
             server_secret = DEFAULT_SERVER_SECRET if is_loopback(host) else secrets.token_hex(16)
         self.add_app(app_id, server_secret, **settings)
@@ -99,6 +98,11 @@ class Sandbox(World):
         if not self._url:
             raise RuntimeError("the sandbox is not running: use it with 'async with Sandbox() as sandbox'")
         return self._url
+
+    @property
+    def https_url(self) -> str:
+        """With `tls`: the origin of both services for clients that insist on HTTPS; otherwise empty."""
+        return self._https_url
 
     @property
     def page_url(self) -> str:
@@ -190,7 +194,8 @@ class Sandbox(World):
             if self._tls:
                 context, self.certificate = self_signed(self._host)
                 await web.SockSite(runner, _listen(self._host, 0), ssl_context=context).start()
-                self.set_ws_url(_callable_url(*runner.addresses[1][:2]).replace("http", "wss", 1))
+                self._https_url = _callable_url(*runner.addresses[1][:2]).replace("http", "https", 1)
+                self.set_ws_url(self._https_url.replace("https", "wss", 1))
             self._running = stack.pop_all()
         return self
 
@@ -206,6 +211,7 @@ class Sandbox(World):
 
     def _set_url(self, url: str) -> None:
         self._url = url
+        self._https_url = ""
         self.set_ws_url(url.replace("http", "ws", 1))
 
 

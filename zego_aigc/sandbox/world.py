@@ -43,6 +43,8 @@ class World:
         """The faults that are in force."""
         self.recording: Recording = Recording(history)
         """Every request and its answer."""
+        self.certificate: str = ""
+        """The certificate in PEM, where it speaks TLS. It is self-made, so clients trust it only if they are given it."""
         self._ws_url = ""
 
     @property

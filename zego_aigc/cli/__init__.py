@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from zego_aigc.cli._environment import load_env_file
-from zego_aigc.cli._errors import report_error
 from zego_aigc.cli._output import prepare, print_error
 from zego_aigc.cli._parser import parse
 
@@ -29,5 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error("zego-aigc: interrupted")
         return 3
     except Exception as error:  # noqa: BLE001 - what is not expected is raised again
+        from zego_aigc.cli._errors import report_error
+
         return report_error(error, as_json=options.json)
     return status

@@ -9,12 +9,9 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from zego_aigc.environment import read_env_file
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.limits.local_limiter import LocalLimiter
-from zego_aigc.limits.local_quota import LocalQuota
 
 if TYPE_CHECKING:
     from zego_aigc.calls.client_options import ClientOptions
@@ -54,6 +51,8 @@ async def client_from_options(options: argparse.Namespace, **more: Unpack[Client
                 raise ConfigurationError(f"--redis {urlsplit(url).hostname or url}: {error}") from None
             more["limiter"] = await stack.enter_async_context(limiter)
         elif options.rate is not None:
+            from zego_aigc.limits.local_limiter import LocalLimiter
+
             more["limiter"] = LocalLimiter(options.rate)
         more["proxy"] = _proxy(options)
         client = Client.from_env(**more)
@@ -74,6 +73,8 @@ async def quota_from_options(options: argparse.Namespace) -> AsyncGenerator[Any]
         ) as quota:
             yield quota
     else:
+        from zego_aigc.limits.local_quota import LocalQuota
+
         yield LocalQuota(options.quota, options.quota, options.quota)
 
 
@@ -91,6 +92,8 @@ def _proxy(options: argparse.Namespace) -> str | None:
 
 def _usual_proxy() -> str:
     """What the usual variables say of the services' host; nothing where they leave it out."""
+    from urllib.request import getproxies, proxy_bypass
+
     target = urlsplit(os.environ.get("ZEGO_AIAGENT_URL", "").strip() or "https://aigc-aiagent-api.zegotech.cn")
     proxies = getproxies()
     if proxy_bypass(target.netloc):

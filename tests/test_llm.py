@@ -26,9 +26,9 @@ from zego_aigc.aiagent import LLM, CreateAgentInstance
 from zego_aigc.callbacks import Interrupted, parse_callback
 from zego_aigc.llm import AgentInfo, ChatEndpoint, ChatRequest
 from zego_aigc.llm.request import BadRequest, parse_request
-from zego_aigc.llm.stream import ChunkWriter
+from zego_aigc.llm.stream import ChunkWriter, ResponsesWriter
 from zego_aigc.sandbox import Sandbox
-from zego_aigc.sandbox.model_stream import ChatStreamReader
+from zego_aigc.sandbox.model_stream import ChatStreamReader, ResponsesStreamReader
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +53,8 @@ async def served(endpoint: ChatEndpoint, adapter: str = "aiohttp") -> AsyncItera
         await running
         return
     app = web.Application()
-    app.router.add_route("*", "/model", endpoint.aiohttp_handler)
+    for path in ("/model", "/model/responses"):
+        app.router.add_route("*", path, endpoint.aiohttp_handler)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -141,6 +142,71 @@ async def test_a_service_that_hangs_up_cancels_the_answer(adapter: str) -> None:
         response.close()
         await ended.wait()
     assert endpoint._running == {}
+
+
+# --- by the Responses API --------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_with_the_responses_api_asks_the_same_endpoint_and_speaks_its_answer() -> None:
+    asked: list[ChatRequest] = []
+
+    async def answer(request: ChatRequest) -> AsyncIterator[Any]:
+        asked.append(request)
+        yield "I heard: "
+        await asyncio.sleep(0.01)
+        yield {"type": "response.output_text.delta", "delta": f"{request.text}"}  # of an upstream of that kind
+        yield {"type": "response.completed"}
+        yield {"choices": [{"delta": {"content": "."}}]}
+
+    async with (
+        served(ChatEndpoint(answer, api_key=KEY, heartbeat=0.002)) as url,
+        Sandbox() as sandbox,
+        sandbox.client() as client,
+    ):
+        model = LLM(vendor="OpenAIResponses", url=url, api_key=KEY, model="mine", system_prompt="Be brief.")
+        await client.call(register())
+        base = voice()
+        create = CreateAgentInstance(agent_id=base.agent_id, user_id=base.user_id, rtc=base.rtc, llm=model)
+        async with client.agent(create) as agent:
+            await sandbox.clock.advance(1)
+            await agent.ask("What time is it", add_question_to_history=True)
+            await sandbox.settled()
+            (call,) = sandbox.models.calls
+            assert (call.state, call.text, call.problem) == ("answered", "I heard: What time is it.", "")
+    (request,) = asked
+    assert request.protocol == "OpenAIResponses"
+    assert [(message["role"], message["content"]) for message in request.messages] == [
+        ("system", "Be brief."),
+        ("user", "What time is it"),
+    ]
+    assert (request.model, request.agent_info, request.extra["top_p"]) == ("mine", None, 0.9)
+
+
+@pytest.mark.slow  # the client takes its time to be imported
+async def test_openais_client_reads_the_answer_as_a_response() -> None:
+    async def answer(request: ChatRequest) -> AsyncIterator[str]:
+        assert [message["content"] for message in request.messages] == ["Be brief.", "Hello?", "in parts"]
+        yield "One, "
+        yield "two."
+
+    async with served(ChatEndpoint(answer, api_key=KEY)) as url, AsyncOpenAI(api_key=KEY, base_url=url) as client:
+        parts: Any = [{"type": "input_text", "text": "in "}, {"type": "input_text", "text": "parts"}]
+        asked: Any = [{"role": "user", "content": "Hello?"}, {"role": "user", "content": parts}]
+        async with client.responses.stream(model="m", instructions="Be brief.", input=asked) as stream:
+            kinds = [event.type async for event in stream]
+            response = await stream.get_final_response()
+    assert kinds[0] == "response.created"
+    assert kinds[-1] == "response.completed"
+    assert (response.status, response.model, response.output_text) == ("completed", "m", "One, two.")
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))), st.integers(0, 3))
+def test_whatever_an_answer_yields_the_response_says_all_of_it(pieces: list[str], heartbeats: int) -> None:
+    writer = ResponsesWriter("id", 1, "m")
+    frames = writer.start() + b"".join(map(writer.piece, pieces)) + writer.heartbeat() * heartbeats + writer.end()
+    reader = ResponsesStreamReader()
+    assert "".join(map(reader.line, frames.decode().split("\n"))) == "".join(pieces)
+    reader.end()
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from zego_aigc.errors import ConfigurationError
 from zego_aigc.llm._asgi import ChatApp
 from zego_aigc.llm._wire import Refusal
 from zego_aigc.llm.request import BadRequest, ChatRequest, parse_request
-from zego_aigc.llm.stream import ChunkWriter, Piece
+from zego_aigc.llm.stream import AnswerWriter, Piece, writer_for
 from zego_aigc.transport.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
@@ -47,21 +47,23 @@ _NOTHING = object()
 
 
 class ChatEndpoint:
-    """The endpoint that ``LLM(url=..., api_key=...)`` points to: it answers in chat completions, streamed.
+    """The endpoint that ``LLM(url=..., api_key=...)`` points to: it answers in the protocol in which it is asked, streamed.
 
-    The answer is written by the service's rules, which OpenAI-compatible models keep to only in part: ``finish_reason`` of
-    upstream chunks is left out, one final chunk says ``"stop"``, and ``data: [DONE]`` follows. While the answer takes its time,
-    chunks without text keep the connection alive.
+    With ``LLM(vendor="OpenAIChat")``, the default, that is chat completions. The answer is written by the service's rules, to
+    which OpenAI-compatible models keep only in part: ``finish_reason`` of upstream chunks is left out, one final chunk says
+    ``"stop"``, and ``data: [DONE]`` follows. With ``LLM(vendor="OpenAIResponses")`` it is the Responses API. While the answer
+    takes its time, something without text keeps the connection alive.
 
     An answer ends early when the service hangs up, which it does when the user cuts in, and when :meth:`observe` is handed the
     callback that says so: its generator is cancelled. Whatever it raises is logged, and `fallback` is spoken in its place.
 
     Args:
-        answer: asynchronous generator of text, or of chunks as OpenAI's clients yield them (tool calls pass through).
+        answer: asynchronous generator of text, or of chunks or events as OpenAI's clients yield them. Tool calls pass through
+            in chat completions.
         api_key: what ``LLM.ApiKey`` says; or several, while it is changed; or a function, which may be asynchronous, that takes
             the key that came and says whether it is right. The service passes any text, so it can carry what your app needs.
         fallback: what is spoken where the answer fails; None for nothing.
-        heartbeat: seconds without a piece after which a chunk without text is sent.
+        heartbeat: seconds without a piece after which something without text is sent.
         idle_timeout: seconds without a piece after which the answer is given up.
         max_body: bytes that a request may have.
 
@@ -147,7 +149,7 @@ class ChatEndpoint:
         """The answer as it is written, with ``Content-Type: text/event-stream``. Closing it cancels the answer."""
         info = request.agent_info
         about = (info and info.agent_instance_id) or ""
-        writer = ChunkWriter(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), request.model)
+        writer = writer_for(request, uuid.uuid4().hex, int(time.time()))
         run = _Run(self._answer, request, info.round_id if info else None)
         self._running.setdefault(about, set()).add(run)
         try:
@@ -163,7 +165,7 @@ class ChatEndpoint:
                 del self._running[about]
             await run.close()
 
-    async def _frames(self, run: _Run, writer: ChunkWriter, about: str) -> AsyncGenerator[bytes, None]:
+    async def _frames(self, run: _Run, writer: AnswerWriter, about: str) -> AsyncGenerator[bytes, None]:
         waited = 0.0
         while True:
             pause = min(self._heartbeat, self._idle_timeout - waited)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ __all__ = ["AgentInfo", "BadRequest", "ChatRequest", "parse_request"]
 
 
 class BadRequest(Exception):
-    """The body is no chat-completions request; the message says what is wrong."""
+    """The body is a request of neither protocol; the message says what is wrong."""
 
 
 class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,10 +35,11 @@ class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat-completions request of the service."""
+    """A request of the service, in chat completions or to the Responses API."""
 
     messages: Sequence[Mapping[str, Any]] = ()
-    """As OpenAI's: the system prompt first, then the history in order, the newest user message last."""
+    """As in chat completions, in either protocol: the system prompt first, then the history in order, the newest user message
+    last."""
     model: str = ""
     """LLM.Model."""
     agent_info: AgentInfo | None = None
@@ -47,6 +48,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """LLM.AgentExtraInfo as given."""
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     """All else: temperature, top_p, everything in LLM.Params (max_tokens, tools ...), and what is newer than this library."""
+    protocol: Literal["OpenAIChat", "OpenAIResponses"] = "OpenAIChat"
+    """LLM.Vendor: in which protocol it was asked, and is answered. ``OpenAIResponses`` brings no `agent_info`."""
 
     @property
     def text(self) -> str:
@@ -57,7 +60,10 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """For an upstream's client: ``create(messages=request.messages, stream=True, **request.parameters)``."""
+        """For an upstream's client: ``create(messages=request.messages, stream=True, **request.parameters)``.
+
+        Those of LLM.Params are as given: what they are called depends on the protocol.
+        """
         return {"model": self.model, **self.extra}
 
 
@@ -65,15 +71,16 @@ def parse_request(body: bytes) -> ChatRequest:
     """Read a request's body.
 
     Raises:
-        BadRequest: it is no JSON object with a list of messages.
+        BadRequest: it is no JSON object with messages, or with an input.
     """
     try:
         fields = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadRequest(f"the body is no JSON object: {error}") from None
-    messages = fields.pop("messages", None)
+    responses = "messages" not in fields and "input" in fields
+    messages = _messages_of_input(fields) if responses else fields.pop("messages", None)
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):  # pyright: ignore[reportUnknownVariableType] - free-form JSON
-        raise BadRequest("messages must be a list of objects with role and content")
+        raise BadRequest("messages (in chat completions) or input (of the Responses API) must be a list of objects")
     fields.pop("stream", None)  # it is always streamed
     model = fields.pop("model", "")
     info = fields.pop("agent_info", None)
@@ -84,7 +91,26 @@ def parse_request(body: bytes) -> ChatRequest:
         agent_info=_agent_info(info),
         agent_extra_info=more if isinstance(more, dict) else None,  # pyright: ignore[reportUnknownArgumentType]
         extra=fields,
+        protocol="OpenAIResponses" if responses else "OpenAIChat",
     )
+
+
+def _messages_of_input(fields: dict[str, Any]) -> Any:
+    """The messages of a request to the Responses API: its instructions and its input, taken out of its fields."""
+    instructions, given = fields.pop("instructions", None), fields.pop("input")
+    messages: Any = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if not isinstance(messages, list):
+        return None
+    system: list[Any] = [{"role": "system", "content": instructions}] if instructions else []
+    return system + [_message(item) for item in messages]  # pyright: ignore[reportUnknownVariableType] - free-form JSON
+
+
+def _message(item: Any) -> Any:
+    """An item of an input, with its text as text: there it may stand in parts."""
+    if not isinstance(item, dict) or not isinstance(parts := item.get("content"), list):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - free-form JSON
+        return item  # pyright: ignore[reportUnknownVariableType]
+    texts: list[Any] = [part.get("text") if isinstance(part, dict) else None for part in parts]  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    return {**item, "content": "".join(texts)} if all(isinstance(text, str) for text in texts) else item  # pyright: ignore[reportUnknownVariableType]
 
 
 def _agent_info(value: Any) -> AgentInfo | None:

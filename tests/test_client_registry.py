@@ -16,7 +16,9 @@ from zego_aigc import (
     ConfigurationError,
     LiveRecord,
     LocalLimiter,
+    LocalQuota,
     OutcomeUnknown,
+    QuotaExceeded,
     RegistryError,
     RetryPolicy,
     SQLiteRegistry,
@@ -410,6 +412,21 @@ async def test_an_end_that_cannot_be_noted_is_noted_later(processes: Processes) 
     registry.full = frozenset()
     await client.sweep()
     assert await client.live() == []
+
+
+async def test_what_was_attached_to_has_a_place_in_the_quota_of_its_process_until_it_ends(processes: Processes) -> None:
+    maker, quota = processes.start(), LocalQuota(agents=1, streams=1)
+    other = processes.start(quota=quota)
+    agents = [await maker.start(voice(str(n))) for n in range(2)]
+    task = await maker.start(stream("3"))
+    attached = [other.attach(made.id) for made in (*agents, task, agents[0])]
+    await eventually(lambda: (quota.usage("agents").live, quota.usage("streams").live) == (2, 1))
+    with pytest.raises(QuotaExceeded, match="2 live"):
+        await other.start(voice("4"), timeout=0.1)
+    for handle in attached:
+        await handle.end()
+    assert (quota.usage("agents").used, quota.usage("streams").used) == (0, 0)
+    await other.start(voice("4"))
 
 
 async def test_attaching_takes_an_instance_over_from_the_process_that_made_it(processes: Processes) -> None:

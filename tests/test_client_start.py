@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from callback_requests import SECRET, body_of
 from requests_made import live, register, stream, talking, voice
 
 from zego_aigc import Client, ConfigurationError, LocalLimiter, LocalQuota, NotFound, QuotaExceeded, aiagent, digitalhuman
+from zego_aigc.callbacks import parse_callback
 from zego_aigc.handles import AgentInstance, LiveAgentInstance, StreamTaskHandle
 from zego_aigc.sandbox import Pace, Sandbox
 
@@ -104,6 +106,16 @@ async def test_another_process_attaches_to_what_lives_and_ends_it(sandbox: Sandb
     assert not [task for task in sandbox.app.tasks.values() if task.running]
 
 
+async def test_without_a_registry_what_was_attached_to_has_no_place_in_the_quota(sandbox: Sandbox, client: Client) -> None:
+    made = await client.start(voice("1"))
+    quota = LocalQuota(agents=1)
+    async with sandbox.client(quota=quota) as other:
+        agent = other.attach(made.id)
+        await other.start(voice("2"))
+        await agent.end()
+        assert quota.usage("agents").live == 1
+
+
 async def test_a_client_that_has_only_attached_leaves_it_alone_when_it_closes(sandbox: Sandbox, client: Client) -> None:
     made = await client.start(voice())
     async with sandbox.client() as other:
@@ -138,6 +150,24 @@ async def test_a_voice_agent_is_made_where_no_digital_human_is_to_be_had(
     assert quota.usage("agents").used == 0
     async with client.digital_human_agent(talking("3"), fallback=voice("3")) as handle:
         assert handle.fell_back
+
+
+async def test_callbacks_and_quota_follow_the_fallback(sandbox: Sandbox, client: Client, quota: LocalQuota) -> None:
+    sandbox.app.quotas.digital_humans = 0
+    agent = await client.start(talking("1"), fallback=voice("1"))
+    following = agent.events()
+    events = [
+        parse_callback(body_of(instance=agent.id, RoomId="room-1", Event=name, Data={"Code": 0}), secret=SECRET)
+        for name in ("AgentInstanceCreated", "LLMResult", "AgentInstanceDeleted")
+    ]
+    await client.observe(events[0])
+    await agent.joined(timeout=60)
+    for event in events[1:]:
+        await client.observe(event)
+    assert [event async for event in following] == events
+    assert quota.usage("agents").used == quota.usage("digital_humans").used == 0, "it ended by itself, as the callback said"
+    await agent.end()
+    assert not sandbox.received(aiagent.DeleteAgentInstance), "and is not ended again"
 
 
 async def test_a_digital_human_is_made_where_there_is_one(client: Client, quota: LocalQuota) -> None:

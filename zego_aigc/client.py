@@ -520,8 +520,9 @@ class Client:
     def attach(self, made_id: str, made_by: type[Action[Any]] | None = None) -> Handle[Any]:
         """A handle for something that lives already, whichever request or process made it.
 
-        Where there is a registry, it belongs to this process from now on. Otherwise the handle ends it only when it is told to,
-        with ``await handle.end()`` or at the end of an ``async with`` block.
+        Where there is a registry that knows it, it belongs to this process from now on, and has a place in this client's quota,
+        which may be overdrawn by it. Otherwise it stays its maker's and has no place here; the handle ends it only when it is
+        told to, with ``await handle.end()`` or at the end of an ``async with`` block.
 
         Args:
             made_id: the AgentInstanceId or TaskId. Nothing is asked: whether it lives shows with the first call.

@@ -14,7 +14,7 @@ from zego_aigc.calls.register import Sweeper
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, TaskStatus
 from zego_aigc.errors import ConfigurationError, QuotaExceeded, ZegoError
 from zego_aigc.schema.codes import api_error
-from zego_aigc.schema.lifecycle import makers_of
+from zego_aigc.schema.lifecycle import LIFECYCLES, makers_of
 from zego_aigc.transport.deadlines import QueueDeadline
 from zego_aigc.transport.shielding import wait_shielded
 
@@ -329,8 +329,16 @@ class Lifetimes:
             raise ConfigurationError(f"{made_by.__name__} makes nothing that could be ended")
         if self._register is not None and self.sweeper is not None:
             self.caller.pool.bind()
-            self.caller.pool.spawn(self.sweeper.take(made_id))
+            self.caller.pool.spawn(self._take_over(made_id, self.sweeper))
         return Life(self.inventory, None, made_by.lifecycle, made=(made_id, result_of(made_by, made_id)))
+
+    async def _take_over(self, made_id: str, sweeper: Sweeper) -> None:
+        """Make what another process has this one's own, and count it in this one's quota."""
+        record = await sweeper.take(made_id)
+        if record is not None and (quota := self.inventory.quota) is not None and made_id not in self.inventory.lives:
+            life = LIFECYCLES[record.action]
+            assert life.quota is not None
+            quota.adopt(life.quota, made_id, expires_in=life.longest_life(None))
 
     # --- callbacks
 

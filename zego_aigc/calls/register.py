@@ -157,9 +157,16 @@ class Register:
 
     # --- what becomes of it
 
-    async def take(self, instance_id: str) -> None:
-        """Make a record this process's own, whichever process had it."""
-        await self._note(instance_id, lambda: self.registry.take(instance_id))
+    async def take(self, instance_id: str) -> LiveRecord | None:
+        """Make a record this process's own, whichever process had it; None where there is none, or that is not known now."""
+        taken: LiveRecord | None = None
+
+        async def take() -> None:
+            nonlocal taken
+            taken = await self.registry.take(instance_id)
+
+        await self._note(instance_id, take)
+        return taken
 
     async def unknown(self, record: LiveRecord) -> None:
         """It may or may not have been made."""
@@ -265,14 +272,14 @@ class Sweeper:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="zego_aigc register")
 
-    async def take(self, instance_id: str) -> None:
-        """Make what another process has this one's own, if the registry knows it."""
+    async def take(self, instance_id: str) -> LiveRecord | None:
+        """Make what another process has this one's own, if the registry knows it: then this is its record."""
         try:
             await self.start()
         except RegistryError as error:
             logger.warning("%s could not be taken over from the process that has it: %s", instance_id, error)
-        else:
-            await self._register.take(instance_id)
+            return None
+        return await self._register.take(instance_id)
 
     async def stop(self) -> None:
         """Sweep no more."""

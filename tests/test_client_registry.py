@@ -221,7 +221,7 @@ async def test_a_create_that_is_cancelled_in_flight_is_noted_with_what_it_made(
     processes: Processes, sandbox: Sandbox, create: Any
 ) -> None:
     client = processes.start()
-    sandbox.faults.on(type(create)).latency(0.5)
+    sandbox.faults.on(type(create)).latency(1)
     creating = asyncio.ensure_future(client.call(create))
     await eventually(lambda: sandbox.received(type(create)))
     creating.cancel()
@@ -419,7 +419,7 @@ async def test_what_was_attached_to_has_a_place_in_the_quota_of_its_process_unti
     other = processes.start(quota=quota)
     agents = [await maker.start(voice(str(n))) for n in range(2)]
     task = await maker.start(stream("3"))
-    attached = [other.attach(made.id) for made in (*agents, task, agents[0])]
+    attached = [other.attach(made_id) for made_id in (agents[0].id, agents[1].id, task.id, agents[0].id)]
     await eventually(lambda: (quota.usage("agents").live, quota.usage("streams").live) == (2, 1))
     with pytest.raises(QuotaExceeded, match="2 live"):
         await other.start(voice("4"), timeout=0.1)

@@ -28,8 +28,10 @@ _encode = msgspec.json.Encoder().encode
 class AnswerWriter(Protocol):
     """Writes one answer in one protocol."""
 
-    said_something: bool
-    """Whether any text or tool call was written."""
+    @property
+    def said_something(self) -> bool:
+        """Whether any text or tool call was written."""
+        ...
 
     def start(self) -> bytes:
         """What comes first."""

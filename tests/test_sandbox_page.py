@@ -1,7 +1,7 @@
 """The sandbox's page, driven in Chromium: on a phone and on a desk, with nothing, a few and many, by mouse and by keyboard.
 
-Skipped where Chromium or its driver is missing, unless they must be there (see ``requirements``). So is what axe looks for, unless
-``ZEGO_TEST_AXE`` is the path of axe-core's ``axe.min.js``.
+Skipped where Chromium or its driver is missing, unless they must be there (see ``requirements``). So is what axe looks for,
+unless ``ZEGO_TEST_AXE`` is the path of axe-core's ``axe.min.js``.
 """
 
 from __future__ import annotations

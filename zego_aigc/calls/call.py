@@ -59,6 +59,11 @@ class LostCreate(Protocol):
         ...
 
     @property
+    def background(self) -> bool:
+        """Whether others may go first at the limiter: then so they may before its look-ups."""
+        ...
+
+    @property
     def first_sent(self) -> float | None:
         """When its first attempt was sent, by the monotonic clock."""
         ...
@@ -109,7 +114,6 @@ class Call(Generic[T]):
 
     __slots__ = (
         "_attempt",
-        "_background",
         "_before_send",
         "_body",
         "_clock_corrected",
@@ -126,6 +130,7 @@ class Call(Generic[T]):
         "_tries",
         "action",
         "attempts",
+        "background",
         "first_sent",
     )
 
@@ -152,7 +157,7 @@ class Call(Generic[T]):
         self._body: bytes | None = body
         self._timeout = timeout
         self._before_send = before_send
-        self._background = background
+        self.background: bool = background
         self._look_up = look_up
         self._creates = creates
         self._attempt: Attempt | None = None  # the one under way, or the last one until it is judged
@@ -178,7 +183,7 @@ class Call(Generic[T]):
                 deadline = self._join_queue()
                 try:
                     permit = await self._route.pool.limiter.acquire(
-                        self._route.signer.app_id, self._request.name, background=self._background
+                        self._route.signer.app_id, self._request.name, background=self.background
                     )
                 except BaseException as error:
                     self._left_queue(deadline, error)
@@ -195,7 +200,7 @@ class Call(Generic[T]):
     def _take_permit(self) -> FullPermit | None:
         """A permit for the next attempt, if there is one at once."""
         self.attempts += 1
-        return self._route.pool.limiter.take(self._route.signer.app_id, self._request.name, background=self._background)
+        return self._route.pool.limiter.take(self._route.signer.app_id, self._request.name, background=self.background)
 
     def _join_queue(self) -> Deadline:
         """Get ready to wait for a permit.
@@ -214,7 +219,7 @@ class Call(Generic[T]):
         return QueueDeadline(self._route.pool.deadlines, remaining)
 
     def _refuse_long_queue(self, remaining: float) -> None:
-        wait = self._route.pool.limiter.estimate(self._route.signer.app_id, self._request.name, background=self._background)
+        wait = self._route.pool.limiter.estimate(self._route.signer.app_id, self._request.name, background=self.background)
         if wait and wait > remaining:
             self._give_up(
                 TimedOut(

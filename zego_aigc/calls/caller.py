@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from zego_aigc.calls.response import Response
@@ -23,17 +23,18 @@ class Caller(Protocol):
         """Connections, limiter and retry budget."""
         ...
 
-    async def call(self, action: Action[T], *, timeout: float | None = None) -> T:
+    def call(self, action: Action[T], *, timeout: float | None = None) -> Coroutine[Any, Any, T]:
         """Send an Action and return its typed result."""
         ...
 
-    async def call_with_response(
+    def call_with_response(
         self,
         action: Action[T],
         *,
         timeout: float | None = None,
         before_send: Callable[[int], Awaitable[None]] | None = None,
         deadline_from: Literal["call", "grant"] = "call",
-    ) -> Response[T]:
+        background: bool = False,
+    ) -> Coroutine[Any, Any, Response[T]]:
         """As :meth:`call`, with what came along."""
         ...

@@ -48,7 +48,7 @@ def look_ups(finder: Finder) -> dict[Recovery, BoundLookUp]:
 
 
 async def _compare(caller: Caller, lost: LostCreate, error: ZegoError, _: AttemptOutcome) -> bool:
-    ours = await is_as_sent(caller, lost.action, timeout=max(0.001, lost.remaining()))
+    ours = await is_as_sent(caller, lost.action, timeout=max(0.001, lost.remaining()), background=lost.background)
     if ours is None:
         return False
     if not ours:
@@ -57,14 +57,16 @@ async def _compare(caller: Caller, lost: LostCreate, error: ZegoError, _: Attemp
     return True
 
 
-async def is_as_sent(caller: Caller, action: Action[Any], *, timeout: float | None = None) -> bool | None:
+async def is_as_sent(
+    caller: Caller, action: Action[Any], *, timeout: float | None = None, background: bool = False
+) -> bool | None:
     """Whether what stands under the id that an Action chose is what it describes; None if nothing does."""
     life = action.lifecycle
     assert life is not None
     assert life.listing is not None
     chosen = life.id_of(action, None)
     try:
-        response = await caller.call_with_response(life.listing.ask([chosen]), timeout=timeout)
+        response = await caller.call_with_response(life.listing.ask([chosen]), timeout=timeout, background=background)
     except NotFound:
         return None
     for kept in (response.data or {}).get(wire(life.listing.items)) or ():
@@ -96,11 +98,11 @@ class Finder:
     """Finds what lost creates made in the lists of what lives. Concurrent look-ups share one request."""
 
     def __init__(self) -> None:
-        self._lists: dict[Listing, _SingleFlight] = {}
+        self._lists: dict[tuple[Listing, bool], _SingleFlight] = {}  # by whether it is asked for in the background
 
     async def find(self, caller: Caller, life: Lifecycle, names: Names, *, sent: float) -> str | None:
         """The id of what lives under the request's names, made no earlier than `sent` (monotonic); None if nothing does."""
-        holder = await self._holder(caller, life, names)
+        holder = await self._holder(caller, life, names, background=False)
         return holder.made_id if holder is not None and holder.is_of(names, sent) else None
 
     async def look_up(self, caller: Caller, lost: LostCreate, error: ZegoError, outcome: AttemptOutcome) -> bool:
@@ -117,7 +119,7 @@ class Finder:
         names = life.names(lost.action)
         try:
             async with asyncio.timeout(lost.remaining()):
-                holder = await self._holder(caller, life, names)
+                holder = await self._holder(caller, life, names, background=lost.background)
         except TimeoutError as trouble:
             raise trouble if isinstance(trouble, ZegoError) else late from None
         if holder is not None:
@@ -133,10 +135,10 @@ class Finder:
             await asyncio.sleep(lost.lookup_delay)
         return False
 
-    async def _holder(self, caller: Caller, life: Lifecycle, names: Names) -> _Holder | None:
+    async def _holder(self, caller: Caller, life: Lifecycle, names: Names, *, background: bool) -> _Holder | None:
         """What lives and has the request's stream id."""
         assert life.listing is not None
-        shared = self._lists.setdefault(life.listing, _SingleFlight(life.listing))
+        shared = self._lists.setdefault((life.listing, background), _SingleFlight(life.listing, background=background))
         response = await shared.get(caller)
         now = http_date(response.headers.get("Date"))
         if now is None:
@@ -162,8 +164,9 @@ class _Holder(msgspec.Struct, frozen=True):
 class _SingleFlight:
     """A list of what lives. Concurrent callers share one request, until it leaves."""
 
-    def __init__(self, listing: Listing) -> None:
+    def __init__(self, listing: Listing, *, background: bool) -> None:
         self._listing = listing
+        self._background = background
         self._pending: asyncio.Task[Response[Any]] | None = None  # not sent yet
 
     async def get(self, caller: Caller) -> Response[Any]:
@@ -186,7 +189,7 @@ class _SingleFlight:
 
         await asyncio.sleep(0)  # or an eager task would be sent before get() has made it known
         try:
-            return await caller.call_with_response(self._listing.ask(), before_send=leaves)
+            return await caller.call_with_response(self._listing.ask(), before_send=leaves, background=self._background)
         finally:
             await leaves(0)
 

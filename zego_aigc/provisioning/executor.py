@@ -40,7 +40,7 @@ from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind, names_in
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.provisioning.run_calls import RunCalls
 
 __all__ = ["Executor", "Made", "OnQuota", "Unreachable"]
 
@@ -78,19 +78,18 @@ class Executor:
     """Carries out entries, one at a time for each worker.
 
     Args:
-        client: of the fleet's account.
+        calls: to the service.
         journal: begun.
         gate: hands out places for live instances.
         outages: knows whether the service answers.
         clock: the service's.
         on_quota: what to do when there is no place; see :func:`zego_aigc.provisioning.provision`.
         if_exists: what to do about an agent that is there already.
-        background: whether other calls may go first at the limiter.
     """
 
     def __init__(
         self,
-        client: Client,
+        calls: RunCalls,
         journal: Journal,
         *,
         gate: QuotaGate,
@@ -98,16 +97,14 @@ class Executor:
         clock: ServiceClock,
         on_quota: OnQuota,
         if_exists: IfExists,
-        background: bool,
     ) -> None:
-        self._client = client
+        self._calls = calls
         self._journal = journal
         self._gate = gate
         self._outages = outages
         self._clock = clock
         self._on_quota = on_quota
         self._if_exists: IfExists = if_exists
-        self._background = background
 
     async def execute(self, item: Item, in_flight: InFlight, *, probing: bool = False) -> Made:
         """Carry out an entry that nothing is known to have been done about, however long the service says "later".
@@ -182,9 +179,7 @@ class Executor:
             await self._journal.record_attempt(item.key, substitute=_substitute(item, action), now=self._clock.now())
 
         try:
-            response = await self._client.call_with_response(
-                action, before_send=before_send, deadline_from="grant", background=self._background
-            )
+            response = await self._calls.call_with_response(action, before_send=before_send)
         except BaseException as error:  # noqa: BLE001 - it is raised again, or the entry's
             if left:
                 self._outages.count(name, error)
@@ -238,7 +233,7 @@ class Executor:
         assert item.made_id is not None
         ending = LIFECYCLES[item.sent_as].end(item.made_id)
         with suppress(ZegoError):  # if it is still there, the service refuses to make it again, and says so
-            await self._client.call(ending, deadline_from="grant", background=self._background)
+            await self._calls.call(ending)
 
     # --- agents that are there already
 
@@ -266,7 +261,7 @@ class Executor:
             try:
                 update = updated(action)
                 assert update is not None
-                response = await self._client.call_with_response(update, deadline_from="grant", background=self._background)
+                response = await self._calls.call_with_response(update)
             except ZegoError as failure:
                 return _failed(action, failure)
             return Made(
@@ -283,9 +278,7 @@ class Executor:
         update = updated(item.action)
         assert update is not None
         try:
-            response = await self._client.call_with_response(
-                update, before_send=before_send, deadline_from="grant", background=self._background
-            )
+            response = await self._calls.call_with_response(update, before_send=before_send)
         except ZegoError as failure:
             return _failed(item.action, failure)
         return Made(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zego_aigc.calls.lookup import is_as_sent
 from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.errors import AlreadyExists, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning.events import error_from_facts
@@ -20,7 +21,7 @@ from zego_aigc.schema.decoding import dec_hook
 from zego_aigc.schema.lifecycle import Recovery
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.provisioning.run_calls import RunCalls
 
 __all__ = ["Finder", "earlier_result", "left_unknown", "unclear"]
 
@@ -29,7 +30,7 @@ class Finder:
     """Looks up what earlier attempts have made.
 
     Args:
-        client: of the fleet's account.
+        calls: to the service.
         executor: knows what becomes of an agent that is somebody else's.
         listings: asks what lives.
         gate: counts what is found.
@@ -39,14 +40,14 @@ class Finder:
 
     def __init__(
         self,
-        client: Client,
+        calls: RunCalls,
         executor: Executor,
         listings: Listings,
         gate: QuotaGate,
         outages: Outages,
         stop: Callable[[str], None],
     ) -> None:
-        self._client = client
+        self._calls = calls
         self._executor = executor
         self._listings = listings
         self._gate = gate
@@ -72,7 +73,7 @@ class Finder:
         life = item.action.lifecycle
         assert life is not None
         if life.recovery is Recovery.COMPARE:
-            ours = await self._client.is_registered(item.action)
+            ours = await is_as_sent(self._calls, item.action)
             if ours is None:
                 return None
             if ours:

@@ -12,7 +12,7 @@ from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.schema.lifecycle import Lifecycle, Listing, Names
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.provisioning.run_calls import RunCalls
 
 __all__ = ["Found", "Listings", "unsure", "whose"]
 
@@ -54,12 +54,12 @@ class Listings:
     """Asks for lists.
 
     Args:
-        client: whom to ask.
+        calls: to the service.
         clock: learns the service's time from the answers.
     """
 
-    def __init__(self, client: Client, clock: ServiceClock | None = None) -> None:
-        self._client = client
+    def __init__(self, calls: RunCalls, clock: ServiceClock | None = None) -> None:
+        self._calls = calls
         self._clock = clock
         self._locks: dict[Listing, anyio.Lock] = {}
         self._listed: dict[Listing, tuple[float, Sequence[Any]]] = {}
@@ -80,7 +80,7 @@ class Listings:
             asked, items = self._listed.get(listing, (float("-inf"), ()))
             now = time.monotonic()
             if asked < came or (since is not None and now - asked >= max_age):
-                response = await self._client.call_with_response(listing.ask(), deadline_from="grant")
+                response = await self._calls.call_with_response(listing.ask())
                 if self._clock is not None:
                     self._clock.observe(response.headers.get("Date"))
                 items = listing.of(response.result)

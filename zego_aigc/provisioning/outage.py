@@ -21,7 +21,7 @@ from zego_aigc.schema.codes import RETURN_CODES
 from zego_aigc.schema.lifecycle import LIFECYCLES
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.provisioning.run_calls import RunCalls
 
 __all__ = ["Circuit", "CircuitOpen", "Outages", "Retries", "ServiceGone", "may_pass"]
 
@@ -122,12 +122,12 @@ class Outages:
     """The circuits of a run.
 
     Args:
-        client: asks the service.
+        calls: to the service.
         note: called with what is waited for, and with None when it goes on.
     """
 
-    def __init__(self, client: Client, note: Callable[[str | None], None]) -> None:
-        self._client = client
+    def __init__(self, calls: RunCalls, note: Callable[[str | None], None]) -> None:
+        self._calls = calls
         self._note = note
         self._circuits: dict[str, Circuit] = {}
         self._probing: dict[str, anyio.Lock] = {}
@@ -188,7 +188,7 @@ class Outages:
             await anyio.sleep(pause)
         service = ACTIONS[action].service
         try:
-            await self._client.call(_probe_of(service), timeout=PROBE_TIMEOUT, deadline_from="grant")
+            await self._calls.call(_probe_of(service), timeout=PROBE_TIMEOUT)
         except ZegoError as reason:
             if may_pass(reason):
                 now = time.monotonic()

@@ -17,6 +17,7 @@ from zego_aigc.provisioning.cross_checks import changed_entries
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.preflight import Entries, Rules
 from zego_aigc.provisioning.presence import Presences
+from zego_aigc.provisioning.run_calls import RunCalls
 from zego_aigc.schema.actions import ACTIONS
 from zego_aigc.schema.lifecycle import LIFECYCLES, QuotaKind
 
@@ -85,26 +86,27 @@ async def draw_up(
         JournalError: the journal cannot be used.
         ZegoError: the service could not be asked.
     """
+    calls = None if client is None else RunCalls(client, background=True)
     rules = (rules or Rules())._replace(changed=frozenset(ACTIONS), update=False)
     look = await Journal.look(journal)
     try:
         totals = await preflight.check(
-            client,
+            calls,
             entries,
             look,
             rules=rules,
             pause=lambda: 0.0,
             progress=lambda count: None,  # noqa: ARG005
         )
-        gone = None if client is None else await _gone(client, look)
+        gone = None if calls is None else await _gone(calls, look)
         return await look.run_alone(partial(_plan, gone=gone, warnings=totals.warnings, seconds_a_call=rules.seconds_a_call))
     finally:
         await look.close()
 
 
-async def _gone(client: Client, journal: Journal) -> list[str]:
+async def _gone(calls: RunCalls, journal: Journal) -> list[str]:
     where = "made_id IS NOT NULL AND status IN ('done', 'made') AND key IN (SELECT key FROM main.plan)"
-    presences, gone, at = Presences(client), list[str](), 0
+    presences, gone, at = Presences(calls), list[str](), 0
     while rows := await journal.run_alone(partial(journal_file.rows, where=where, after=at, most=100)):
         at = rows[-1].seq
         found = await presences.of(rows)

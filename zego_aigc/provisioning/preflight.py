@@ -31,7 +31,7 @@ from zego_aigc.schema.actions import Action
 from zego_aigc.schema.lifecycle import QuotaKind, names_in
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.provisioning.run_calls import RunCalls
 
 __all__ = ["Entries", "Rules", "Totals", "check"]
 
@@ -120,7 +120,7 @@ class _Advice:
 
 
 async def check(
-    client: Client | None,
+    calls: RunCalls | None,
     entries: Entries,
     journal: Journal,
     *,
@@ -131,7 +131,7 @@ async def check(
     """Put the checked entries into the journal's scratch plan.
 
     Args:
-        client: asked, without changing anything, which agents exist; None to ask nothing.
+        calls: to the service, which is asked, without changing anything, which agents exist; None to ask nothing.
         entries: the fleet. It is gone through once, as a stream.
         journal: opened, not begun.
         rules: what the fleet may be.
@@ -158,8 +158,8 @@ async def check(
             f"the journal {journal.path} belongs to another fleet: it knows none of these entries. It was left as it is. "
             "Use another file, or extend it with this fleet (--extend, or extend=True)"
         )
-    if client is not None:
-        await _ask_for_agents(client, journal, findings, pause)
+    if calls is not None:
+        await _ask_for_agents(calls, journal, findings, pause)
         findings.raise_if_any()
     actions = await journal.run_alone(
         lambda connection: dict(connection.execute("SELECT action, count(*) FROM plan GROUP BY action ORDER BY min(seq)"))
@@ -336,7 +336,7 @@ GROUP BY plan.agent_id
 """
 
 
-async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings, pause: Callable[[], float]) -> None:
+async def _ask_for_agents(calls: RunCalls, journal: Journal, findings: _Findings, pause: Callable[[], float]) -> None:
     """Agents that entries refer to and that the fleet does not register must exist."""
     foreign = _FOREIGN.format(owners=plan.owners_of("agent_id"))
     await journal.run_in_transaction(lambda connection: connection.execute(foreign) and None)
@@ -346,7 +346,7 @@ async def _ask_for_agents(client: Client, journal: Journal, findings: _Findings,
         await anyio.sleep(pause())
         # Side by side, so that only the limit counts and not how long each answer takes.
         batches = [[agent_id for agent_id, *_ in rows[start : start + 10]] for start in range(0, len(rows), 10)]
-        queries = [client.call(QueryAgents(agent_ids=batch), deadline_from="grant") for batch in batches]
+        queries = [calls.call(QueryAgents(agent_ids=batch)) for batch in batches]
         there: set[str] = set()
         for answer in await asyncio.gather(*queries, return_exceptions=True):
             if isinstance(answer, BaseException):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -12,6 +11,7 @@ import anyio
 from zego_aigc.errors import ApiError, ZegoError
 from zego_aigc.provisioning.journal_file import Row
 from zego_aigc.provisioning.journal_reader import Reading
+from zego_aigc.provisioning.run_calls import RunCalls
 from zego_aigc.schema.codes import is_over
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Listing, StatusQuery
 
@@ -50,7 +50,7 @@ class Presence(NamedTuple):
 
 async def look(client: Client, reading: Reading) -> AsyncIterator[tuple[Row, Presence]]:
     """What was made and not removed, with what the service says about it, in the journal's order."""
-    presences = Presences(client)
+    presences = Presences(RunCalls(client, background=True))
     rows = reading.rows("made_id IS NOT NULL AND status <> 'removed'")
     while chunk := list(itertools.islice(rows, AT_A_TIME)):
         found = await presences.of(chunk)
@@ -62,12 +62,11 @@ class Presences:
     """Asks about rows of a journal. What lists everything is asked once; what it does not list is asked about by its id.
 
     Args:
-        client: whom to ask.
-        background: whether other calls of the client may go first at the limiter.
+        calls: to the service.
     """
 
-    def __init__(self, client: Client, *, background: bool = False) -> None:
-        self._call = partial(client.call, deadline_from="grant", background=background)
+    def __init__(self, calls: RunCalls) -> None:
+        self._call = calls.call
         self._running: dict[Listing, dict[str, str]] = {}
 
     async def of(self, rows: Sequence[Row]) -> dict[int, Presence]:

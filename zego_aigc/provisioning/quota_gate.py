@@ -21,8 +21,8 @@ from zego_aigc.schema.codes import is_over
 from zego_aigc.schema.lifecycle import LIFECYCLES
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
     from zego_aigc.limits.quota import Kind, Quota, Reservation
+    from zego_aigc.provisioning.run_calls import RunCalls
     from zego_aigc.schema.lifecycle import Lifecycle, Listing
 
 __all__ = ["QuotaClosed", "QuotaGate"]
@@ -51,6 +51,7 @@ class QuotaGate:
     when an instance ends by itself, so the oldest are asked about from time to time.
 
     Args:
+        calls: to the service.
         quota: None for as many as the service takes.
         listings: asks what lives.
         max_wait: seconds without any progress after which no entry waits any longer.
@@ -60,7 +61,7 @@ class QuotaGate:
 
     def __init__(
         self,
-        client: Client,
+        calls: RunCalls,
         quota: Quota | None,
         max_wait: float,
         listings: Listings,
@@ -68,7 +69,7 @@ class QuotaGate:
         *,
         background: bool,
     ) -> None:
-        self._client = client
+        self._calls = calls
         self._listings = listings
         self._quota: Quota = LocalQuota(None, None, None) if quota is None else quota
         self._forgetful = quota is None  # there is no budget to count for, so that memory stays flat
@@ -234,7 +235,7 @@ class QuotaGate:
         single = [(made_id, life) for made_id, life in held.items() if life.listing is None and life.status is not None]
         for made_id, life in single[:MAX_ASKED]:
             try:
-                await self._client.call(life.ask(made_id))
+                await self._calls.call(life.ask(made_id))
             except ApiError as error:
                 if is_over(error):
                     gone.append(made_id)

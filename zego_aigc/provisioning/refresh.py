@@ -15,7 +15,7 @@ from zego_aigc.provisioning.presence import Presences
 from zego_aigc.provisioning.service_clock import ServiceClock
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.provisioning.run_calls import RunCalls
 
 __all__ = ["Refreshed", "refresh"]
 
@@ -49,23 +49,21 @@ class Refreshed(NamedTuple):
 
 
 async def refresh(
-    client: Client,
+    calls: RunCalls,
     journal: Journal,
     clock: ServiceClock,
     *,
     revive: Revive,
     progress: Callable[[str], object],
-    background: bool,
 ) -> Refreshed:
     """Note as removed what the plan's entries made and the service has no more.
 
     Args:
-        client: whom to ask.
+        calls: to the service.
         journal: begun.
         clock: the service's.
         revive: whether to do so with an entry that is gone.
         progress: called with how far it is.
-        background: whether other calls of the client may go first at the limiter.
 
     Raises:
         ConnectFailed: the service cannot be reached.
@@ -74,7 +72,7 @@ async def refresh(
     total = await journal.run_in_transaction(
         lambda connection: int(connection.execute(f"SELECT count(*) FROM journal.entries WHERE {_DONE}").fetchone()[0])  # noqa: S608 - our own words
     )
-    presences = Presences(client, background=background)
+    presences = Presences(calls)
     gone: list[str] = []
     not_known, asked, at = 0, 0, 0
     trouble: ZegoError | None = None

@@ -23,6 +23,7 @@ from zego_aigc.provisioning.listings import Listings, unsure
 from zego_aigc.provisioning.operation import Operation
 from zego_aigc.provisioning.outage import CircuitOpen, Outages, Retries, ServiceGone, may_pass
 from zego_aigc.provisioning.recovery import MARGIN, left_of
+from zego_aigc.provisioning.run_calls import RunCalls
 from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
 from zego_aigc.schema.actions import Action
@@ -117,7 +118,7 @@ class Removal:
     """The work of a teardown, on a journal that is open for writing.
 
     Args:
-        client: of the journal's target.
+        calls: to the service.
         journal: begun.
         workers: see :func:`removal_pool`.
         report: awaited with each outcome.
@@ -125,12 +126,11 @@ class Removal:
         listings: asks what lives.
         clock: the service's.
         which: what to remove; everything unless given.
-        background: whether other calls may go first at the limiter.
     """
 
     def __init__(
         self,
-        client: Client,
+        calls: RunCalls,
         journal: Journal,
         workers: WorkerPool,
         report: Callable[[Outcome], Awaitable[None]],
@@ -139,16 +139,14 @@ class Removal:
         listings: Listings,
         clock: ServiceClock,
         which: Which | None = None,
-        background: bool,
     ) -> None:
-        self._client = client
+        self._calls = calls
         self._journal = journal
         self._workers = workers
         self._emit = report
         self._outages = outages
         self._listings = listings
         self._clock = clock
-        self._background = background
         which = Which() if which is None else which
         self._ours = f"({_OURS}) AND ({which.where})"
         self._lost = f"({_LOST}) AND ({which.where})"
@@ -266,9 +264,7 @@ class Removal:
             await in_flight.leave()
 
         try:
-            response = await self._client.call_with_response(
-                ending, before_send=before_send, deadline_from="grant", background=self._background
-            )
+            response = await self._calls.call_with_response(ending, before_send=before_send)
         except BaseException as error:
             if left:
                 self._outages.count(name, error)
@@ -320,7 +316,7 @@ class Removal:
         """Whether something stands under the id that the request chose; it may be somebody else's."""
         chosen = _chosen_id(row, life)
         assert life.listing is not None
-        response = await self._client.call_with_response(life.listing.ask([chosen]), deadline_from="grant")
+        response = await self._calls.call_with_response(life.listing.ask([chosen]))
         self._clock.observe(response.headers.get("Date"))
         return any(getattr(item, life.id_field) == chosen for item in life.listing.of(response.result))
 
@@ -352,7 +348,7 @@ class Teardown(Operation):
     ) -> None:
         super().__init__(client, journal, must_exist=True, sandbox=sandbox)
         self._only = only
-        self._background = background
+        self._calls = RunCalls(client, background=background)
         self._workers = removal_pool(client)
         self._removal: Removal
 
@@ -362,15 +358,14 @@ class Teardown(Operation):
         await self._journal.begin(self._target)
         clock = ServiceClock()
         self._removal = Removal(
-            self._client,
+            self._calls,
             self._journal,
             self._workers,
             self._report,
-            outages=Outages(self._client, partial(self._set_note, "outage")),
-            listings=Listings(self._client, clock),
+            outages=Outages(self._calls, partial(self._set_note, "outage")),
+            listings=Listings(self._calls, clock),
             clock=clock,
             which=None if self._only is None else Which.keys(self._only),
-            background=self._background,
         )
         counts = await self._removal.count()
         self.report.counts = {action: Counter(pending=count) for action, count in counts.items()}

@@ -32,6 +32,7 @@ from zego_aigc.provisioning.presence import Presence
 from zego_aigc.provisioning.quota_gate import QuotaGate
 from zego_aigc.provisioning.refresh import Refreshed, refresh
 from zego_aigc.provisioning.removal import Removal, Which, removal_pool
+from zego_aigc.provisioning.run_calls import RunCalls
 from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.streaming import Streams
 from zego_aigc.provisioning.workers import Lane, WorkerPool
@@ -152,16 +153,17 @@ class Provisioning(Operation):
         self._entries = entries
         self._options = options
         self._clock = ServiceClock()
-        self._listings = Listings(client, self._clock)
+        self._calls = RunCalls(client, background=options.background)
+        self._listings = Listings(self._calls, self._clock)
         self._gate = QuotaGate(
-            client,
+            self._calls,
             options.quota or client.quota,
             options.quota_wait,
             self._listings,
             partial(self._set_note, "quota"),
             background=options.background,
         )
-        self._outages = Outages(client, partial(self._set_note, "outage"))
+        self._outages = Outages(self._calls, partial(self._set_note, "outage"))
         if options.rollback:
             self._grace = GRACE / 2  # the rest is the rollback's
         self._rolled_back = False
@@ -184,7 +186,7 @@ class Provisioning(Operation):
     async def _prepare(self) -> None:
         options = self._options
         totals = await preflight.check(
-            self._client,
+            self._calls,
             self._entries,
             self._journal,
             rules=self._rules(),
@@ -215,30 +217,29 @@ class Provisioning(Operation):
         )
 
     def _entry_handler(self) -> EntryHandler:
-        client, journal, options = self._client, self._journal, self._options
+        calls, journal, options = self._calls, self._journal, self._options
         gate, outages, clock = self._gate, self._outages, self._clock
         executor = Executor(
-            client,
+            calls,
             journal,
             gate=gate,
             outages=outages,
             clock=clock,
             on_quota=options.on_quota,
             if_exists=options.if_exists,
-            background=options.background,
         )
         self._observer = Observer(journal, gate, clock, self._wake_known)
         return EntryHandler(
             journal,
             executor=executor,
-            finder=Finder(client, executor, self._listings, gate, outages, self.stop),
+            finder=Finder(calls, executor, self._listings, gate, outages, self.stop),
             gate=gate,
             observer=self._observer,
             clock=clock,
             reporting=Reporting(
                 self._report, self._apply_backpressure, self.stop, self._not_recorded, partial(self._set_note, "expiry")
             ),
-            streams=Streams(client, self._listings) if options.until == "streaming" else None,
+            streams=Streams(calls, self._listings) if options.until == "streaming" else None,
             on_unknown=options.on_unknown,
             lookup_delay=options.lookup_delay,
             brief=self._upkeep is not None,
@@ -264,9 +265,7 @@ class Provisioning(Operation):
         """Note what has ended, so that it is made anew."""
         progress = partial(self._set_note, "refresh")
         revive = _always if self._upkeep is None else self._upkeep.revive
-        refreshed = await refresh(
-            self._client, self._journal, self._clock, revive=revive, progress=progress, background=self._options.background
-        )
+        refreshed = await refresh(self._calls, self._journal, self._clock, revive=revive, progress=progress)
         self._set_note("refresh", None)
         self.report.gone = refreshed.gone
         return refreshed
@@ -323,7 +322,7 @@ class Provisioning(Operation):
 
     def _removal(self, workers: WorkerPool, report: Callable[[Outcome], Awaitable[None]], which: Which) -> Removal:
         return Removal(
-            self._client,
+            self._calls,
             self._journal,
             workers,
             report,
@@ -331,7 +330,6 @@ class Provisioning(Operation):
             listings=self._listings,
             clock=self._clock,
             which=which,
-            background=self._options.background,
         )
 
     def _feed(self, take: Callable[..., list[Item]]) -> Callable[[int], Awaitable[list[Item]]]:

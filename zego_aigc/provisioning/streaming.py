@@ -13,7 +13,7 @@ from zego_aigc.provisioning.listings import Listings
 from zego_aigc.schema.codes import is_over
 
 if TYPE_CHECKING:
-    from zego_aigc.client import Client
+    from zego_aigc.provisioning.run_calls import RunCalls
     from zego_aigc.schema.lifecycle import Lifecycle, StatusQuery
 
 __all__ = ["Streams"]
@@ -28,8 +28,8 @@ PAUSE = 0.5
 class Streams:
     """Asks how stream tasks are coming along, or whatever else declares that it takes a while until it is up."""
 
-    def __init__(self, client: Client, listings: Listings) -> None:
-        self._client = client
+    def __init__(self, calls: RunCalls, listings: Listings) -> None:
+        self._calls = calls
         self._listings = listings
 
     async def wait(self, life: Lifecycle, made_id: str) -> bool:
@@ -61,7 +61,7 @@ class Streams:
             StreamFailed: it has ended.
         """
         try:
-            answer = await self._client.call(life.ask(made_id), deadline_from="grant")
+            answer = await self._calls.call(life.ask(made_id))
         except ApiError as error:
             if is_over(error):
                 raise StreamFailed(f"the task {made_id} ended before it streamed") from error

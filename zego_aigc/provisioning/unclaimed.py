@@ -106,7 +106,7 @@ async def end(client: Client, found: Unclaimed) -> None:
         ZegoError: it could not be ended.
     """
     try:
-        await client.call(LIFECYCLES[found.action].end(found.id))
+        await client.call(LIFECYCLES[found.action].end(found.id), background=True)
     except ApiError as error:
         if not is_over(error):
             raise

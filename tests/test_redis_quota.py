@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis_server import RedisServer, kinds
+from requests_made import register, stream, voice
 
-from zego_aigc.errors import ConfigurationError, ConnectFailed, QuotaExceeded
+from zego_aigc import LocalLimiter, provision
+from zego_aigc.aiagent import DeleteAgentInstance
+from zego_aigc.errors import AccessDenied, ConfigurationError, ConnectFailed, QuotaExceeded
 from zego_aigc.limits.local_quota import LocalQuota
 from zego_aigc.limits.quota import Quota, Reservation
-from zego_aigc.redis import RedisQuota
+from zego_aigc.redis import RedisQuota, RedisReservation
+from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -297,6 +302,27 @@ async def test_who_does_not_wait_does_not_overtake_those_who_do(make: Make) -> N
         (await waiting).release()
 
 
+async def test_of_many_who_do_not_wait_as_many_get_a_place_as_there_are(make: Make) -> None:
+    """Whatever they ask at once, in one process or in several, and whoever else asks."""
+    quotas = make(agents=4), make(agents=4)
+    asked = [quotas[number % 2].acquire("agents", wait=False, background=number % 3 == 0) for number in range(40)]
+    got = await asyncio.gather(*asked, return_exceptions=True)
+    places = [each for each in got if isinstance(each, RedisReservation)]
+    assert len(places) == 4
+    assert all(isinstance(each, RedisReservation | QuotaExceeded) for each in got)
+    assert (await quotas[0].look("agents")).making == 4
+
+
+async def test_a_fleet_that_fails_where_there_is_no_place_makes_as_many_as_there_are(make: Make, tmp_path: Path) -> None:
+    quota = make(streams=4)
+    async with Sandbox(rate_limit=None) as sandbox, sandbox.client(limiter=LocalLimiter(10_000)) as client:
+        entries = [stream(f"s{number}") for number in range(6)]
+        async with provision(client, entries, journal=tmp_path / "journal", quota=quota, on_quota="fail") as run:
+            statuses = [outcome.status async for outcome in run]
+        assert statuses.count("done") == 4
+        assert len(sandbox.app.tasks) == 4
+
+
 async def test_cancelled_callers_take_nothing_and_leave_no_place_behind(make: Make, server: RedisServer, app_id: int) -> None:
     quota = make(agents=2)
     holds = [await quota.acquire("agents") for _ in range(2)]
@@ -351,6 +377,36 @@ async def test_places_of_a_living_process_are_kept_and_those_of_a_dead_one_come_
             await asyncio.sleep(0.05)
     assert {(1, 1, 0), (0, 1, 1), (0, 0, 1)} & seen
     assert any(unknown for _, _, unknown in seen)
+
+
+async def test_what_could_not_be_deleted_holds_its_place_until_it_must_have_ended_by_itself(
+    make: Make, server: RedisServer, app_id: int
+) -> None:
+    quota, callbacks = make(agents=1), make(agents=1)
+    async with Sandbox(rate_limit=None) as sandbox, sandbox.client(quota=quota) as client:
+        await client.call(register())
+        deletes = sandbox.faults.on(DeleteAgentInstance).refuse(410000006)
+        with pytest.raises(AccessDenied):
+            async with client.agent(voice("1")) as first:
+                pass
+        usage = await quota.look("agents")
+        assert (usage.live, usage.unknown) == (0, 1)
+        with pytest.raises(QuotaExceeded, match=rf"0 live, 0 being made, 1 unknown, .*this client holds {first.id}\)"):
+            await client.start(voice("2"), timeout=0.3)
+        async with Redis.from_url(server.url) as redis:  # as if MaxIdleTime had passed, which is 120 s unless given
+            lapses = f"zego_aigc:{{{app_id}}}:quota:agents:lapses"
+            places: Any = await redis.zrange(lapses, 0, -1)
+            for place in places:
+                await redis.zincrby(lapses, -121e6, place)
+        assert (await quota.look("agents")).used == 0
+        # Of another one the end is heard of before that, in another process.
+        with pytest.raises(AccessDenied):
+            async with client.agent(voice("3")) as third:
+                pass
+        assert (await quota.look("agents")).unknown == 1
+        callbacks.ended(third.id)
+        assert (await callbacks.look("agents")).used == 0
+        deletes.remove()
 
 
 # --- Redis gone --------------------------------------------------------------------------------------------------
@@ -429,17 +485,19 @@ def test_the_books_in_redis_agree_with_those_in_memory(
                 elif step == "ended":
                     for quota in (memory, shared):
                         quota.ended(f"i{number}")
-                elif pair is not None and pair[0].state != "gone" and pair[0].instance_id is None:
+                elif pair is not None and pair[0].state != "gone":
                     for hold in pair:
                         match step:
-                            case "live":
+                            case "live" if hold.instance_id is None:
                                 hold.live(f"i{number}")
                             case "unknown":
                                 hold.unknown(expires_in=3600)
-                            case "full":
+                            case "full" if hold.instance_id is None:
                                 hold.full()
-                            case _:
+                            case "release" if hold.instance_id is None:
                                 hold.release()
+                            case _:
+                                pass
                 assert await shared.look("agents") == memory.usage("agents")
 
     asyncio.run(run())

@@ -150,11 +150,8 @@ class Inventory:
     def not_ended(self, made_id: str) -> None:
         """Something could not be ended in time. Its place comes free when it must have ended by itself, if it is unused."""
         life = self.lives.get(made_id)
-        if life is None or (place := life.reservation) is None:
-            return
-        place.unknown(expires_in=life.lives_unseen)
-        if place.state == "live":  # a quota that can say that of nothing that was made
-            place.live(made_id, expires_in=life.lives_unseen)
+        if life is not None and life.reservation is not None:
+            life.reservation.unknown(expires_in=life.lives_unseen)
 
 
 class Lifetimes:

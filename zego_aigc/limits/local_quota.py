@@ -172,7 +172,9 @@ class LocalReservation:
         budget.dispatch()
 
     def unknown(self, *, expires_in: float) -> None:
-        """It is not known whether the instance was made. The place stays taken until that is resolved, or for so many seconds.
+        """It is not known whether the instance was made, or whether it still lives, as after a delete that failed.
+
+        The place stays taken until that is resolved, or for so many seconds.
 
         Args:
             expires_in: seconds after which the instance has surely ended, if it was made: MaxIdleTime where its user is not

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -73,7 +72,7 @@ async def wait_for_grant(
     doubtful = False  # whether an answer was lost
     try:
         while True:
-            if runner.is_down and (pause := runner.retry_at - time.monotonic()) > 0:
+            if pause := runner.pause:
                 if while_down():
                     if doubtful:
                         withdraw()

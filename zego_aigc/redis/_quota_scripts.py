@@ -3,9 +3,9 @@
 Each script is one atomic step on the server's clock. Times are in microseconds. The keys of an AppId and kind:
 
 ========  ===========  ===================================================================================================
-places    hash         what each place is for: ``making``, ``unknown``, or ``live`` and a blank and the instance's id
+places    hash         what each place is for: ``making``, ``live`` or ``unknown``, then a blank and the instance's id if known
 lapses    sorted set   when each place is given up, or believed in no longer
-living    hash         each living instance's place
+living    hash         the place of each instance that lives, or may
 early     sorted set   instances whose end was heard before they were known, and until when that is kept in mind
 over      sorted set   places whose instance was told to have ended, likewise: older news of them may come late
 state     hash         places of each standing; while the service says "full", how many creations may be tried, and when
@@ -96,8 +96,9 @@ end
 TAKE_PLACE = (
     _COMMON
     + """
--- ... place ('' only to look), whether to wait, who (a process, in one of its lines), 1 for the background
-local place, waits, who, background = ARGV[6], ARGV[7] == '1', ARGV[8], ARGV[9] == '1'
+-- ... place ('' only to look), who (a process, in one of its lines; '' not to wait), 1 for the background
+local place, who, background = ARGV[6], ARGV[7], ARGV[8] == '1'
+local waits = who ~= ''
 if place == '' then
   return answer(0, 0)
 end
@@ -169,7 +170,7 @@ NOTE = (
 for i = 6, #ARGV, 4 do
   local what, place, instance, time = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local standing = standing_of(place)
-  if what == 'live' and redis.call('ZSCORE', over, place) then
+  if (what == 'live' or what == 'unknown') and redis.call('ZSCORE', over, place) then
     -- said before its end, and sent again since Redis was gone
   elseif what == 'live' then
     width = number('width')
@@ -191,7 +192,11 @@ for i = 6, #ARGV, 4 do
       if redis.call('ZREM', early, instance) == 1 then gone(place) end
     end
   elseif what == 'unknown' then
-    if standing == 'making' or standing == nil then move(place, 'unknown', nil, now + time) end
+    if instance ~= '' then  -- it has lived, and may be counted under the place of another process that knew it first
+      move(redis.call('HGET', living, instance) or place, 'unknown', instance, now + time)
+    elseif standing == 'making' or standing == nil then
+      move(place, 'unknown', nil, now + time)
+    end
   elseif what == 'gone' then
     if standing then gone(place) end
   elseif what == 'ended' then

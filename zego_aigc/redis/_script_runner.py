@@ -98,10 +98,15 @@ class ScriptRunner:
         """When Redis last answered, by ``time.monotonic``."""
         self.retry_at: float = float("-inf")
         """While it is down: when to try next, by ``time.monotonic``."""
-        self._pause = _INITIAL_PAUSE
+        self._next_pause = _INITIAL_PAUSE
         self._logged_pool = False
         self._logged_loss_at = float("-inf")
         self._log_return = False
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is worth asking again; 0 unless Redis is gone."""
+        return max(0.0, self.retry_at - time.monotonic()) if self.is_down else 0.0
 
     async def run(
         self, script: str, keys: Iterable[str], args: Iterable[Any], *, abandoned: Callable[[], None] | None = None
@@ -177,14 +182,14 @@ class ScriptRunner:
     def _lost(self, error: Exception) -> None:
         if not self.is_down:
             self.is_down = True
-            self._pause = _INITIAL_PAUSE
+            self._next_pause = _INITIAL_PAUSE
             # Some scripts may go through while others do not, as where the memory is full: that is one outage.
             if time.monotonic() - self._logged_loss_at >= _LOG_EVERY:
                 self._logged_loss_at = time.monotonic()
                 self._log_return = True
                 logger.warning("Redis is gone, or cannot be written to (%s): %s", type(error).__name__, error)
-        self.retry_at = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _MAX_PAUSE)
+        self.retry_at = time.monotonic() + self._next_pause
+        self._next_pause = min(2 * self._next_pause, _MAX_PAUSE)
 
     def _found(self) -> None:
         self.heard_at = time.monotonic()

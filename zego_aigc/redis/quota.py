@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from zego_aigc.errors import ConnectFailed
@@ -120,10 +121,12 @@ class RedisQuota:
         member = self._here()
         books = member.books(kind)
         line = books.lines[background]
-        if not wait and line.waiting:
-            member.refuse(books)
+        if not wait:
+            if line.waiting:
+                member.refuse(books)
+            return await member.take_at_once(books, background=background)
         async with line.turn(lambda: member.update(books, "leaving", line.who)):
-            return await member.take(books, line, waits=wait, background=background)
+            return await member.take(books, line, background=background)
 
     def ended(self, instance_id: str) -> bool:
         """An instance was deleted or has ended by itself: its place is free. Saying so twice is harmless.
@@ -240,32 +243,67 @@ class _Member:
                 return books
         raise ValueError(f"no such kind: {kind!r}; there are {', '.join(map(repr, self._kinds))}")
 
-    async def take(self, books: _Books, line: ProcessLine, *, waits: bool, background: bool) -> RedisReservation:
-        """Take a place, waiting for one or not."""
+    async def take(self, books: _Books, line: ProcessLine, *, background: bool) -> RedisReservation:
+        """Wait for a place."""
         reservation = self.new_reservation(books)
-        args = [*self._common(books), reservation.place, int(waits), line.who, int(background)]
-        runner = self._runner
+
+        def abandoned() -> None:
+            """The caller was cancelled while Redis was asked, which has answered by now, with a place or one in line."""
+            reservation.release()
+            if not line.waiting:
+                self.update(books, "leaving", line.who)
 
         async def ask() -> float | None:
-            line.queued = line.queued or waits
-            answer = await runner.run(TAKE_PLACE, books.keys, args, abandoned=lambda: self._abandoned(reservation, line))
-            granted, wait = books.read(answer)
-            if granted:
-                return None
-            if not waits:
-                self.refuse(books)
-            return wait / 1e6
+            line.queued = True
+            return await self._ask(reservation, line.who, background=background, abandoned=abandoned)
 
-        def refuse_at_once() -> bool:
-            if not waits:
-                self.refuse(books)
-            return False
-
-        # What was said before counts: a caller that gives a place back and asks for one gets it.
         await wait_for_grant(
-            runner, ask, prepare=self._updates.flush, while_down=refuse_at_once, withdraw=reservation.release, look=_LOOK
+            self._runner,
+            ask,
+            prepare=self._updates.flush,  # what was said before counts: who gives a place back and asks for one gets it
+            while_down=lambda: False,
+            withdraw=reservation.release,
+            look=_LOOK,
         )
         line.queued = False
+        return self._hold(reservation)
+
+    async def take_at_once(self, books: _Books, *, background: bool) -> RedisReservation:
+        """Take a place, if there is one.
+
+        Raises:
+            QuotaExceeded: there is none, or Redis is gone.
+        """
+        if self._runner.pause:
+            self.refuse(books)
+        reservation = self.new_reservation(books)
+        try:
+            await self._updates.flush()
+            wait = await self._ask(reservation, "", background=background, abandoned=reservation.release)
+        except RedisUnavailable:
+            reservation.release()  # an answer may have been lost that granted it
+            self.refuse(books)
+        if wait is not None:
+            self.refuse(books)
+        return self._hold(reservation)
+
+    async def _ask(
+        self, reservation: RedisReservation, who: str, *, background: bool, abandoned: Callable[[], None]
+    ) -> float | None:
+        """Ask for a place once: None when it is granted, otherwise the seconds until there may be one.
+
+        Args:
+            reservation: for which.
+            who: the line in which to wait for the next time; without one, it is asked for behind all that wait.
+            background: whether others may go first.
+            abandoned: called after the answer, if the caller was cancelled meanwhile.
+        """
+        books = reservation.books
+        args = [*self._common(books), reservation.place, who, int(background)]
+        granted, wait = books.read(await self._runner.run(TAKE_PLACE, books.keys, args, abandoned=abandoned))
+        return None if granted else wait / 1e6
+
+    def _hold(self, reservation: RedisReservation) -> RedisReservation:
         self._reservations[reservation.place] = reservation
         self._renew_later()
         return reservation
@@ -273,7 +311,7 @@ class _Member:
     async def look(self, books: _Books) -> Usage:
         """How a budget is used now."""
         await self._updates.flush()
-        books.read(await self._runner.run(TAKE_PLACE, books.keys, [*self._common(books), "", 0, "", 0]))
+        books.read(await self._runner.run(TAKE_PLACE, books.keys, [*self._common(books), "", "", 0]))
         return books.usage
 
     def ended(self, instance_id: str) -> bool:
@@ -303,9 +341,8 @@ class _Member:
     def note(self, reservation: RedisReservation, what: str, instance_id: str = "", expires_in: float = 0.0) -> None:
         """What a reservation reports of its place."""
         if what == "live":
-            self._reservations[reservation.place] = reservation
-            self._renew_later()
-        elif what != "full":
+            self._hold(reservation)
+        elif what == "gone" or (what == "unknown" and reservation.instance_id is None):
             self._reservations.pop(reservation.place, None)
         seconds = self._forget_after if expires_in == math.inf else max(0.0, expires_in)
         self.update(reservation.books, what, reservation.place, instance_id, seconds)
@@ -322,12 +359,6 @@ class _Member:
         await self._runner.idle()  # what was asked for callers that have gone
         await self._updates.aclose(self._timeout)
         await self._runner.aclose()
-
-    def _abandoned(self, reservation: RedisReservation, line: ProcessLine) -> None:
-        """The caller was cancelled while Redis was asked, which has answered by now, with a place or one in line."""
-        reservation.release()
-        if not line.waiting:
-            self.update(reservation.books, "leaving", line.who)
 
     async def _send(self, books: _Books, updates: list[_Update]) -> None:
         now = time.monotonic()
@@ -428,14 +459,16 @@ class RedisReservation:
         self._member.note(self, "live", instance_id, expires_in)
 
     def unknown(self, *, expires_in: float) -> None:
-        """Nobody knows whether the instance was made. The place stays taken until that is resolved, or for so many seconds.
+        """It is not known whether the instance was made, or whether it still lives, as after a delete that failed.
+
+        The place stays taken until that is resolved, or for so many seconds.
 
         Args:
             expires_in: seconds after which the instance has surely ended, if it was made.
         """
-        if self._state == "making":
+        if self.state in {"making", "live"}:
             self.settle("unknown", expires_in)
-            self._member.note(self, "unknown", "", expires_in)
+            self._member.note(self, "unknown", self._instance_id or "", expires_in)
 
     def full(self) -> None:
         """The service refused to make the instance because the account is full: gives the place back, and takes note."""

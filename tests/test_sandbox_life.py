@@ -22,6 +22,7 @@ from zego_aigc.aiagent import ListAgents, RegisterAgent
 from zego_aigc.digitalhuman import TaskStatus
 from zego_aigc.errors import AuthenticationError, ConfigurationError
 from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, App, Quotas, Sandbox, serve
+from zego_aigc.sandbox.account import Shared
 from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
 from zego_aigc.sandbox.ids import Ids
@@ -257,7 +258,7 @@ STEPS = st.one_of(
 def test_an_account_stays_consistent_whatever_is_called(steps: list[tuple[str, int, int]]) -> None:
     async def run() -> None:
         clock, scope, ids = Clock(), TaskScope("test"), Ids()
-        app = App(clock, Outbox(clock, scope, ids), Models(clock, scope), ids, 1, "secret", quota=3)
+        app = App(Shared(clock, Outbox(clock, scope, ids), Models(clock, scope), ids), 1, "secret", quota=3)
         carry_out(app, "RegisterAgent", {"AgentId": "agent"})
         for step in steps:
             await take(app, *step)

@@ -15,8 +15,8 @@ behaviour of each Action                       ``actions_agents``, ``actions_ins
 state of AI Agent                              `agents` (registered), `instances` (running), `rooms`, `conversation` (how an
                                                instance talks), `speech` (from texts to what is spoken)
 state of Digital Human                         `catalogue` (humans, voices), `streams` (tasks), `drives`, `websocket` (audio)
-one AppId                                      `account` (settings, limits, ids: what the state above uses), `app` (the
-                                               account with all its state)
+one AppId                                      `settings`, `account` (limits, ids, callbacks: what the state above uses), `app`
+                                               (the account with all its state)
 the sandbox                                    `world` (`clock`, callbacks, models, apps, `faults`, `recording`),
                                                `sandbox` (the world behind a server, as users hold it), `ids`
 in tests                                       `live` (in a thread of its own), `watchdog` (says when a loop is blocked)
@@ -32,7 +32,6 @@ apps, and server and control API work on the world.
 
 from __future__ import annotations
 
-from zego_aigc.sandbox.account import DEFAULT_CALLBACK_SECRET, Pace, Quotas, Settings
 from zego_aigc.sandbox.app import App
 from zego_aigc.sandbox.callbacks import Delivery, DeliveryAttempt
 from zego_aigc.sandbox.catalogue import Catalogue, Human, Voice
@@ -42,6 +41,7 @@ from zego_aigc.sandbox.live import LiveSandbox
 from zego_aigc.sandbox.models import ModelCall
 from zego_aigc.sandbox.recording import RecordedCall, Recording
 from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, serve
+from zego_aigc.sandbox.settings import DEFAULT_CALLBACK_SECRET, Pace, Quotas, Settings
 
 __all__ = [
     "DEFAULT_APP_ID",

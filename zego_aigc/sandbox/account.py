@@ -5,15 +5,24 @@ from __future__ import annotations
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Unpack
-
-import msgspec
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 
 from zego_aigc.sandbox.catalogue import Catalogue
 from zego_aigc.sandbox.gate import RateWindow
 from zego_aigc.sandbox.guard import is_loopback_url
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Rooms
+from zego_aigc.sandbox.settings import (
+    DEFAULT_CALLBACK_SECRET,
+    Pace,
+    Quotas,
+    RateRefusal,
+    Settings,
+    check_count,
+    check_names,
+    quotas_of,
+)
 from zego_aigc.schema.actions import Action, Service
 from zego_aigc.schema.lifecycle import QuotaKind
 
@@ -26,9 +35,7 @@ if TYPE_CHECKING:
     from zego_aigc.sandbox.ids import Ids
     from zego_aigc.sandbox.models import Models
 
-__all__ = ["DEFAULT_CALLBACK_SECRET", "Account", "Pace", "Quotas", "Settings"]
-
-DEFAULT_CALLBACK_SECRET = "sandbox-callback-secret"  # noqa: S105 - guards nothing but a sandbox
+__all__ = ["Account", "Shared"]
 
 MAX_ENDED = 10_000
 """Ended tasks and drives that an account remembers, together."""
@@ -39,76 +46,14 @@ MAX_AUDIO = 64 << 20
 HolderT = TypeVar("HolderT")
 
 
-class Quotas(msgspec.Struct, kw_only=True):
-    """How many of each kind may live at once; ``None`` is no bound. The vendor starts every account with 10."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all accounts of a sandbox use together."""
 
-    agents: int | None = 10
-    """Voice agent instances."""
-    digital_humans: int | None = 10
-    """Digital human agent instances, live ones included."""
-    streams: int | None = 10
-    """Digital human stream tasks."""
-
-    def __post_init__(self) -> None:
-        for kind in self.__struct_fields__:
-            _check_count(kind, getattr(self, kind))
-
-
-class Pace(msgspec.Struct, kw_only=True):
-    """How long things take, in seconds on the sandbox's clock."""
-
-    join: float = 0.2
-    """From the creation of an instance until it is in its room and publishes."""
-    think: float = 0.4
-    """From a question until the answer is spoken."""
-    character: float = 0.08
-    """Speaking one character."""
-    stream_start: float = 0.3
-    """From the creation of a stream task until it streams."""
-    stream_stop: float = 0.2
-    """From a stop until a stream task is gone."""
-    audio: float = 3.0
-    """Playing an audio file, whose length the sandbox cannot know."""
-
-
-class RateRefusal(msgspec.Struct):
-    """How a service refuses a call that is over the rate limit."""
-
-    code: int
-    status: int = 200
-    """The HTTP status."""
-
-
-class Settings(TypedDict, total=False):
-    """Settings of an account; each is an attribute of :class:`~zego_aigc.sandbox.App` afterwards."""
-
-    quota: int | Mapping[str, int | None] | Quotas | None
-    """How many agents, digital humans and streams each may live at once: one number for all (10), a mapping, or None for no
-    bound. Afterwards ``app.quotas``."""
-    rate_limit: int | None
-    """Calls per Action in any `rate_window` seconds (10); None for no limit."""
-    rate_window: float
-    """In seconds (1)."""
-    callback_url: str | None
-    """Where callbacks go; None has them recorded only."""
-    callback_urls: Mapping[str, str]
-    """More addresses, by CallbackConfig.HostTag."""
-    remote_callbacks: bool
-    """Whether callbacks may leave this machine (False). Otherwise those to other addresses are recorded as blocked."""
-    callback_secret: str
-    """What callbacks are signed with."""
-    pace: Pace
-    """How long things take."""
-    catalogue: Catalogue
-    """The digital humans and voices that exist."""
-    reply: Callable[[Question], str] | None
-    """Stands in for every language model: takes a :class:`Question`, returns what the agent answers, or raises
-    :class:`ModelFailure`. Without it (None), an LLM.Url on this machine is called, and others answer "You said: ..."."""
-    llm: bool
-    """Whether an LLM.Url on other machines is called, too (False): that may cost, and shows them what is said."""
-    exceptions_at_end: bool
-    """Whether instances that end by themselves send their Code as an Exception event, too (False): the vendor's pages
-    have both."""
+    clock: Clock
+    outbox: Outbox
+    models: Models
+    ids: Ids
 
 
 class UniqueIds(Generic[HolderT]):
@@ -144,43 +89,29 @@ class Account:
     Every setting may be changed while the sandbox runs and counts from the next call on.
 
     Args:
-        clock: the sandbox's.
-        outbox: the sandbox's.
-        models: the sandbox's.
-        ids: the sandbox's.
+        shared: the sandbox's.
         app_id: 1 to 4294967295.
         server_secret: what calls are signed with.
-        settings: see :class:`Settings`.
+        settings: see :class:`~zego_aigc.sandbox.Settings`.
 
     Raises:
-        TypeError: for a setting that there is not.
-        ValueError: for an `app_id`, a quota or a limit that cannot be.
+        TypeError: for an unknown setting.
+        ValueError: for an `app_id`, a quota or a limit out of range, or a callback's address on another machine.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        outbox: Outbox,
-        models: Models,
-        ids: Ids,
-        app_id: int,
-        server_secret: str,
-        **settings: Unpack[Settings],
-    ) -> None:
+    def __init__(self, shared: Shared, app_id: int, server_secret: str, **settings: Unpack[Settings]) -> None:
         if not 0 < app_id < 2**32:
             raise ValueError(f"app_id must be 1 to {2**32 - 1}, not {app_id}")
-        if unknown := settings.keys() - Settings.__optional_keys__:
-            known = ", ".join(sorted(Settings.__optional_keys__))
-            raise TypeError(f"no setting is called {', '.join(sorted(unknown))}; there are {known}")
-        self.clock = clock
-        self.outbox = outbox
-        self.models = models
-        self.ids = ids
+        check_names(settings)
+        self.clock: Clock = shared.clock
+        self.outbox: Outbox = shared.outbox
+        self.models: Models = shared.models
+        self.ids: Ids = shared.ids
         self.app_id = app_id
         self.server_secret = server_secret
-        self.quotas: Quotas = _quotas(settings.get("quota", 10))
+        self.quotas: Quotas = quotas_of(settings.get("quota", 10))
         self.rate_limit: int | None = settings.get("rate_limit", 10)
-        _check_count("rate_limit", self.rate_limit)
+        check_count("rate_limit", self.rate_limit)
         self.rate_window: float = settings.get("rate_window", 1.0)
         self.rate_limits: dict[str, int | None] = {}
         """Limits of single Actions that differ, by Action name."""
@@ -334,16 +265,3 @@ class Account:
         return self.outbox.post(
             task_id, str(event_type), self.callback_url, self.callback_secret, envelope, at, remote=self.remote_callbacks
         )
-
-
-def _quotas(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:
-    if isinstance(quota, Quotas):
-        return quota
-    if isinstance(quota, Mapping):
-        return Quotas(**quota)
-    return Quotas(agents=quota, digital_humans=quota, streams=quota)
-
-
-def _check_count(name: str, count: Any) -> None:
-    if count is not None and not (isinstance(count, int) and count >= 0):
-        raise ValueError(f"{name} must be a number from 0 on, or None for no bound, not {count!r}")

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from zego_aigc.digitalhuman import TaskStatus
-from zego_aigc.sandbox.account import Account, Settings
+from zego_aigc.sandbox.account import Account, Shared
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence
+from zego_aigc.sandbox.settings import Settings
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.agents import Agent
-    from zego_aigc.sandbox.callbacks import Outbox
-    from zego_aigc.sandbox.clock import Clock
     from zego_aigc.sandbox.drives import SandboxDrive
-    from zego_aigc.sandbox.ids import Ids
     from zego_aigc.sandbox.instances import Instance
-    from zego_aigc.sandbox.models import Models
     from zego_aigc.sandbox.streams import SandboxTask
 
 __all__ = ["App"]
@@ -25,33 +22,11 @@ __all__ = ["App"]
 class App(Account):
     """An account and its state. Reached as ``sandbox.app`` or ``sandbox.apps[app_id]``.
 
-    Every setting may be changed while the sandbox runs and counts from the next call on.
-
-    Args:
-        clock: the sandbox's.
-        outbox: the sandbox's.
-        models: the sandbox's.
-        ids: the sandbox's.
-        app_id: 1 to 4294967295.
-        server_secret: what calls are signed with.
-        settings: see :class:`~zego_aigc.sandbox.Settings`.
-
-    Raises:
-        TypeError: for an unknown setting.
-        ValueError: for an `app_id`, a quota or a limit out of range.
+    For its arguments see :class:`~zego_aigc.sandbox.account.Account`.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        outbox: Outbox,
-        models: Models,
-        ids: Ids,
-        app_id: int,
-        server_secret: str,
-        **settings: Unpack[Settings],
-    ) -> None:
-        super().__init__(clock, outbox, models, ids, app_id, server_secret, **settings)
+    def __init__(self, shared: Shared, app_id: int, server_secret: str, **settings: Unpack[Settings]) -> None:
+        super().__init__(shared, app_id, server_secret, **settings)
         self.instances: dict[str, Instance] = {}
         """Running agent instances by AgentInstanceId."""
         self.tasks: dict[str, SandboxTask] = {}

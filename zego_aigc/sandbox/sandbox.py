@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from aiohttp import web
 
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.sandbox.account import Settings
 from zego_aigc.sandbox.actions_conversation import user_speaks
 from zego_aigc.sandbox.app import App
 from zego_aigc.sandbox.callbacks import Delivery
@@ -21,6 +20,7 @@ from zego_aigc.sandbox.control_api import ControlApi
 from zego_aigc.sandbox.emit import emit
 from zego_aigc.sandbox.guard import Guard, is_loopback
 from zego_aigc.sandbox.server import ServiceHandler
+from zego_aigc.sandbox.settings import Settings
 from zego_aigc.sandbox.world import World
 
 if TYPE_CHECKING:

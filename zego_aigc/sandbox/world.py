@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from zego_aigc.sandbox.account import Settings
+from zego_aigc.sandbox.account import Shared
 from zego_aigc.sandbox.app import App
 from zego_aigc.sandbox.callbacks import Outbox
 from zego_aigc.sandbox.clock import Clock
@@ -13,6 +13,7 @@ from zego_aigc.sandbox.faults import Faults
 from zego_aigc.sandbox.ids import Ids
 from zego_aigc.sandbox.models import Models
 from zego_aigc.sandbox.recording import Recording
+from zego_aigc.sandbox.settings import Settings
 from zego_aigc.transport.task_scope import TaskScope
 
 __all__ = ["World"]
@@ -69,7 +70,7 @@ class World:
             TypeError: for an unknown setting.
             ValueError: for an `app_id`, a quota or a limit out of range.
         """
-        app = self.apps[app_id] = App(self.clock, self.outbox, self.models, self.ids, app_id, server_secret, **settings)
+        app = self.apps[app_id] = App(Shared(self.clock, self.outbox, self.models, self.ids), app_id, server_secret, **settings)
         app.ws_url = self._ws_url
         return app
 

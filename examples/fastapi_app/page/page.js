@@ -6,14 +6,22 @@ let events = null
 let seen = new Set()
 let asked = new Map() // when the user of each round had finished
 
-const STATUS = { IDLE: "Ready", LISTENING: "Listening", THINKING: "Thinking", SPEAKING: "Speaking" }
+const STATUS = {
+  idle: "Not connected",
+  connecting: "Connecting",
+  ready: "Ready",
+  listening: "Listening",
+  thinking: "Thinking",
+  speaking: "Speaking",
+}
 
-function show(status, live = conversation !== null) {
-  $("status").textContent = status
-  $("status").dataset.status = live ? "live" : "idle"
+function show(status) {
+  document.body.dataset.status = status
+  $("status").textContent = STATUS[status] ?? status
+  const live = status !== "idle"
   $("start").hidden = live
-  $("hang-up").hidden = !live
-  $("text").disabled = $("send").disabled = !live
+  $("say").hidden = !live
+  $("text").disabled = $("send").disabled = !live || status === "connecting"
 }
 
 function fail(text) {
@@ -39,8 +47,9 @@ function line(kind, round, text) {
 
 const handlers = {
   AgentInstanceCreated: () => {
-    show("Ready")
+    show("ready")
     line("agent", "greeting", greeting) // a text that is spoken by a call comes back in no callback
+    $("text").focus()
   },
   ASRResult: ({ Data }) => {
     asked.set(Data.Round, performance.now())
@@ -48,7 +57,7 @@ const handlers = {
   },
   LLMResult: ({ Data }) => line("agent", Data.Round, Data.Text),
   AgentInstanceStatus: ({ Data }) => {
-    show(STATUS[Data.Status] ?? Data.Status)
+    show(Data.Status === "IDLE" ? "ready" : Data.Status.toLowerCase())
     if (Data.Status === "SPEAKING" && asked.has(Data.Round)) {
       $("latency").textContent = `${Math.round(performance.now() - asked.get(Data.Round))} ms`
       asked.delete(Data.Round)
@@ -67,7 +76,7 @@ function over() {
   events?.close()
   events = null
   conversation = null
-  show("No conversation", false)
+  show("idle")
 }
 
 function follow(id) {
@@ -83,6 +92,11 @@ function follow(id) {
     })
   }
   events.addEventListener("end", over)
+  events.addEventListener("error", () => {
+    if (events?.readyState !== EventSource.CLOSED) return // it connects again by itself
+    fail("The connection was lost.")
+    over()
+  })
 }
 
 async function ask(method, path, body) {
@@ -118,9 +132,8 @@ $("start").addEventListener("click", async () => {
     asked = new Map()
     $("transcript").replaceChildren()
     $("latency").textContent = "–"
-    show("Connecting")
+    show("connecting")
     follow(conversation)
-    $("text").focus()
     // Here a page with sound and picture logs in to begun.room_id as begun.user_id with begun.token, by the vendor's Web SDK.
   })
   $("start").disabled = false

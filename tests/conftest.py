@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import aiohttp
 import hypothesis
@@ -11,6 +12,10 @@ import pytest
 import requirements
 
 from zego_aigc.transport.pool import SessionPool
+
+# The tests start some two hundred processes. Without bytecode each compiles all that it imports, and so does every worker.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The machines that run this are shared: how long an example takes says nothing about the code.
 # In CI the examples are always the same ones: what fails there fails for the change that it tests.
@@ -33,3 +38,8 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for real time goes first: the many that take milliseconds then fill what the workers have left."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -209,6 +209,7 @@ async def test_a_cancelled_block_stops_the_drive(sandbox: Sandbox, task: StreamT
 # --- bounds ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_service_that_takes_nothing_ends_the_write() -> None:
     async def deaf(socket: web.WebSocketResponse) -> None:
         await asyncio.sleep(30)
@@ -265,6 +266,7 @@ async def test_what_the_service_does_not_take_is_refused_before_a_drive_is_start
     assert sandbox.received(DriveByWsStream) == []
 
 
+@pytest.mark.slow
 async def test_with_pace_audio_is_sent_at_the_speed_of_speech(sandbox: Sandbox, task: StreamTaskHandle) -> None:
     await sandbox.clock.advance(1)
     async with task.open_audio(pace=True) as audio:

@@ -228,6 +228,7 @@ _data = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(_names, st.sampled_from(list(EVENTS)) | _data | _json))
 def test_whatever_is_signed_becomes_an_event(envelope: dict[str, Any]) -> None:
     event = parse(envelope)

@@ -81,6 +81,7 @@ def test_a_misspelt_word_is_answered_with_the_closest(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_bash_completes_commands_options_and_choices() -> None:
     def completed(line: str) -> set[str]:
@@ -257,6 +258,7 @@ def test_a_proxy_is_used_when_asked_for(
     assert bool(proxy.seen) == goes_through
 
 
+@pytest.mark.slow
 def test_the_rate_of_an_account_is_that_of_the_limiter(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     del sandbox
     write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
@@ -265,6 +267,7 @@ def test_the_rate_of_an_account_is_that_of_the_limiter(sandbox: str, capsys: pyt
     assert finished["seconds"] > 4, "30 calls at 5 a second"
 
 
+@pytest.mark.slow
 def test_a_redis_keeps_the_limits(sandbox: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with RedisServer() as server:
         url = server.url
@@ -294,6 +297,7 @@ def fleet(sandbox: str) -> str:
     return sandbox
 
 
+@pytest.mark.slow
 def test_status_lists_every_entry_with_what_a_front_end_needs(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
     made = state(fleet)
     capsys.readouterr()
@@ -347,6 +351,7 @@ def test_each_state_has_its_next_step(counts: dict[str, int], words: list[str]) 
     assert "a run is going on" in running
 
 
+@pytest.mark.slow
 def test_failures_that_differ_in_their_request_ids_are_one_cause(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     order(sandbox, "faults", Fault="refuse", Actions=["CreateDigitalHumanStreamTask"], With={"code": 400000001})
     write(Path("f.jsonl"), *(task(f"s{n}") for n in range(3)))

@@ -38,6 +38,7 @@ def test_a_plan_needs_no_account_and_tells_by_its_status_whether_there_is_someth
     assert "ZEGO_APP_ID" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fleet_is_made_changed_and_pruned_as_its_file_says(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     write(Path("f.jsonl"), AGENT, voice("v"), task("s"))
     assert main(PROVISION) == 0
@@ -66,6 +67,7 @@ def test_a_fleet_is_made_changed_and_pruned_as_its_file_says(sandbox: str, capsy
     assert main(PLAN) == 0
 
 
+@pytest.mark.slow
 def test_what_has_ended_is_found_and_made_anew_when_asked(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     write(Path("f.jsonl"), AGENT, voice("v"))
     assert main(PROVISION) == 0
@@ -78,6 +80,7 @@ def test_what_has_ended_is_found_and_made_anew_when_asked(sandbox: str, capsys: 
     assert len(state(sandbox)["instances"]) == 1
 
 
+@pytest.mark.slow
 def test_an_unknown_is_resolved_by_hand(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     order(sandbox, "faults", Fault="cut_after_work", Actions=["CreateAgentInstance"], Times=1)
     write(Path("f.jsonl"), AGENT, voice("v"))
@@ -100,6 +103,7 @@ class Keyboard(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_a_teardown_asks_on_a_terminal_and_nowhere_else(
     sandbox: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +155,7 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["asking", "callbacks"])
 def test_a_fleet_is_kept_alive_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:

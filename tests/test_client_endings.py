@@ -64,6 +64,7 @@ async def test_an_ending_is_tried_until_its_deadline_whatever_the_number_of_atte
             assert not sandbox.app.instances
 
 
+@pytest.mark.slow
 async def test_what_could_not_be_ended_in_time_is_ended_in_the_background_while_the_client_lives(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -97,6 +98,7 @@ async def test_ending_what_is_gone_is_no_failure_that_anybody_is_warned_of(
 # --- many
 
 
+@pytest.mark.slow
 async def test_a_crowd_that_ends_at_once_is_ended_although_the_limiters_queue_is_longer_than_an_endings_deadline(
     sandbox: Sandbox,
 ) -> None:

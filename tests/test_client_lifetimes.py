@@ -429,6 +429,7 @@ async def test_warmup_is_bounded_in_time() -> None:
             await client.warmup(timeout=0.1)
 
 
+@pytest.mark.slow
 async def test_a_pool_forgets_the_signers_of_apps_whose_clients_have_gone() -> None:
     async with SessionPool() as pool:
         kept = pool.signer(1, "s")

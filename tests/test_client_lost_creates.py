@@ -194,6 +194,7 @@ async def test_one_look_up_serves_all_that_wait_for_one(sandbox: Sandbox) -> Non
     assert len(sandbox.received(QueryDigitalHumanStreamTasks)) < 10
 
 
+@pytest.mark.slow
 async def test_a_look_up_that_others_share_survives_the_cancellation_of_who_asked_first(sandbox: Sandbox) -> None:
     sandbox.faults.on(CreateDigitalHumanStreamTask).times(2).cut_after_work()
     # The one token of QueryDigitalHumanStreamTasks is out for a moment, so that both wait for the same look-up.

@@ -140,6 +140,7 @@ async def test_what_is_made_is_noted_and_struck_off_when_it_ends(processes: Proc
     assert await other.live() == []
 
 
+@pytest.mark.slow
 async def test_a_create_is_noted_before_its_first_byte_leaves(processes: Processes, sandbox: Sandbox) -> None:
     client = processes.start()
     sandbox.faults.on(CreateAgentInstance).stall()

@@ -96,6 +96,7 @@ async def read_until(response: aiohttp.ClientResponse, name: str) -> list[tuple[
 # --- over HTTP -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_visitor_talks_to_the_agent_and_hangs_up(live: LiveSandbox, tmp_path: Path) -> None:
     async with served(live, tmp_path) as url, visitor(url) as session:
         begun = await begin(session)
@@ -147,6 +148,7 @@ async def test_what_goes_wrong_has_a_status_that_says_whose_fault_it_is(live: Li
             assert response.status == 422
 
 
+@pytest.mark.slow
 async def test_shutdown_ends_every_conversation_also_those_that_are_just_beginning(live: LiveSandbox, tmp_path: Path) -> None:
     live.faults.on("CreateAgentInstance").latency(0.3)
     async with contextlib.AsyncExitStack() as stack:

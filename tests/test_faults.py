@@ -190,6 +190,7 @@ async def test_a_fault_on_the_first_attempt_ends_as_the_table_says(fault: str, e
     await compare(fault, expected, times=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "expected"), [pytest.param(*row, id=row[0]) for row in rows(ON_EVERY_ATTEMPT)])
 async def test_a_fault_on_every_attempt_ends_as_the_table_says(fault: str, expected: dict[str, str]) -> None:
     await compare(fault, expected, times=None)

@@ -408,6 +408,7 @@ sys.exit(both)
 """
 
 
+@pytest.mark.slow
 def test_a_lock_is_held_by_one_although_its_file_comes_and_goes(path: Path) -> None:
     """A file that its holder removes between the open and the lock of another locks nothing."""
     command = [sys.executable, "-c", HAMMER, str(path), str(path.with_name("mark"))]
@@ -616,6 +617,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps, st.tuples(st.sampled_from(["attempt", "done"]), st.sampled_from(KEYS)), st.floats(0, 1))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_cut_at_any_byte_it_holds_all_that_was_durable_and_the_last_write_wholly_or_not_at_all(

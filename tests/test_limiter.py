@@ -258,6 +258,7 @@ def test_one_timer_serves_a_long_queue(loop: SimulatedLoop, limiter: LocalLimite
     assert loop.timers <= 2 * 50  # tokens that come back together ring once
 
 
+@pytest.mark.slow
 def test_a_thousand_queued_callers_hold_little(loop: SimulatedLoop, limiter: LocalLimiter) -> None:
     count = 1000
     crowd(loop, limiter, 10)

@@ -206,6 +206,7 @@ async def test_teardown_removes_what_the_journal_made_and_nothing_else(sandbox: 
     assert (await removed(client, journal))[1].total == 0
 
 
+@pytest.mark.slow
 async def test_teardown_takes_what_is_gone_for_removed_and_goes_on_after_failures(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
@@ -260,6 +261,7 @@ async def test_agents_that_are_to_be_updated_must_be_sound_as_updates(client: Cl
         await run(client, [register("a", Name="x" * 80)], journal, if_exists="update")
 
 
+@pytest.mark.slow
 async def test_a_full_account_is_waited_for_while_instances_go_away(sandbox: Sandbox, client: Client, journal: Path) -> None:
     sandbox.app.quotas.streams = 2
     async with provision(client, [stream(str(n)) for n in range(4)], journal=journal) as running:
@@ -281,6 +283,7 @@ async def test_what_finds_no_place_for_too_long_stays_pending(sandbox: Sandbox, 
     assert (await run(client, entries, journal))[1].exit_status == 0
 
 
+@pytest.mark.slow
 async def test_places_that_the_service_refuses_are_no_progress(journal: Path) -> None:
     async with Sandbox(quota=1, rate_limit=None) as sandbox, sandbox.client() as client:
         _, report = await run(client, [stream("1"), stream("2")], journal, quota_wait=1.2)
@@ -316,6 +319,7 @@ async def test_a_function_may_substitute_another_action_when_the_account_is_full
     assert not sandbox.app.agents
 
 
+@pytest.mark.slow
 async def test_leaving_the_block_early_stops_and_the_next_run_goes_on(sandbox: Sandbox, client: Client, journal: Path) -> None:
     fleet = [stream(str(n)) for n in range(40)]
     async with sandbox.client(limiter=LocalLimiter(5, 0.2, 0.0)) as slow:
@@ -331,6 +335,7 @@ async def test_leaving_the_block_early_stops_and_the_next_run_goes_on(sandbox: S
     assert ids(outcomes.values()) == set(sandbox.app.tasks)
 
 
+@pytest.mark.slow
 async def test_pace_and_pause_of_a_run_are_those_of_the_limiter(sandbox: Sandbox, client: Client, journal: Path) -> None:
     """An account whose window is longer than the vendor's second: what is shown, foreseen and waited for follows it."""
 
@@ -390,6 +395,7 @@ async def test_outcomes_that_cannot_be_recorded_end_the_run_and_are_not_reported
     assert len(sandbox.app.tasks) == 101
 
 
+@pytest.mark.slow
 async def test_a_run_that_nobody_listens_to_waits(sandbox: Sandbox, journal: Path) -> None:
     count = 2000
     client = sandbox.client(limiter=LocalLimiter(FAST), timeout=60.0)
@@ -700,6 +706,7 @@ async def test_a_stream_task_may_count_as_done_only_when_it_streams(sandbox: San
     assert {sandbox.app.tasks[task_id].status.name for task_id in ids(outcomes.values())} == {"STREAMING"}
 
 
+@pytest.mark.slow
 async def test_a_stream_task_that_fails_to_stream_fails_with_the_reason_and_is_made_anew(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:

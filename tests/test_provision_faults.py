@@ -70,6 +70,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
 async def test_a_disk_that_fills_up_ends_the_run_with_1_and_every_id_is_in_the_journal_or_printed(
     sandbox: Sandbox, journal: Path, tmp_path: Path
@@ -124,6 +125,7 @@ async def killed_in_flight(client: Client, fleet: Sequence[Action[Any]], journal
         return copied(journal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [stream, register])
 async def test_what_may_still_be_carried_out_is_unknown_and_not_struck_off(
     sandbox: Sandbox, client: Client, journal: Path, make: Callable[[str], Action[Any]]
@@ -156,6 +158,7 @@ async def test_what_is_absent_is_struck_off_once_it_cannot_be_carried_out_any_mo
     assert (await removed(client, journal))[1].total == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [run, removed])
 async def test_a_task_of_ours_that_seems_older_than_its_request_is_unknown_and_never_absent(
     sandbox: Sandbox, client: Client, journal: Path, again: Any
@@ -198,6 +201,7 @@ async def test_attempts_are_noted_in_the_services_time(sandbox: Sandbox, client:
 # --- an outage, and being told "later"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["503", "cut", "refused"])
 async def test_an_outage_costs_no_more_than_what_was_in_flight(sandbox: Sandbox, slow: Client, journal: Path, how: str) -> None:
     fleet = [
@@ -228,6 +232,7 @@ async def test_an_outage_costs_no_more_than_what_was_in_flight(sandbox: Sandbox,
     assert len(sandbox.app.tasks) == 100
 
 
+@pytest.mark.slow
 async def test_a_teardown_waits_an_outage_out(sandbox: Sandbox, slow: Client, journal: Path) -> None:
     await run(slow, [register("a"), *(voice(str(n), "a") for n in range(50)), *(stream(str(n)) for n in range(50))], journal)
     sandbox.faults.everywhere().answer(503, b"<html>503</html>")
@@ -246,6 +251,7 @@ async def test_what_is_told_later_waits_and_does_not_fail(sandbox: Sandbox, jour
     assert (report.done, report.failed) == (8, 0)
 
 
+@pytest.mark.slow
 async def test_a_queue_that_is_longer_than_a_deadline_fails_no_entry(sandbox: Sandbox, journal: Path) -> None:
     """Others use the same limiter, so that a second attempt would wait longer for its turn than its call may take."""
     sandbox.faults.on(RegisterAgent).times(4).refuse(410001029)
@@ -307,6 +313,7 @@ async def test_a_wrong_answer_of_on_quota_fails_its_entry_and_nothing_else(
 # --- being cancelled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rollback", [False, True])
 async def test_a_cancelled_block_ends_within_five_seconds_although_nothing_is_answered(
     sandbox: Sandbox, client: Client, journal: Path, *, rollback: bool
@@ -382,6 +389,7 @@ async def test_what_was_refused_and_is_to_be_sent_again_is_not_unknown_when_the_
     assert (running.report.unknown, running.report.pending) == (0, 1)
 
 
+@pytest.mark.slow
 async def test_a_teardown_that_is_stopped_while_it_looks_things_up_ends_at_once(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:

@@ -102,6 +102,7 @@ async def test_a_run_that_skips_what_may_have_ended_says_so_and_does_not_end_as_
     assert (report.stale, report.exit_status, report.gone) == (0, 0, 1)
 
 
+@pytest.mark.slow
 async def test_a_service_that_cannot_be_reached_is_no_reason_to_make_anything_anew(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
@@ -345,6 +346,7 @@ async def test_a_callback_of_an_end_frees_the_place_and_the_next_run_makes_it_an
     assert rows(journal)[made[0]]["status"] == "removed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["id", "gone"])
 async def test_a_person_settles_what_nothing_else_did(sandbox: Sandbox, client: Client, journal: Path, how: str) -> None:
     sandbox.faults.on(CreateAgentInstance).times(1).cut_after_work()

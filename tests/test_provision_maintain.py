@@ -110,6 +110,7 @@ class SimulatedHours:
                 await self.told(parse_callback(body, secret=DEFAULT_CALLBACK_SECRET, now=delivery.time))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["asking", "callbacks"])
 async def test_under_random_deaths_for_hours_nothing_lives_twice_nothing_is_forgotten_and_99_of_100_live(
     sandbox: Sandbox, client: Client, journal: Path, by: str

@@ -432,6 +432,7 @@ async def test_a_redis_without_books_gives_nothing_out_for_a_window_and_a_guard(
     assert times[1] - times[0] > WINDOW + GUARD
 
 
+@pytest.mark.slow
 async def test_while_redis_is_gone_callers_wait_and_then_go_on(caplog: pytest.LogCaptureFixture, app_id: int) -> None:
     caplog.set_level(logging.INFO, "zego_aigc")
     times: list[float] = []

@@ -167,6 +167,7 @@ def test_a_test_client_that_blocks_the_sandboxs_loop_is_told_at_once(
     result.stdout.fnmatch_lines(["*refused: AppConfigLookupFailed*is blocked*Use the fixture zego_live_sandbox*"])
 
 
+@pytest.mark.slow
 def test_an_event_loop_that_is_only_busy_is_not_taken_for_a_blocked_one(pytester: pytest.Pytester, options: list[str]) -> None:
     pytester.makepyfile("""
 import asyncio, threading, time, urllib.request

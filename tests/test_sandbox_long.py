@@ -154,6 +154,7 @@ async def day(instances: int, seed: int | None) -> list[dict[str, Any]]:
     return receiver.bodies
 
 
+@pytest.mark.slow
 async def test_a_whole_day_of_two_thousand_instances_runs_in_seconds() -> None:
     bodies = await day(2000, seed=7)
     assert Counter(body["Event"] for body in bodies) == {"AgentInstanceCreated": 2000, "AgentInstanceDeleted": 2000}

@@ -134,6 +134,7 @@ def shown(error: BaseException) -> str:
     return "\n".join([*chain, *traceback.format_exception(error)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 async def test_nothing_that_goes_wrong_on_the_way_says_a_secret(answer: bytes | None, said: io.StringIO) -> None:
     signatures: list[str] = []

@@ -347,6 +347,25 @@ async def test_beyond_the_bound_the_vendor_is_told_to_come_again_and_then_taken(
 # --- life --------------------------------------------------------------------------------------------------------
 
 
+async def test_a_test_waits_until_what_came_has_been_handled() -> None:
+    router, handled = CallbackRouter(secret=SECRET), list[str]()
+
+    @router.on(LLMResult)
+    async def handle(event: LLMResult) -> None:
+        await asyncio.sleep(0.01)
+        handled.append(event.data.text)
+
+    await router.settled()
+    for _ in range(2):  # it may be entered again
+        async with router:
+            await router.settled()
+            for number in range(3):
+                router.receive(body_of(str(number), Sequence=2 * number))
+            await router.settled()
+            assert router.stats().in_hand == 0
+    assert handled == ["0", "1", "2"] * 2
+
+
 async def test_on_exit_what_is_in_hand_is_handled_and_nothing_more_is_taken() -> None:
     router = CallbackRouter(secret=SECRET, reorder_wait=30)
     recorder = Recorder(router)

@@ -83,6 +83,8 @@ class Dispatcher:
         self._busy = 0
         self._tasks: TaskScope | None = None
         self._closing = False
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     # --- what is in hand
 
@@ -109,6 +111,10 @@ class Dispatcher:
         oldest = next(iter(self._places), None)
         return 0.0 if oldest is None else max(0.0, time.monotonic() - oldest.since)
 
+    async def settled(self) -> None:
+        """Wait until nothing is in hand."""
+        await self._quiet.wait()
+
     # --- taking in
 
     def reserve(self, event: Event, size: int) -> Place | None:
@@ -126,6 +132,7 @@ class Dispatcher:
             subject = self._subjects[event.subject] = _Subject(self._reorder_wait)
         place = Place(event.subject, event, size)
         self._places[place] = None
+        self._quiet.clear()
         self._size += size
         subject.count += 1
         self._busy += subject.count == 1
@@ -139,6 +146,8 @@ class Dispatcher:
             subject = self._subjects[place.subject]
             subject.count -= 1
             self._busy -= subject.count == 0
+            if not self._places:
+                self._quiet.set()
 
     def put(self, place: Place) -> bool:
         """Let the event of a reserved place be handed out when its turn comes; a copy of an earlier one is not.
@@ -200,6 +209,8 @@ class Dispatcher:
         tasks = TaskScope("zego_aigc callbacks")
         await tasks.open()
         self._tasks, self._closing = tasks, False
+        self._quiet = asyncio.Event()  # of this event loop
+        self._quiet.set()
 
     async def close(self, grace: float) -> int:
         """Hand out what is in hand, for up to `grace` seconds, then cancel.
@@ -220,4 +231,5 @@ class Dispatcher:
             self._subjects.clear()
             self._places.clear()
             self._size = self._busy = 0
+            self._quiet.set()
         return left

@@ -226,6 +226,10 @@ class CallbackRouter:
             handler_seconds=counters.handler_seconds,
         )
 
+    async def settled(self) -> None:
+        """Wait until nothing is in hand: what came before has been handled. For tests; in production events go on coming."""
+        await self._dispatcher.settled()
+
     # --- receiving -----------------------------------------------------------------------------------------------
 
     def receive(self, body: bytes, *, sender: str = "") -> Answer:

@@ -65,7 +65,7 @@ def test_each_command_has_help_with_an_example_that_is_one_of_its_own(command: s
     ("arguments", "said"),
     [
         (["provison"], "'provison' is not a command; did you mean provision?"),
-        (["nonsense"], "'nonsense' is not a command. They are init, plan, provision,"),
+        (["nonsense"], "'nonsense' is not a command; there are init, plan, provision,"),
         (["provision", "f", "--jornal", "j", "--journal", "j"], "unrecognized arguments: --jornal j; did you mean --journal?"),
         (["provision", "f", "--journal", "j", "--on-quota", "wiat"], "did you mean wait?"),
         (["call", "X", "--rate", "0"], "must be a whole number of calls a second"),

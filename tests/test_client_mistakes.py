@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from requests_made import voice
+from requests_made import stream, voice
 
-from zego_aigc import Client, aiagent
-from zego_aigc.aiagent import LLM, CreatedAgentInstance, ListAgents, QueryAgents, RegisterAgent
+from zego_aigc import Client, LocalLimiter, RetryPolicy, SessionPool, ZegoError, aiagent, provision
+from zego_aigc.aiagent import LLM, RTC, CreateAgentInstance, CreatedAgentInstance, ListAgents, QueryAgents, RegisterAgent
+from zego_aigc.callbacks import CallbackRouter, Event, parse_callback
 from zego_aigc.errors import ConfigurationError
+from zego_aigc.sandbox import Sandbox
+from zego_aigc.tokens import token04
 
 pytestmark = pytest.mark.anyio
 
@@ -21,6 +26,18 @@ pytestmark = pytest.mark.anyio
 async def client() -> AsyncIterator[Client]:
     async with Client(1, "s" * 32, aiagent_url="http://127.0.0.1:9", digitalhuman_url="http://127.0.0.1:9") as made:
         yield made
+
+
+def wrong(value: Any) -> Any:
+    """A value of which type checkers know nothing."""
+    return value
+
+
+def router() -> CallbackRouter:
+    return CallbackRouter(secret="s")
+
+
+async def no_parameter() -> None: ...
 
 
 NOT_ACTIONS = {
@@ -72,13 +89,274 @@ async def test_a_handle_is_entered_before_it_is_used(client: Client) -> None:
         await agent.say("Hello!")
 
 
+# --- arguments of the wrong kind: each says what it takes
+
+COMPLAINTS: dict[str, tuple[Callable[[Client], object], str]] = {
+    "retry=3": (
+        lambda _: Client(1, "s", retry=wrong(3)),
+        "retry must be a RetryPolicy, such as RetryPolicy(max_attempts=3), not 3",
+    ),
+    "quota=10": (lambda _: Client(1, "s", quota=wrong(10)), "quota must be a Quota, such as LocalQuota(agents=10), not 10"),
+    "limiter=10": (
+        lambda _: Client(1, "s", limiter=wrong(10)),
+        "limiter must be a Limiter, such as LocalLimiter(limit=10), not 10",
+    ),
+    "a class for a limiter": (lambda _: SessionPool(limiter=wrong(LocalLimiter)), "such as LocalLimiter(limit=10), not <class"),
+    "registry=path": (
+        lambda _: Client(1, "s", registry=wrong("live.db")),
+        "registry must be a Registry, such as SQLiteRegistry('live.db'), not 'live.db'",
+    ),
+    "pool=5": (lambda _: Client(1, "s", pool=wrong(5)), "pool must be a SessionPool, not 5"),
+    "another library's session": (lambda _: SessionPool(session=wrong(1)), "session must be an aiohttp.ClientSession, not int"),
+    "attempts as text": (
+        lambda _: RetryPolicy(max_attempts=wrong("3")),
+        "RetryPolicy.max_attempts must be a whole number, 1 or more, not '3'",
+    ),
+    "a time as text": (
+        lambda _: RetryPolicy(max_backoff=wrong("3")),
+        "RetryPolicy.max_backoff must be a number of seconds, 0 or more, not '3'",
+    ),
+    "a handle of an id": (
+        lambda client: client.agent(wrong("guide")),
+        "a handle is made of a CreateAgentInstance, or of its fields by name (agent_id=..., user_id=..., rtc=...), and not",
+    ),
+    "a handle of a map": (lambda client: client.agent(wrong({})), "CreateAgentInstance.from_wire(body) makes one of a map"),
+    "another Action's handle": (
+        lambda client: client.agent(wrong(stream())),
+        "this handle is for a CreateAgentInstance, not for a CreateDigitalHumanStreamTask: client.handle(create) takes any",
+    ),
+    "a handle of a class": (
+        lambda client: client.handle(wrong(CreateAgentInstance)),
+        "not the class CreateAgentInstance: make a request of it",
+    ),
+    "an id that is a number": (
+        lambda client: client.attach(wrong(7)),
+        "attach() takes the id of what lives, such as client.attach(agent.id), not 7",
+    ),
+    "an id that is a handle": (lambda client: client.attach(wrong(client.agent(voice()))), "such as client.attach(agent.id)"),
+    "a user's number": (lambda _: RTC.for_user(wrong(5)), "UserId: must be text, such as str(user.id) (got 5)"),
+    "a token for a number": (lambda _: token04(1, wrong(5), "s" * 32, ttl=60), "user_id must be text, such as str(user.id)"),
+    "a token's payload as a map": (
+        lambda _: token04(1, "u", "s" * 32, ttl=60, payload=wrong({"room_id": "r"})),
+        "payload must be text, which room_payload(room_id) makes, not a dict",
+    ),
+    "no secret for a token": (lambda _: token04(1, "u", wrong(None), ttl=60), "server_secret must be the ServerSecret of 32"),
+    "a callback that was decoded": (
+        lambda _: parse_callback(wrong({"Event": 1}), secret="s"),
+        "a callback is verified as it was received: give the request's body (bytes), not a dict",
+    ),
+    "a callback secret that is not set": (
+        lambda _: CallbackRouter(secret=wrong(None)),
+        "secret must be the CallbackSecret from the ZEGOCLOUD console; it is empty",
+    ),
+    "env_file=True": (lambda _: Client.from_env(env_file=wrong(True)), "env_file must be the path of a file, such as '.env'"),
+    "no entries": (
+        lambda client: provision(client, [], journal="x.journal").__aiter__(),
+        "write 'async with provision(...) as run:', and in it 'async for outcome in run:'",
+    ),
+    "a client's class": (
+        lambda _: provision(wrong(Client), [], journal="x.journal"),
+        "the first argument is an open client, such as Client.from_env(), not <class",
+    ),
+}
+
+
+@pytest.mark.parametrize(("use", "message"), COMPLAINTS.values(), ids=COMPLAINTS)
+async def test_what_an_argument_takes_is_said_before_the_first_call(
+    client: Client, use: Callable[[Client], object], message: str
+) -> None:
+    with pytest.raises(ZegoError, match=re.escape(message)):
+        use(client)
+
+
+TYPE_ERRORS: dict[str, tuple[Callable[[Client], object], str]] = {
+    "fields of a handle": (
+        lambda client: client.agent(agnt_id="a", user_id="u"),  # type: ignore[call-overload]  # what is tested
+        "CreateAgentInstance(...) cannot be made: agnt_id is not a field; did you mean agent_id?; agent_id is required; rtc is",
+    ),
+    "an option": (
+        lambda _: Client.from_env(timout=3),  # type: ignore[call-arg]  # what is tested
+        "a Client takes no timout; did you mean timeout?",
+    ),
+    "a setting of the sandbox": (
+        lambda _: Sandbox(rate_limits=3),  # type: ignore[call-arg]  # what is tested
+        "no setting is called rate_limits; did you mean rate_limit?",
+    ),
+    "a name for a class": (
+        lambda _: Sandbox().received(wrong("RegisterAgent")),
+        "received() takes an Action's class, such as RegisterAgent, not 'RegisterAgent'; sandbox.recording.select(name) finds",
+    ),
+    "a handler without a parameter": (
+        lambda _: router().on(Event)(wrong(no_parameter)),
+        "a handler takes the event, and nothing else",
+    ),
+    "the router for an application": (
+        lambda _: wrong(router())({}, None, None),
+        "mount router.asgi, or add a route to router.aiohttp_handler",
+    ),
+}
+
+
+@pytest.mark.parametrize(("use", "message"), TYPE_ERRORS.values(), ids=TYPE_ERRORS)
+async def test_a_type_error_says_what_was_meant(
+    client: Client, monkeypatch: pytest.MonkeyPatch, use: Callable[[Client], object], message: str
+) -> None:
+    monkeypatch.setenv("ZEGO_APP_ID", "1")
+    monkeypatch.setenv("ZEGO_SERVER_SECRET", "s" * 32)
+    with pytest.raises(TypeError, match=re.escape(message)):
+        use(client)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ZEGO_AIAGENT_URL", "127.0.0.1:8080", "ZEGO_AIAGENT_URL: aiagent_url must be an http or https URL of a host"),
+        ("ZEGO_REGION", "eu", "ZEGO_REGION: region 'eu' is not known; there are sha"),
+        ("ZEGO_APP_ID", "my-app", "ZEGO_APP_ID must be a number"),
+    ],
+)
+async def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str) -> None:
+    for name, sound in {"ZEGO_APP_ID": "1", "ZEGO_SERVER_SECRET": "s" * 32, variable: value}.items():
+        monkeypatch.setenv(name, sound)
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
+        Client.from_env()
+
+
+# --- methods that there are not
+
+METHODS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "a method for each Action": (
+        lambda client: client.register_agent,
+        "Client has no register_agent: write client.call(RegisterAgent(...)), as for every Action",
+    ),
+    "an Action for a method": (lambda client: client.ListAgents, "write client.call(ListAgents(...))"),
+    "misspelt": (lambda client: client.list_agent, "Client has no list_agent; did you mean list_agents?"),
+    "aiohttp's": (lambda client: client.close, "Client has no close; did you mean aclose?"),
+    "of a handle": (
+        lambda client: client.agent(voice()).speak,
+        "AgentInstance has no speak; there are action, add_messages, ask,",
+    ),
+    "of another handle": (lambda client: client.stream_task(stream()).say, "StreamTaskHandle has no say; there are act,"),
+    "of the faults": (
+        lambda _: wrong(Sandbox().faults).refuse,
+        "say for which Actions: faults.on(RegisterAgent).refuse(...), or faults.everywhere().refuse(...)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("use", "message"), METHODS.values(), ids=METHODS)
+async def test_a_method_that_there_is_not_says_what_there_is(
+    client: Client, use: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(AttributeError, match=re.escape(message)):
+        use(client)
+    assert not hasattr(client, "_nothing")
+
+
+# --- async and await
+
+LIST: dict[str, Callable[[Any], object]] = {
+    "for": lambda found: [each for each in found],  # noqa: C416 - what is tested
+    "list": list,
+    "[0]": lambda found: found[0],
+    "len": len,
+}
+
+
+@pytest.mark.parametrize("use", LIST.values(), ids=LIST)
+async def test_a_list_that_comes_by_pages_says_how_it_is_read(client: Client, use: Callable[[Any], object]) -> None:
+    for found in (client.list_agents(), client.list_digital_humans(), client.list_timbres()):
+        with pytest.raises(ConfigurationError, match=r"write 'async for each in .*, or 'await anext"):
+            use(found)
+        with pytest.raises(ConfigurationError, match="write 'async for each in"):
+            await found  # type: ignore[misc]  # what is tested
+
+
+async def test_what_is_asynchronous_says_so_to_a_with_statement(client: Client) -> None:
+    made: dict[Any, str] = {
+        client: "use 'async with Client(...) as client'",
+        client.agent(voice()): "use 'async with ... as handle'",
+        Sandbox(): "use 'async with Sandbox() as sandbox', or 'with LiveSandbox() as live'",
+    }
+    for thing, message in made.items():
+        with pytest.raises(TypeError, match=re.escape(message)), thing:
+            pass
+    with pytest.raises(ConfigurationError, match="write 'async with provision"):
+        await provision(client, [], journal="x.journal")  # type: ignore[misc]  # what is tested
+
+
+FORGOTTEN: dict[str, tuple[str, str]] = {
+    "an attribute": ("client.call(ListAgents()).agents", "'await' is missing: write 'result = await client.call(...)'"),
+    "a key": ("client.call(ListAgents())['Agents']", "'await' is missing"),
+    "a block": (
+        "async with client.start(voice()): pass",
+        "'async with client.agent(create) as agent:' makes something and ends it",
+    ),
+    "audio": (
+        "await client.stream_task(stream()).open_audio()",
+        "this is entered and not awaited: write 'async with task.open_audio() as audio:'",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize(("code", "note"), FORGOTTEN.values(), ids=FORGOTTEN)
+async def test_an_await_that_is_missing_is_noted_in_the_clients_block(code: str, note: str) -> None:
+    names: dict[str, Any] = {"ListAgents": ListAgents, "voice": voice, "stream": stream}
+    exec(f"async def use(client):\n    {code}", names)
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        async with Client(1, "s" * 32) as client:
+            await names["use"](client)
+    assert note in caught.value.__notes__[0]
+    gc.collect()  # what was never awaited says so here
+
+
+async def test_a_result_that_is_taken_for_a_map_says_how_it_is_read() -> None:
+    created: Any = CreatedAgentInstance(agent_instance_id="7")
+    with pytest.raises(TypeError, match=r"has attributes and no keys: result\.agent_instance_id; to_dict\(\) makes a map"):
+        created["AgentInstanceId"]
+    with pytest.raises(TypeError, match="has attributes and no keys: agent_instance_id"):
+        created["Nothing"]
+
+
+ENTRIES: dict[str, tuple[Any, str]] = {
+    "a path": ("fleet.toml", "a fleet's file is read by Fleet: provision(client, Fleet('fleet.toml'), ...)"),
+    "an Action": (ListAgents(), "entries are a list of Actions, or another iterable of them, not a ListAgents: put one into"),
+    "maps": ([{"Action": "ListAgents"}], "entry 1: must be an Action or an Entry, not a map: Fleet(path) reads a file of them"),
+    "classes": ([ListAgents], "entry 1: must be an Action or an Entry, not the class ListAgents: write ListAgents(...)"),
+}
+
+
+@pytest.mark.parametrize(("entries", "message"), ENTRIES.values(), ids=ENTRIES)
+async def test_entries_that_are_none_say_what_was_meant(client: Client, tmp_path: Path, entries: Any, message: str) -> None:
+    with pytest.raises(ZegoError, match=re.escape(message)):
+        async with provision(client, entries, journal=tmp_path / "fleet.journal"):
+            pass
+
+
+async def test_a_misspelt_field_in_a_fleets_generator_is_noted(client: Client, tmp_path: Path) -> None:
+    def entries() -> Iterator[RegisterAgent]:
+        yield RegisterAgent(agentid="a")  # type: ignore[call-arg]  # what is tested
+
+    with pytest.raises(TypeError) as caught:
+        async with provision(client, entries(), journal=tmp_path / "fleet.journal"):
+            pass
+    assert "agentid is not a field; did you mean agent_id?" in caught.value.__notes__[0]
+
+
+async def test_a_misspelt_event_of_the_sandbox_is_warned_of() -> None:
+    async with Sandbox() as sandbox:
+        with pytest.warns(UserWarning, match="no event ASRResults; did you mean ASRResult"):
+            sandbox.emit("ASRResults", "7")
+
+
 # --- how a request is written down: msgspec names the first slip, and a note on its error names all of them
 
-WRONG: Any = LLM
+MISSPELT: Any = LLM
 FIELDS = {"url": "u", "Model": "m"}
 SLIPS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "misspelt": (
-        lambda: WRONG(url="u", modle="m", temprature=1),
+        lambda: MISSPELT(url="u", modle="m", temprature=1),
         [
             "modle is not a field; did you mean model?",
             "temprature is not a field; did you mean temperature?",
@@ -86,19 +364,19 @@ SLIPS: dict[str, tuple[Callable[[], object], list[str]]] = {
         ],
     ),
     "as on the wire": (
-        lambda: WRONG(Url="u", Model="m", SystemPrompt="Be brief."),
+        lambda: MISSPELT(Url="u", Model="m", SystemPrompt="Be brief."),
         ["Model is written model", "SystemPrompt is written system_prompt", "Url is written url"],
     ),
     "without names": (
-        lambda: WRONG("u", "m"),
+        lambda: MISSPELT("u", "m"),
         [
             "fields are given by name, such as LLM(vendor=...): 2 came without one",
             "url is required",
             "model is required",
         ],
     ),
-    "missing": (lambda: WRONG(), ["url is required", "model is required"]),  # noqa: PLW0108 - its call is what is read
-    "from a map": (lambda: WRONG(**FIELDS), ["Model is written model"]),
+    "missing": (lambda: MISSPELT(), ["url is required", "model is required"]),  # noqa: PLW0108 - its call is what is read
+    "from a map": (lambda: MISSPELT(**FIELDS), ["Model is written model"]),
     "by way of a module, over lines": (
         lambda: aiagent.RegisterAgent(
             agentId="a",  # type: ignore[call-arg]

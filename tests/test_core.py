@@ -90,8 +90,9 @@ def test_every_public_name_exists_and_is_listed() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Clinet'"):
-        _ = zego_aigc.Clinet
+    with pytest.raises(AttributeError, match=r"zego_aigc has no Clinet; did you mean Client\?"):
+        _ = zego_aigc.Clinet  # type: ignore[attr-defined]  # what is tested
+    assert not hasattr(zego_aigc, "Sandbox")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +113,37 @@ def test_a_name_that_stands_elsewhere_is_an_import_error_that_says_where(name: s
         exec(f"from zego_aigc import {name}")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    {
+        "from zego_aigc import Clinet": "zego_aigc has no Clinet; did you mean Client?",
+        "from zego_aigc.aiagent import RegisterAgnet": "zego_aigc.aiagent has no RegisterAgnet; did you mean RegisterAgent?",
+        "from zego_aigc.sandbox import SandBox": "zego_aigc.sandbox has no SandBox; did you mean Sandbox?",
+        "from zego_aigc.errors import RateLimit": "zego_aigc.errors has no RateLimit; did you mean RateLimited?",
+        "from zego_aigc.aiagent import DriveByText": (
+            "DriveByText is not in zego_aigc.aiagent: from zego_aigc.digitalhuman import DriveByText"
+        ),
+        "from zego_aigc.callbacks import Client": "Client is not in zego_aigc.callbacks: from zego_aigc import Client",
+        "from zego_aigc.errors import JournalError": (
+            "JournalError is not in zego_aigc.errors: from zego_aigc.provisioning import JournalError"
+        ),
+    }.items(),
+)
+def test_an_import_from_the_wrong_module_or_of_a_misspelt_name_says_what_was_meant(line: str, message: str) -> None:
+    with pytest.raises(ImportError, match=f"^{re.escape(message)}$"):
+        exec(line)
+
+
+@pytest.mark.parametrize(
+    "module", ["aiagent", "callbacks", "digitalhuman", "errors", "llm", "provisioning", "redis", "sandbox"]
+)
+def test_every_package_that_users_import_from_helps_with_names(module: str) -> None:
+    with pytest.raises(ImportError, match=f"^zego_aigc.{module} has no Nothing$"):
+        exec(f"from zego_aigc.{module} import Nothing")
+
+
 def test_type_checkers_see_what_is_imported_late() -> None:
-    (block,) = [node for node in ast.parse(Path(zego_aigc.__file__).read_text("utf-8")).body if isinstance(node, ast.If)]
+    block, _ = [node for node in ast.parse(Path(zego_aigc.__file__).read_text("utf-8")).body if isinstance(node, ast.If)]
     seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert seen == zego_aigc._LAZY
     assert seen.keys() <= set(zego_aigc.__all__)

@@ -6,9 +6,7 @@ when it is first named, so a process that only verifies callbacks or builds requ
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
-from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc import aiagent, digitalhuman, errors
@@ -129,32 +127,26 @@ _LAZY = {
 """Names that are imported when they are first used, and where they come from. The imports for type checkers above name the
 same, which a test sees to."""
 
-_ELSEWHERE = ["aiagent", "callbacks", "digitalhuman", "handles", "llm", "otel", "provisioning", "redis", "sandbox", "tokens"]
-"""Modules whose names are not handed on here."""
+if not TYPE_CHECKING:  # to a type checker, a name that is not there stays the mistake that it is
 
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+            return value
+        from zego_aigc.schema.missing_names import missing_export
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
-        return value
-    if not name.startswith("_") and (homes := [module for module in _ELSEWHERE if name in _exports(module)]):
-        # Not an AttributeError: "from zego_aigc import ..." would leave its message out.
-        raise ImportError(f"{name} is not in zego_aigc itself: from zego_aigc.{homes[0]} import {name}", name=__name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=modules[__name__])
+        raise missing_export(__name__, name)
 
+    def _helpful(module: str) -> Any:
+        def __getattr__(name: str) -> Any:  # noqa: N807 - it becomes a module's
+            from zego_aigc.schema.missing_names import missing_export
 
-def _exports(module: str) -> list[str]:
-    """What a module of ours hands on, read from its text: importing it might take what is not installed."""
-    from importlib.util import find_spec
+            raise missing_export(module, name)
 
-    spec = find_spec(f"{__name__}.{module}")
-    try:
-        with open(spec.origin if spec is not None and spec.origin else "", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
-            source = file.read()
-    except OSError:  # in an archive, say
-        return []
-    listed = re.search(r"^__all__ = \[(.*?)\]", source, re.DOTALL | re.MULTILINE)
-    return re.findall(r'"(\w+)"', listed[1]) if listed else []
+        return __getattr__
+
+    for _module in (aiagent, digitalhuman, errors):  # the others, which are loaded late, do so themselves
+        _module.__getattr__ = _helpful(_module.__name__)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack, cast, overload
 
 import msgspec
 import yarl
@@ -23,13 +23,14 @@ from zego_aigc.aiagent import (
     UpdateAgent,
 )
 from zego_aigc.calls import lookup, paging
+from zego_aigc.calls.client_options import ClientOptions, check_options
 from zego_aigc.calls.creations import Creations
 from zego_aigc.calls.endpoint import Endpoint, Endpoints
 from zego_aigc.calls.hooks import AttemptEvent, CallEvent, Hooks
 from zego_aigc.calls.lifetimes import Inventory, Lifetimes
 from zego_aigc.calls.orphans import Orphan, report_orphan
 from zego_aigc.calls.register import Register, Sweeper
-from zego_aigc.calls.request import RawAction
+from zego_aigc.calls.request import RawAction, not_an_action, required_fields
 from zego_aigc.calls.response import Response
 from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.calls.route import Route
@@ -37,8 +38,9 @@ from zego_aigc.calls.unknown import unknown_advice
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, DigitalHumanInfo, Timbre
 from zego_aigc.errors import AlreadyExists, ConfigurationError, InvalidRequest, OutcomeUnknown, Problem, ZegoError
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
-from zego_aigc.schema.construction import note_slips
+from zego_aigc.schema.construction import note_mistake, slips
 from zego_aigc.schema.lifecycle import LIFECYCLES, Recovery
+from zego_aigc.schema.missing_names import missing_member
 from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.redaction import scrub
 from zego_aigc.transport.pool import SessionPool
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
         LiveDigitalHumanAgentInstanceFields,
     )
     from zego_aigc.callbacks.events import Event
-    from zego_aigc.calls.client_options import ClientOptions
     from zego_aigc.digitalhuman._keywords import StreamTaskFields
     from zego_aigc.handles import AgentInstance, Handle, LiveAgentInstance, StreamTaskHandle
     from zego_aigc.limits.limiter import Limiter
@@ -144,6 +145,7 @@ class Client:
             raise ConfigurationError("limiter, proxy and session belong to the pool: give them to SessionPool(...)")
         if region is not None and aiagent_url is not None:
             raise ConfigurationError("give either region or aiagent_url, not both: each names the host of AI Agent")
+        check_options(pool=pool, quota=quota, registry=registry, retry=retry)
         self._owns_pool = pool is None
         self.pool: SessionPool = pool if pool is not None else SessionPool(limiter=limiter, proxy=proxy, session=session)
         """Connections, limiter and retry budget."""
@@ -208,9 +210,15 @@ class Client:
         """
         environ = os.environ if env_file is None else {**environment.read_env_file(env_file), **os.environ}
         app_id, server_secret = environment.account(environ)
+        if unknown := [name for name in options if name not in ClientOptions.__optional_keys__]:
+            known = did_you_mean(unknown[0], ClientOptions.__optional_keys__)
+            raise TypeError(f"a Client takes no {unknown[0]}{known}")
         found = cast("ClientOptions", environment.options(environ, options))
         found.update(options)
-        return cls(app_id, server_secret, **found)
+        try:
+            return cls(app_id, server_secret, **found)
+        except ConfigurationError as error:
+            raise ConfigurationError(environment.with_variable(str(error), options)) from None
 
     @property
     def hosts(self) -> dict[str, str]:
@@ -308,13 +316,21 @@ class Client:
         Raises:
             ZegoError: as :meth:`call` does.
         """
-        if not (name.isascii() and name.isalnum()):
-            raise ConfigurationError(f"{name!r} cannot be the name of an Action, which consists of letters and digits")
+        if not (isinstance(name, str) and name.isascii() and name.isalnum()):  # pyright: ignore[reportUnnecessaryIsInstance] - an Action comes, too
+            raise ConfigurationError(
+                f"{name!r} cannot be the name of an Action, which consists of letters and digits: write "
+                "client.call_raw('ListAgents', {...}), or client.call(ListAgents(...)) for an Action of this library"
+            )
+        if not isinstance(body, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - an Action comes, too
+            raise ConfigurationError(
+                f"a body is a map in the vendor's form, such as {{'AgentId': 'a'}}, not a {type(body).__name__}: "
+                "what client.call() takes goes there, or .to_wire() makes a map of it"
+            )
         if service is None:
             if name not in ACTIONS:
                 raise ConfigurationError(
-                    f"{name} is not an Action that this library knows{did_you_mean(name, ACTIONS)}. "
-                    "If there is one, say which service answers it, with service=Service.AI_AGENT or Service.DIGITAL_HUMAN"
+                    f"{name} is not an Action that this library knows{did_you_mean(name, ACTIONS)} "
+                    "For a newer one, say which service answers it: service=Service.AI_AGENT or Service.DIGITAL_HUMAN"
                 )
             service = ACTIONS[name].service
         try:
@@ -341,6 +357,8 @@ class Client:
             ConfigurationError: it is a RegisterAgent.
             ZegoError: the look-up itself failed.
         """
+        if not isinstance(action, Action):  # pyright: ignore[reportUnnecessaryIsInstance] - a class or a name comes, too
+            raise not_an_action(action)
         name, life = type(action).__name__, action.lifecycle
         if life is not None and life.recovery is Recovery.COMPARE:
             raise ConfigurationError(f"{name} returns None whether it was carried out or not: ask client.is_registered()")
@@ -696,13 +714,18 @@ class Client:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        note_slips(error)
+        note_mistake(error)
         await self.aclose()
 
-    def __enter__(self) -> None:
-        raise TypeError("a Client is asynchronous: use 'async with Client(...) as client'")
+    if not TYPE_CHECKING:  # to a type checker, what is not there stays the mistake that it is
 
-    def __exit__(self, *_: object) -> None: ...
+        def __getattr__(self, name: str) -> NoReturn:
+            raise missing_member(type(self), name, actions=ACTIONS)
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError("a Client is asynchronous: use 'async with Client(...) as client'")
+
+        def __exit__(self, *_: object) -> None: ...  # a with statement looks for it first
 
     def __repr__(self) -> str:
         return f"Client(app_id={self.app_id}, hosts={self.hosts})"
@@ -732,8 +755,23 @@ def _base_url(name: str, value: str) -> yarl.URL:
 
 def _one_of(kind: type[ActionT], create: ActionT | None, fields: Mapping[str, Any]) -> ActionT:
     """What a handle makes, given as a struct or by its fields."""
+    name = kind.__name__
     if create is None:
-        return kind(**fields)
+        try:
+            return kind(**fields)
+        except TypeError:
+            found = "; ".join(slips(kind, fields))
+            raise TypeError(f"{name}(...) cannot be made: {found}" if found else f"{name} cannot be made of {fields}") from None
     if fields:
-        raise ConfigurationError(f"give either a {kind.__name__} or its fields ({', '.join(fields)}), not both")
+        raise ConfigurationError(f"give either a {name} or its fields ({', '.join(fields)}), not both")
+    if not isinstance(create, kind):  # pyright: ignore[reportUnnecessaryIsInstance] - what no type checker has seen comes, too
+        if not isinstance(create, Action):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"a handle is made of a {name}, or of its fields by name ({required_fields(kind)}), and not of a "
+                f"{type(create).__name__}; {name}.from_wire(body) makes one of a map"
+            )
+        raise ConfigurationError(
+            f"this handle is for a {name}, not for a {type(create).__name__}: client.handle(create) takes any Action that "
+            "makes something, and client.agent(), digital_human_agent(), live_digital_human_agent() and stream_task() one each"
+        )
     return create

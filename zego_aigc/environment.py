@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zego_aigc.errors import ConfigurationError
 
-__all__ = ["account", "options", "read_env_file"]
+__all__ = ["account", "options", "read_env_file", "with_variable"]
 
 OPTIONS = {
     "callback_secret": "ZEGO_CALLBACK_SECRET",
@@ -33,6 +33,8 @@ def read_env_file(path: str | os.PathLike[str], *, option: str = "env_file", ext
     Raises:
         ConfigurationError: the file cannot be read, or python-dotenv is not installed.
     """
+    if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"{option} must be the path of a file, such as '.env', not {path!r}")
     try:
         from dotenv import dotenv_values
     except ImportError:
@@ -42,7 +44,7 @@ def read_env_file(path: str | os.PathLike[str], *, option: str = "env_file", ext
             values = dotenv_values(stream=file)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"cannot read {option} {os.fspath(path)}: {reason}") from None
+        raise ConfigurationError(f"cannot read {option} {os.fspath(path)}: {reason} (from {Path.cwd()})") from None
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -72,3 +74,9 @@ def options(environ: Mapping[str, str], given: Collection[str]) -> dict[str, str
     hidden = {*given, *HOSTS} if not HOSTS.isdisjoint(given) else {*given}
     found = {option: environ.get(name, "").strip() for option, name in OPTIONS.items() if option not in hidden}
     return {option: value for option, value in found.items() if value}
+
+
+def with_variable(message: str, given: Collection[str]) -> str:
+    """A message about an option, which names the variable that has set it unless the caller has `given` it."""
+    option = message.partition(" ")[0]
+    return message if option in given or option not in OPTIONS else f"{OPTIONS[option]}: {message}"

@@ -82,7 +82,7 @@ class VendorAdvice(UserWarning):
 class ZegoError(Exception):
     """Base of every error that the library raises on purpose."""
 
-    def __init__(self, message: str = "", /, **facts: Any) -> None:
+    def __init__(self, message: str = "", /, **facts: object) -> None:
         super().__init__(message)
         self.__dict__.update(facts)
 

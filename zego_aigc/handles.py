@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 import anyio
 
 from zego_aigc import aiagent, digitalhuman
 from zego_aigc.calls.lifetimes import Life
 from zego_aigc.errors import ConfigurationError, QuotaExceeded, TimedOut, ZegoError
+from zego_aigc.schema.missing_names import missing_member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,6 +132,16 @@ class Handle(Generic[ResultT]):
         error = await self._lifetimes.end(self._life)
         if error is not None and kind is None:
             raise error
+
+    if not TYPE_CHECKING:  # to a type checker, what is not there stays the mistake that it is
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise missing_member(type(self), name)
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError("a handle is asynchronous: use 'async with ... as handle'")
+
+        def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._life.made_id or 'not made yet'}>"

@@ -13,15 +13,16 @@ The module is loaded in every pytest run of an environment that has the library:
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import pytest
 
 if TYPE_CHECKING:
     from zego_aigc.client import Client
-    from zego_aigc.sandbox import LiveSandbox, Sandbox
+    from zego_aigc.sandbox import LiveSandbox, Sandbox, SandboxSettings
 
 LoopScope = Literal["function", "class", "module", "package", "session"]
 
@@ -31,8 +32,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "zego_sandbox(**settings): settings of the test's sandbox, as for Sandbox(...)")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """Note on the error of a request that a test wrote down wrongly what is wrong with it, as a client's block does."""
+    if (
+        call.excinfo is not None
+        and call.excinfo.errisinstance((TypeError, AttributeError))
+        and "zego_aigc.schema.actions" in sys.modules
+    ):
+        from zego_aigc.schema.construction import note_mistake
+
+        note_mistake(call.excinfo.value)
+
+
 @pytest.fixture
-def zego_sandbox_settings() -> dict[str, Any]:
+def zego_sandbox_settings() -> SandboxSettings:
     """Settings of every test's sandbox, as for ``Sandbox(...)``. Define a fixture of this name to choose them."""
     return {}
 
@@ -52,7 +66,7 @@ def zego_client(request: pytest.FixtureRequest) -> Client:
 
 
 @pytest.fixture
-def zego_live_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: dict[str, Any]) -> Iterator[LiveSandbox]:
+def zego_live_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: SandboxSettings) -> Iterator[LiveSandbox]:
     """A :class:`zego_aigc.sandbox.LiveSandbox`, the test's own: in a thread, with ``url``, ``env`` and synchronous control."""
     from zego_aigc.sandbox import LiveSandbox
 
@@ -61,13 +75,13 @@ def zego_live_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: dic
 
 
 @pytest.fixture(scope="session")
-def zego_session_sandbox_settings() -> dict[str, Any]:
+def zego_session_sandbox_settings() -> SandboxSettings:
     """Settings of the session's sandbox, as for ``Sandbox(...)``. Define a fixture of this name to choose them."""
     return {}
 
 
 @pytest.fixture(scope="session")
-def zego_session_sandbox(zego_session_sandbox_settings: dict[str, Any]) -> Iterator[LiveSandbox]:
+def zego_session_sandbox(zego_session_sandbox_settings: SandboxSettings) -> Iterator[LiveSandbox]:
     """A :class:`zego_aigc.sandbox.LiveSandbox` that all tests of the session share."""
     from zego_aigc.sandbox import LiveSandbox
 
@@ -75,13 +89,16 @@ def zego_session_sandbox(zego_session_sandbox_settings: dict[str, Any]) -> Itera
         yield live
 
 
-def _settings(request: pytest.FixtureRequest, settings: dict[str, Any]) -> dict[str, Any]:
+def _settings(request: pytest.FixtureRequest, settings: SandboxSettings) -> SandboxSettings:
     marker = request.node.get_closest_marker("zego_sandbox")
-    return {**settings, **(marker.kwargs if marker else {})}
+    chosen: SandboxSettings = {**settings}
+    if marker is not None:
+        chosen.update(cast("SandboxSettings", marker.kwargs))
+    return chosen
 
 
 def _sandbox_opener() -> Callable[..., AsyncIterator[Sandbox]]:
-    async def open_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: dict[str, Any]) -> AsyncIterator[Sandbox]:
+    async def open_sandbox(request: pytest.FixtureRequest, zego_sandbox_settings: SandboxSettings) -> AsyncIterator[Sandbox]:
         from zego_aigc.sandbox import Sandbox
         from zego_aigc.sandbox.watchdog import Watchdog
 

@@ -56,14 +56,20 @@ def token04(
         ConfigurationError: an argument is out of range, or the extra ``token`` is not installed. A `ValueError`, too.
     """
     if isinstance(app_id, bool) or not isinstance(app_id, int) or not 0 < app_id < 2**32:  # pyright: ignore[reportUnnecessaryIsInstance] - callers read it from the environment
-        raise ConfigurationError(f"app_id must be an integer from 1 to {2**32 - 1}")
-    if not user_id:
-        raise ConfigurationError("user_id must not be empty")
-    key = server_secret.encode()
+        raise ConfigurationError(
+            f"app_id must be an integer from 1 to {2**32 - 1}: write int(...) around what you read from a file or variable"
+        )
+    if not isinstance(user_id, str) or not user_id:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"user_id must be text, such as str(user.id), and not empty: it is {user_id!r}")
+    if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"payload must be text, which room_payload(room_id) makes, not a {type(payload).__name__}")
+    key = server_secret.encode() if isinstance(server_secret, str) else b""  # pyright: ignore[reportUnnecessaryIsInstance]
     if len(key) != 32:
-        raise ConfigurationError(f"server_secret must be the project's ServerSecret of 32 characters, not of {len(key)}")
+        raise ConfigurationError(
+            f"server_secret must be the ServerSecret of 32 characters, not of {len(key)}, from the ZEGOCLOUD console"
+        )
     if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 < ttl <= MAX_TTL:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"ttl must be a whole number of seconds from 1 to {MAX_TTL}, not {ttl}")
+        raise ConfigurationError(f"ttl must be a whole number of seconds from 1 to {MAX_TTL}, not {ttl!r}")
     if nonce is None:
         nonce = int.from_bytes(os.urandom(4), "big") & 0x7FFFFFFF
     elif not 0 <= nonce < 2**31:

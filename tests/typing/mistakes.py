@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import zego_aigc
 from zego_aigc import Client, aiagent, digitalhuman
 from zego_aigc.handles import StreamTaskHandle
-from zego_aigc.sandbox import Sandbox
+from zego_aigc.sandbox import LiveSandbox, Sandbox
 
 
 async def missing_fields(client: Client) -> None:
@@ -47,6 +48,28 @@ async def wrong_results(client: Client) -> None:
     await client.call(aiagent.LLM(url="u", model="m"))  # error
 
 
+async def missing_awaits_and_methods(client: Client, task: StreamTaskHandle) -> None:
+    print(client.call(aiagent.ListAgents()).agents)  # error
+    client.register_agent(agent_id="a")  # error
+    await client.list_agents()  # error
+    task.say("Hello!")  # error
+    for _ in client.list_agents():  # error
+        pass
+    async with client.start(aiagent.CreateAgentInstance(agent_id="a", user_id="u", rtc=TALK)):  # error
+        pass
+    with client:  # error
+        pass
+    async with client.call(aiagent.ListAgents()):  # error
+        pass
+    print((await client.call(aiagent.ListAgents()))["Agents"])  # error
+
+
+def wrong_names() -> None:
+    zego_aigc.Clinet(1, "s")  # error
+    zego_aigc.RegisterAgent(agent_id="a")  # error
+    aiagent.DriveByText(task_id="t", text="t")  # error
+
+
 async def wrong_options(client: Client, task: StreamTaskHandle, sandbox: Sandbox) -> None:
     Client.from_env(timout=3)  # error
     Client.from_env(timeout="3")  # error
@@ -62,13 +85,19 @@ async def wrong_options(client: Client, task: StreamTaskHandle, sandbox: Sandbox
         await agent.update(vad=None)  # error
     await task.drive_text("Hello!")  # error
     await task.drive_audio("https://files.example/hello.mp3", interupt_mode=1)  # error
+    sandbox.emit("ASRResult", Text={1, 2})  # error
+    sandbox.recording.save("calls.jsonl", actions=aiagent.ListAgents)  # error
+    LiveSandbox(ports=1)  # error
 
 
 RTC = digitalhuman.RTCConfig(room_id="r", stream_id="s")
 TALK = aiagent.RTC(room_id="r", agent_stream_id="s", agent_user_id="a", user_stream_id="u")
 
 
-async def no_mistakes(client: Client) -> None:
+async def no_mistakes(client: Client, sandbox: Sandbox) -> None:
+    sandbox.emit("ASRResult", Text="Hello", Round=1, Words=[{"Word": "Hello", "End": 0.5}])
+    sandbox.recording.save("calls.jsonl", action=aiagent.ListAgents, since=0.0)
+    LiveSandbox(quota=3, port=0)
     await client.call(aiagent.RegisterAgent(agent_id="a", llm=aiagent.LLM(url="u", model="m", temperature=1)))
     aiagent.TTS(vendor="Brand-new", params={"app": {"any": "thing"}})
     aiagent.MessageHistory(sync_mode=aiagent.SyncMode.MESSAGES, messages=(aiagent.Message.user("hi"),))

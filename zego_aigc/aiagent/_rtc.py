@@ -16,6 +16,8 @@ _USER_ID = Text(min_chars=1, max_chars=32, max_bytes=32, chars=ID_CHARS)
 _ROOM_ID = Text(min_chars=1, max_chars=128, max_bytes=128, chars=RTC_CHARS)
 _UNIQUE = Text(min_chars=1, max_chars=24, chars=ID_CHARS)
 
+_NOT_TEXT = [("type", "must be text, such as str(user.id)")]
+
 
 class RTC(Wire, frozen=True, kw_only=True):
     """The RTC room that an agent instance joins, and the names that it uses there.
@@ -56,7 +58,7 @@ class RTC(Wire, frozen=True, kw_only=True):
         problems = [
             Problem(path, rule, f"{message} (got {value!r})")
             for path, text, value in named
-            for rule, message in text.problems(value)
+            for rule, message in (text.problems(value) if isinstance(value, str) else _NOT_TEXT)  # pyright: ignore[reportUnnecessaryIsInstance]
         ]
         if problems:
             raise InvalidRequest(problems, action="RTC.for_user()")

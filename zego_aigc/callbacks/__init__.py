@@ -9,7 +9,7 @@ The vendor's signature does **not** cover the body: see :mod:`zego_aigc.callback
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zego_aigc.callbacks.errors import BadSignature, CallbackError, MalformedCallback, ReplayedCallback, StaleCallback
 from zego_aigc.callbacks.events import (
@@ -34,6 +34,7 @@ from zego_aigc.callbacks.events import (
     UserSpeakAction,
 )
 from zego_aigc.callbacks.parsing import EVENTS, dump_event, load_event, parse_callback, sign
+from zego_aigc.schema.missing_names import missing_export
 
 if TYPE_CHECKING:
     from zego_aigc.callbacks._answer import Answer
@@ -95,7 +96,9 @@ _LATE = {
 """The modules of what needs asyncio; those who only parse do not."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        return getattr(import_module(f"zego_aigc.callbacks.{_LATE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # to a type checker, a name that is not there stays the mistake that it is
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 - as every module's
+        if name in _LATE:
+            return getattr(import_module(f"zego_aigc.callbacks.{_LATE[name]}"), name)
+        raise missing_export(__name__, name)

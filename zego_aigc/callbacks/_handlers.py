@@ -34,10 +34,12 @@ class Handlers:
         """Register a handler.
 
         Raises:
-            TypeError: it is not a coroutine function.
+            TypeError: it is not a coroutine function of one argument.
         """
         if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)):
             raise TypeError(f"a handler must be a coroutine function (async def), not {handler!r}")
+        if not _takes_an_event(handler):
+            raise TypeError(f"a handler takes the event, and nothing else that is required: async def {_name(handler)}(event)")
         self._registered.extend((kind, handler) for kind in kinds)
         self._by_kind.clear()
 
@@ -96,6 +98,16 @@ class Handlers:
             else:
                 self._counters.failed += 1
         return done
+
+
+def _takes_an_event(handler: Handler[Any]) -> bool:
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # what it takes is not known
+        pass
+    return True
 
 
 def _about(event: Event) -> str:

@@ -125,7 +125,8 @@ def checked_secrets(secret: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: there is none, or one is empty.
     """
-    secrets = (secret,) if isinstance(secret, str) else tuple(secret)
+    # Callers read it from the environment: None comes, too.
+    secrets = (secret,) if isinstance(secret, str) else tuple(secret or ())
     if not secrets or not all(secrets):
         raise ConfigurationError("secret must be the CallbackSecret from the ZEGOCLOUD console; it is empty")
     return secrets
@@ -155,6 +156,10 @@ def verify(
         BadSignature: it was signed with none of the secrets.
         StaleCallback: it was signed too long ago, or in the future.
     """
+    if not isinstance(body, bytes | bytearray | memoryview | str):  # pyright: ignore[reportUnnecessaryIsInstance] - what a framework has decoded comes, too
+        raise ConfigurationError(
+            f"a callback is verified as it was received: give the request's body (bytes), not a {type(body).__name__}"
+        )
     text, parts = _signed_parts(body)
     nonce, timestamp, signature = (_part(parts, name) for name in ("Nonce", "Timestamp", "Signature"))
     # Every whole expected value is computed and compared in constant time.

@@ -158,6 +158,11 @@ class CallbackRouter:
     def __repr__(self) -> str:
         return f"CallbackRouter(handlers={len(self._handlers) + len(self._before)}, in_hand={len(self._dispatcher)})"
 
+    if not TYPE_CHECKING:  # to a type checker, taking the router for an application stays the mistake that it is
+
+        def __call__(self, *_):  # noqa: ANN002, ANN204, D102 - it only says what to write
+            raise TypeError("the router itself is no application: mount router.asgi, or add a route to router.aiohttp_handler")
+
     # --- handlers ------------------------------------------------------------------------------------------------
 
     def on(self, *kinds: type[EventT], before_answer: bool = False) -> Callable[[Handler[EventT]], Handler[EventT]]:

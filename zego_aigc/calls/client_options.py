@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from zego_aigc.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from zego_aigc.transport.audio import DriveSSL
     from zego_aigc.transport.pool import SessionPool
 
-__all__ = ["ClientOptions"]
+__all__ = ["ClientOptions", "check_options"]
 
 
 class ClientOptions(TypedDict, total=False):
@@ -41,3 +43,24 @@ class ClientOptions(TypedDict, total=False):
     registry: Registry | None
     live_per_owner: int | None
     drive_ssl: DriveSSL
+
+
+_EXPECTED = {
+    "pool": ("bind", "a SessionPool"),
+    "quota": ("acquire", "a Quota, such as LocalQuota(agents=10)"),
+    "registry": ("member", "a Registry, such as SQLiteRegistry('live.db')"),
+    "retry": ("max_attempts", "a RetryPolicy, such as RetryPolicy(max_attempts=3)"),
+}
+"""What some options take: an attribute that shows it, and how to write one."""
+
+
+def check_options(**options: object) -> None:
+    """See that options which are objects are of the right kind, before the first call stumbles over them.
+
+    Raises:
+        ConfigurationError: one is not, and what it takes.
+    """
+    for name, value in options.items():
+        attribute, example = _EXPECTED[name]
+        if value is not None and (isinstance(value, type) or not hasattr(value, attribute)):
+            raise ConfigurationError(f"{name} must be {example}, not {value!r}")

@@ -11,8 +11,10 @@ from zego_aigc.aiagent import CreateAgentInstance
 from zego_aigc.calls.cleanup import Cleanup
 from zego_aigc.calls.creations import Birth, Creation, Creations, result_of
 from zego_aigc.calls.register import Sweeper
+from zego_aigc.calls.request import not_an_action
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, TaskStatus
 from zego_aigc.errors import ConfigurationError, QuotaExceeded, ZegoError
+from zego_aigc.schema.actions import Action
 from zego_aigc.schema.codes import api_error
 from zego_aigc.schema.lifecycle import LIFECYCLES, makers_of
 from zego_aigc.transport.deadlines import QueueDeadline
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from zego_aigc.calls.register import Register
     from zego_aigc.calls.retry import RetryPolicy
     from zego_aigc.limits.quota import Quota, Reservation
-    from zego_aigc.schema.actions import Action
     from zego_aigc.schema.lifecycle import Lifecycle, QuotaKind
     from zego_aigc.transport.audio import DriveSSL
 
@@ -75,6 +76,8 @@ class Life(Creation):
         Raises:
             ConfigurationError: it makes nothing that could be ended.
         """
+        if not isinstance(action, Action):  # pyright: ignore[reportUnnecessaryIsInstance] - a class, a map or a name comes, too
+            raise not_an_action(action)
         if action.lifecycle is None:
             raise ConfigurationError(f"{type(action).__name__} makes nothing that could be ended: await client.call(...) it")
         return cls(inventory, action, action.lifecycle)
@@ -318,6 +321,8 @@ class Lifetimes:
         Raises:
             ConfigurationError: `made_by` makes nothing that could be ended.
         """
+        if not isinstance(made_id, str) or not made_id:  # pyright: ignore[reportUnnecessaryIsInstance] - a handle comes, too
+            raise ConfigurationError(f"attach() takes the id of what lives, such as client.attach(agent.id), not {made_id!r}")
         if (known := self.inventory.lives.get(made_id)) is not None:
             return known
         if made_by is None:  # TaskIds are UUIDs, AgentInstanceIds are numbers

@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from zego_aigc.aiagent import ListAgents, RegisteredAgent
 from zego_aigc.digitalhuman import DigitalHumanInfo, GetDigitalHumanList, GetTimbreList, Timbre
+from zego_aigc.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from zego_aigc.calls.caller import Caller
 
-__all__ = ["agents", "digital_humans", "timbres"]
+__all__ = ["Listing", "agents", "digital_humans", "timbres"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+P = ParamSpec("P")
 
 
-async def agents(caller: Caller, page: int | None) -> AsyncIterator[RegisteredAgent]:
+class Listing(AsyncIterator[T_co], Generic[T_co]):
+    """What a list yields, page after page: an asynchronous iterator that says so to whoever takes it for a list."""
+
+    def __init__(self, pages: AsyncGenerator[T_co, None]) -> None:
+        self._pages = pages
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[T_co]:
+        return self._pages.__anext__()
+
+    async def aclose(self) -> None:
+        """End it before its end."""
+        await self._pages.aclose()
+
+    if not TYPE_CHECKING:  # to a type checker, these stay the mistakes that they are
+
+        def _not_a_list(self, *_: object) -> NoReturn:
+            raise ConfigurationError(
+                "a list comes page by page: write 'async for each in ...', '[each async for each in ...]' for all of it, "
+                "or 'await anext(...)' for the first"
+            )
+
+        __iter__ = __await__ = __getitem__ = __len__ = __enter__ = __aenter__ = _not_a_list
+
+
+def _listing(pages: Callable[P, AsyncGenerator[T, None]]) -> Callable[P, Listing[T]]:
+    @wraps(pages)
+    def listing(*args: P.args, **kwargs: P.kwargs) -> Listing[T]:
+        return Listing(pages(*args, **kwargs))
+
+    return listing
+
+
+@_listing
+async def agents(caller: Caller, page: int | None) -> AsyncGenerator[RegisteredAgent, None]:
     """Every registered agent, by cursor."""
     cursor = ""
     while True:
@@ -27,7 +69,8 @@ async def agents(caller: Caller, page: int | None) -> AsyncIterator[RegisteredAg
         cursor = found.cursor
 
 
-async def digital_humans(caller: Caller, fetch_mode: int | None, page: int | None) -> AsyncIterator[DigitalHumanInfo]:
+@_listing
+async def digital_humans(caller: Caller, fetch_mode: int | None, page: int | None) -> AsyncGenerator[DigitalHumanInfo, None]:
     """Every digital human, by offset."""
     offset, total = 0, 1
     while offset < total:
@@ -37,7 +80,8 @@ async def digital_humans(caller: Caller, fetch_mode: int | None, page: int | Non
         offset, total = offset + len(found.digital_humans), found.total if found.digital_humans else 0
 
 
-async def timbres(caller: Caller, digital_human_id: str | None, page: int | None) -> AsyncIterator[Timbre]:
+@_listing
+async def timbres(caller: Caller, digital_human_id: str | None, page: int | None) -> AsyncGenerator[Timbre, None]:
     """Every timbre, by offset."""
     offset, total = 0, 1
     while offset < total:

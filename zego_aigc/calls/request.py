@@ -17,7 +17,7 @@ from zego_aigc.schema.redaction import mask_map
 if TYPE_CHECKING:
     from zego_aigc.schema.lifecycle import Lifecycle, Recovery
 
-__all__ = ["RawAction", "Request", "not_an_action", "request_for"]
+__all__ = ["RawAction", "Request", "not_an_action", "request_for", "required_fields"]
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ def not_an_action(value: object) -> ConfigurationError:
     match value:
         case type():
             name = value.__name__
-            what = f"the class {name}: make a request of it, {name}({_required_fields(value)})"
+            what = f"the class {name}: make a request of it, {name}({required_fields(value)})"
         case str():
             known = name if (name := value) in ACTIONS else "QueryAgents"
             hint = "" if value in ACTIONS else did_you_mean(value, ACTIONS)
@@ -87,7 +87,8 @@ def not_an_action(value: object) -> ConfigurationError:
     return ConfigurationError(f"a call takes an Action, such as ListAgents(), and not {what}")
 
 
-def _required_fields(cls: type) -> str:
+def required_fields(cls: type) -> str:
+    """The fields that a request must have, as they are written in a call: ``agent_id=..., name=...``."""
     fields = fields_of(cls) if issubclass(cls, msgspec.Struct) else ()
     return ", ".join(f"{spec.attribute}=..." for spec in fields if spec.required)
 

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema.actions import Repeat
 
 __all__ = ["AttemptOutcome", "Backoff", "RetryDecision", "RetryPolicy", "outcome_of_refusal", "retry_after", "retry_decision"]
@@ -128,6 +129,19 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a cancelled create that may have left waits for its answer."""
     delete_timeout: float = 15.0
     """How long a handle's delete or stop may take, retries included."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers: they may come from a file.
+
+        Raises:
+            ConfigurationError: one is none, or out of range.
+        """
+        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"RetryPolicy.max_attempts must be a whole number, 1 or more, not {self.max_attempts!r}")
+        for name in self.__struct_fields__[1:]:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise ConfigurationError(f"RetryPolicy.{name} must be a number of seconds, 0 or more, not {value!r}")
 
 
 class Backoff:

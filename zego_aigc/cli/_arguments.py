@@ -140,6 +140,13 @@ def _proxy(text: str) -> str:
     return text if text == "env" else web_address(text)
 
 
+def whole_seconds(text: str) -> int:
+    """A length of time."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of seconds, not {text!r}")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A length of time."""
     try:

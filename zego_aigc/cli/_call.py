@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.service is None:
         raise ConfigurationError(
             f"{options.action} is not an Action that this version knows{did_you_mean(options.action, ACTIONS)}; "
-            "for a newer one, say with --service who answers it"
+            "for a newer one, say with --service which service answers it"
         )
     logging.getLogger("zego_aigc").addHandler(logging.NullHandler())  # what fails is printed once, by the command
     with warnings.catch_warnings():
@@ -73,13 +73,21 @@ def _body(text: str) -> dict[str, Any]:
     if text == "-":
         raw = sys.stdin.read()
     elif text.startswith("@"):
-        raw = Path(text[1:]).read_text(encoding="utf-8")
+        try:
+            raw = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read BODY from {text[1:]}: {getattr(error, 'strerror', None) or error}") from None
     else:
         raw = text
     try:
         body = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f"BODY is not JSON: {error}") from None
+        hint = (
+            ""
+            if raw is not text
+            else """: write it in quotes of the shell, such as '{"Limit": 3}', or put it into a file and give @FILE"""
+        )
+        raise ConfigurationError(f"BODY is not JSON{hint} ({error})") from None
     if not isinstance(body, dict):
         raise ConfigurationError('BODY must be a JSON object, such as {"AgentIds": ["guide"]}')
     return body

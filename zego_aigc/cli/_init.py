@@ -29,6 +29,8 @@ def run(options: argparse.Namespace) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(starter())
     except FileExistsError:
-        raise ConfigurationError(f"{path} exists already, and was left as it is") from None
+        raise ConfigurationError(
+            f"{path} exists already, and was left as it is: name another file, zego-aigc init FILE"
+        ) from None
     print_error(f"{path} is written. To try it: zego-aigc provision {path} --journal {path.with_suffix('.journal')} --sandbox")
     return 0

@@ -54,7 +54,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     word = next((argument for argument in arguments if not argument.startswith("-")), None)
     if word is not None and word not in commands.choices:
         program.error(
-            f"{word!r} is not a command{did_you_mean(word, commands.choices)}. They are {', '.join(commands.choices)}"
+            f"{word!r} is not a command{did_you_mean(word, commands.choices) or ';'} there are {', '.join(commands.choices)}"
         )
     options, unknown = program.parse_known_args(arguments)
     if unknown:
@@ -385,7 +385,9 @@ def _token(commands: Commands) -> None:
         examples=["zego-aigc token visitor-1 --room booth-1"],
     )
     command.add_argument("user", metavar="USER_ID")
-    command.add_argument("--ttl", type=int, default=3600, metavar="SECONDS", help="for how long it is valid (3600)")
+    command.add_argument(
+        "--ttl", type=given.whole_seconds, default=3600, metavar="SECONDS", help="for how long it is valid (3600)"
+    )
     command.add_argument("--room", metavar="ROOM_ID", help="allow this room only")
     command.add_argument("--no-publish", action="store_true", help="with --room: allow listening only")
     given.add_account(command)

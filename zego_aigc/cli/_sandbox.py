@@ -152,4 +152,5 @@ def _request(options: argparse.Namespace, method: str, name: str, body: Mapping[
             text = json.loads(text)["Error"]
         raise ConfigurationError(f"the sandbox refuses: {text}") from error
     except (URLError, OSError, ValueError) as error:
-        raise ConfigurationError(f"no sandbox answers at {url}: start one with `zego-aigc sandbox` ({error})") from error
+        reason = getattr(error, "reason", error)
+        raise ConfigurationError(f"no sandbox answers at {url}: start one with 'zego-aigc sandbox' ({reason})") from error

@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
+from zego_aigc.errors import ConfigurationError
+
 __all__ = ["FullLimiter", "FullPermit", "Limiter", "LimiterStats", "Permit", "full_limiter"]
 
 logger: logging.Logger = logging.getLogger("zego_aigc")
@@ -147,6 +149,8 @@ class FullLimiter(Protocol):
 def full_limiter(limiter: Limiter | FullLimiter) -> FullLimiter:
     """The limiter itself if it is a full one; otherwise an adapter that asks it for every permit."""
     # One that was written before there was a background may have every member, and still not take the keyword.
+    if isinstance(limiter, type) or not callable(getattr(limiter, "acquire", None)):
+        raise ConfigurationError(f"limiter must be a Limiter, such as LocalLimiter(limit=10), not {limiter!r}")
     return limiter if isinstance(limiter, FullLimiter) and _takes_background(limiter) else _BareLimiter(limiter)
 
 

@@ -20,7 +20,15 @@ Vendor's page: https://www.zegocloud.com/docs/aiagent-server/guides/use-your-own
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zego_aigc.llm.endpoint import ChatEndpoint
 from zego_aigc.llm.request import AgentInfo, ChatRequest
+from zego_aigc.schema.missing_names import missing_export
 
 __all__ = ["AgentInfo", "ChatEndpoint", "ChatRequest"]
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not there stays the mistake that it is
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 - as every module's
+        raise missing_export(__name__, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zego_aigc.provisioning.changes import FieldChange
 from zego_aigc.provisioning.entry import Entry
 from zego_aigc.provisioning.errors import (
@@ -21,6 +23,7 @@ from zego_aigc.provisioning.removal import Teardown, teardown
 from zego_aigc.provisioning.resolving import resolve
 from zego_aigc.provisioning.run import Provisioning, provision
 from zego_aigc.provisioning.unclaimed import Unclaimed, find_unclaimed
+from zego_aigc.schema.missing_names import missing_export
 
 __all__ = [
     "Changed",
@@ -57,3 +60,8 @@ __all__ = [
     "resolve",
     "teardown",
 ]
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not there stays the mistake that it is
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 - as every module's
+        raise missing_export(__name__, name)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from zego_aigc.errors import ConfigurationError
 from zego_aigc.provisioning.cooldown import pause
 from zego_aigc.provisioning.errors import JournalError, JournalLost
 from zego_aigc.provisioning.events import Finished, LaneProgress, Outcome, Progress, Report, RunEvent
@@ -46,6 +47,12 @@ MAX_UNREAD_EVENTS = 256
 """Events that may be unread before those who emit them wait. Some more come from what is under way."""
 
 
+ENTER = (
+    "provision() and teardown() run in a block, and their outcomes come one by one: "
+    "write 'async with provision(...) as run:', and in it 'async for outcome in run:'"
+)
+
+
 class Operation:
     """An async context manager, and within it an async iterator of outcomes.
 
@@ -65,6 +72,8 @@ class Operation:
         sandbox: str | None,
         lock: Lock | None = None,
     ) -> None:
+        if isinstance(client, type) or not hasattr(client, "pool"):
+            raise ConfigurationError(f"the first argument is an open client, such as Client.from_env(), not {client!r}")
         self._client = client
         self._path = journal
         self._must_exist = must_exist
@@ -232,7 +241,18 @@ class Operation:
 
     # --- events
 
+    if not TYPE_CHECKING:  # to a type checker, these stay the mistakes that they are
+
+        def _not_entered(self, *_):  # noqa: ANN002, ANN202 - it returns nothing
+            raise ConfigurationError(ENTER)
+
+        __await__ = __iter__ = __enter__ = _not_entered
+
+        def __exit__(self, *_): ...  # noqa: ANN002, ANN204 - a with statement looks for it first
+
     def __aiter__(self) -> Self:
+        if not hasattr(self, "_events"):
+            raise ConfigurationError(ENTER)
         return self
 
     async def __anext__(self) -> Outcome:

@@ -8,6 +8,7 @@ Every entry by itself, the entries among themselves, and the fleet against its j
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import anyio
 import anyio.lowlevel
 
 from zego_aigc.aiagent import QueryAgents
-from zego_aigc.errors import InvalidRequest, Problem, VendorAdvice
+from zego_aigc.errors import ConfigurationError, InvalidRequest, Problem, VendorAdvice
 from zego_aigc.provisioning import plan
 from zego_aigc.provisioning.cautions import warnings_of
 from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of
@@ -28,6 +29,7 @@ from zego_aigc.provisioning.fleet import Fleet, Located, problems_of_action
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.schema import validation
 from zego_aigc.schema.actions import Action
+from zego_aigc.schema.construction import note_mistake
 from zego_aigc.schema.lifecycle import QuotaKind, names_in
 
 if TYPE_CHECKING:
@@ -139,15 +141,19 @@ async def check(
         progress: called from time to time with how many entries were looked at.
 
     Raises:
+        ConfigurationError: the entries are none.
         InvalidFleet: with all that is wrong.
         JournalError: the journal is of another fleet.
         ZegoError: the service could not be asked.
     """
+    _require_entries(entries)
     findings, advice = _Findings(), _Advice()
     await journal.run_alone(plan.create)
     taken = await _take_in(entries, journal, findings, advice, update=rules.update, progress=progress)
     if not taken.entries and not findings.count:
-        raise InvalidFleet([Problem("", "empty", f"{_name(entries)} holds no entries")])
+        raise InvalidFleet(
+            [Problem("", "empty", f"{_name(entries)} holds no entries: 'zego-aigc init' writes a fleet to start with")]
+        )
     await journal.run_alone(plan.build_indexes)
     cross = partial(cross_checks, keys_known=taken.keys_known, changed=rules.changed, prune=rules.prune)
     for seq, place, problem in await journal.run_alone(cross):
@@ -232,16 +238,29 @@ def _key(entry: Entry | None) -> str | None:
     return entry.key or default_key(entry.action, "")
 
 
+def _require_entries(entries: object) -> None:
+    if isinstance(entries, str | bytes | os.PathLike):
+        raise ConfigurationError(f"a fleet's file is read by Fleet: provision(client, Fleet({os.fspath(entries)!r}), ...)")
+    if not isinstance(entries, Iterable | AsyncIterable):
+        raise ConfigurationError(
+            f"entries are a list of Actions, or another iterable of them, not a {type(entries).__name__}: put one into brackets"
+        )
+
+
 async def _numbered(entries: Entries) -> AsyncIterator[tuple[int, Any]]:
     seq = 0
-    if isinstance(entries, AsyncIterable):
-        async for given in entries:
+    try:
+        if isinstance(entries, AsyncIterable):
+            async for given in entries:
+                yield (seq := seq + 1), given
+            return
+        for given in entries:
             yield (seq := seq + 1), given
-        return
-    for given in entries:
-        yield (seq := seq + 1), given
-        if seq % BREATH == 0:
-            await anyio.lowlevel.checkpoint()
+            if seq % BREATH == 0:
+                await anyio.lowlevel.checkpoint()
+    except TypeError as error:  # the iterable is the caller's code, which makes Actions
+        note_mistake(error)
+        raise
 
 
 def _located(given: object, seq: int) -> Located:
@@ -253,8 +272,18 @@ def _located(given: object, seq: int) -> Located:
         case Action():
             return Located(place_of(seq), Entry(given))
         case _:
-            problem = Problem("", "type", f"must be an Action or an Entry, not a {type(given).__name__}")
+            problem = Problem("", "type", f"must be an Action or an Entry, {_instead(given)}")
             return Located(place_of(seq), None, (problem,))
+
+
+def _instead(given: object) -> str:
+    match given:
+        case type():
+            return f"not the class {given.__name__}: write {given.__name__}(...)"
+        case Mapping():
+            return "not a map: Fleet(path) reads a file of them, and RegisterAgent.from_wire(body) makes an Action of one"
+        case _:
+            return f"not a {type(given).__name__}"
 
 
 def _planned(

@@ -7,9 +7,17 @@ and :class:`RedisSeen` which callbacks were seen by any of them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zego_aigc.redis.limiter import RedisLimiter
 from zego_aigc.redis.quota import RedisQuota, RedisReservation
 from zego_aigc.redis.registry import RedisRegistry
 from zego_aigc.redis.seen import RedisSeen
+from zego_aigc.schema.missing_names import missing_export
 
 __all__ = ["RedisLimiter", "RedisQuota", "RedisRegistry", "RedisReservation", "RedisSeen"]
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not there stays the mistake that it is
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 - as every module's
+        raise missing_export(__name__, name)

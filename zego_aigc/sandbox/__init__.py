@@ -32,6 +32,8 @@ apps, and server and control API work on the world.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zego_aigc.sandbox.app import App
 from zego_aigc.sandbox.callbacks import Delivery, DeliveryAttempt
 from zego_aigc.sandbox.catalogue import Catalogue, Human, Voice
@@ -39,15 +41,17 @@ from zego_aigc.sandbox.conversation import ModelFailure, Question
 from zego_aigc.sandbox.faults import Fault, FaultRule, Faults
 from zego_aigc.sandbox.live import LiveSandbox
 from zego_aigc.sandbox.models import ModelCall
-from zego_aigc.sandbox.recording import RecordedCall, Recording
-from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, serve
+from zego_aigc.sandbox.recording import CallFilters, RecordedCall, Recording
+from zego_aigc.sandbox.sandbox import DEFAULT_APP_ID, DEFAULT_SERVER_SECRET, Sandbox, SandboxSettings, serve
 from zego_aigc.sandbox.settings import DEFAULT_CALLBACK_SECRET, Pace, Quotas, Settings
+from zego_aigc.schema.missing_names import missing_export
 
 __all__ = [
     "DEFAULT_APP_ID",
     "DEFAULT_CALLBACK_SECRET",
     "DEFAULT_SERVER_SECRET",
     "App",
+    "CallFilters",
     "Catalogue",
     "Delivery",
     "DeliveryAttempt",
@@ -64,7 +68,13 @@ __all__ = [
     "RecordedCall",
     "Recording",
     "Sandbox",
+    "SandboxSettings",
     "Settings",
     "Voice",
     "serve",
 ]
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not there stays the mistake that it is
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 - as every module's
+        raise missing_export(__name__, name)

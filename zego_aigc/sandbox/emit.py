@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from zego_aigc.callbacks.parsing import EVENTS
 from zego_aigc.sandbox.actions_conversation import SILENCE
+from zego_aigc.schema.naming import did_you_mean
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.app import App
     from zego_aigc.sandbox.callbacks import Delivery
 
-__all__ = ["emit"]
+__all__ = ["JSON", "emit"]
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+"""What a callback may hold."""
 
 TASK_EVENTS = {"3": 3, "4": 4, "task": 3, "drive": 4}
 
 
-def emit(app: App, event: str | int, about: str | None, data: Mapping[str, Any]) -> Delivery:
+def emit(app: App, event: str | int, about: str | None, data: Mapping[str, JSON]) -> Delivery:
     """Send a callback now; see :meth:`zego_aigc.sandbox.Sandbox.emit`."""
     if (event_type := TASK_EVENTS.get(str(event))) is not None or isinstance(event, int):
         return _task_event(app, event_type or int(event), about, data)
+    if event not in EVENTS and (meant := did_you_mean(event, (name for name in EVENTS if isinstance(name, str)))):
+        warnings.warn(f"the vendor documents no event {event}{meant} It is sent all the same", stacklevel=3)
     now = app.clock.now()
     if about is not None and about not in app.instances:
         return app.send_agent_event(about, event, {**_defaults(event, "", 1, now), **data}, now, identity={})
@@ -28,7 +36,7 @@ def emit(app: App, event: str | int, about: str | None, data: Mapping[str, Any])
     return instance.send_callback(event, {**defaults, **data}, now)
 
 
-def _task_event(app: App, event_type: int, about: str | None, detail: Mapping[str, Any]) -> Delivery:
+def _task_event(app: App, event_type: int, about: str | None, detail: Mapping[str, JSON]) -> Delivery:
     task = app.tasks.get(about) if about is not None else next(reversed(app.tasks.values()), None)
     if task is None and about is None:
         raise LookupError(f"there is no stream task: create one first, or say which TaskId EventType {event_type} is about")

@@ -22,6 +22,7 @@ import msgspec
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.schema.actions import ACTIONS
 from zego_aigc.schema.lifecycle import LIFECYCLES
+from zego_aigc.schema.missing_names import missing_member
 
 if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
@@ -244,6 +245,15 @@ class Faults:
     def __init__(self, seed: int = 0) -> None:
         self._faults: list[Fault] = []
         self._random = random.Random(seed)  # noqa: S311 - repeatable by design, guards nothing
+
+    if not TYPE_CHECKING:  # to a type checker, a fault of no Action stays the mistake that it is
+
+        def __getattr__(self, name):  # noqa: ANN001, ANN204 - it returns nothing
+            if hasattr(FaultRule, name):
+                raise AttributeError(
+                    f"say for which Actions: faults.on(RegisterAgent).{name}(...), or faults.everywhere().{name}(...)"
+                )
+            raise missing_member(type(self), name)
 
     def on(self, *actions: type[Action[Any]] | str) -> FaultRule:
         """Calls of these Actions, given by class or by the vendor's name.

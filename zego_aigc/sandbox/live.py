@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from zego_aigc.sandbox.sandbox import Sandbox
+from zego_aigc.sandbox.emit import JSON, emit
+from zego_aigc.sandbox.sandbox import Sandbox, SandboxSettings
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,7 +52,7 @@ class LiveSandbox:
         ValueError: for a setting out of range.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[SandboxSettings]) -> None:
         self.sandbox: Sandbox = Sandbox(**settings)
         """The sandbox itself. Its settings (``live.sandbox.app.quotas.agents = 3``) may be changed from any thread; what is
         a coroutine belongs into :meth:`run`, and what walks through what lives into :meth:`call`."""
@@ -163,7 +164,7 @@ class LiveSandbox:
         """Wait until no callback is being sent and no model is being asked."""
         self.run(lambda sandbox: sandbox.settled())
 
-    def emit(self, event: str | int, about: str | None = None, /, **data: Any) -> dict[str, Any]:
+    def emit(self, event: str | int, about: str | None = None, /, **data: JSON) -> dict[str, Any]:
         """Send a callback now, and wait for its first attempt; see :meth:`Sandbox.emit`.
 
         Returns:
@@ -174,7 +175,7 @@ class LiveSandbox:
         """
 
         async def send(sandbox: Sandbox) -> dict[str, Any]:
-            delivery = sandbox.emit(event, about, **data)
+            delivery = emit(sandbox.app, event, about, data)
             await sandbox.settled()
             return delivery.body
 

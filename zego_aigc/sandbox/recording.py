@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from zego_aigc.schema.actions import Action
 
-__all__ = ["RecordedCall", "Recording"]
+__all__ = ["CallFilters", "RecordedCall", "Recording"]
 
 MAX_REFUSALS = 200
 """Refused calls that are kept beside the latest calls."""
@@ -103,6 +103,17 @@ def _masked_answer(result: Any, content: bytes) -> Any:
     return answer  # pyright: ignore[reportUnknownVariableType] - free-form JSON
 
 
+class CallFilters(TypedDict, total=False):
+    """What :meth:`Recording.select` takes; it says what each means."""
+
+    action: type[Action[Any]] | str | None
+    app_id: int | None
+    code: int | None
+    refused: bool | None
+    since: float | None
+    where: Callable[[RecordedCall], bool] | None
+
+
 class Recording:
     """The last `limit` calls, oldest first, and how many there were in all."""
 
@@ -152,7 +163,7 @@ class Recording:
             ):
                 yield call
 
-    def save(self, path: str | Path, **filters: Any) -> int:
+    def save(self, path: str | Path, **filters: Unpack[CallFilters]) -> int:
         """Write calls as JSON Lines, secrets masked; `filters` as for :meth:`select`. How many were written."""
         lines = [msgspec.json.encode(call.to_full_json()) + b"\n" for call in self.select(**filters)]
         Path(path).write_bytes(b"".join(lines))

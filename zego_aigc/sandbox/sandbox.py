@@ -17,7 +17,7 @@ from zego_aigc.sandbox.app import App
 from zego_aigc.sandbox.callbacks import Delivery
 from zego_aigc.sandbox.certificate import self_signed
 from zego_aigc.sandbox.control_api import ControlApi
-from zego_aigc.sandbox.emit import emit
+from zego_aigc.sandbox.emit import JSON, emit
 from zego_aigc.sandbox.guard import Guard, is_loopback
 from zego_aigc.sandbox.server import ServiceHandler
 from zego_aigc.sandbox.settings import Settings
@@ -31,12 +31,27 @@ if TYPE_CHECKING:
     from zego_aigc.client import Client
     from zego_aigc.schema.actions import Action
 
-__all__ = ["DEFAULT_APP_ID", "DEFAULT_SERVER_SECRET", "Sandbox", "serve"]
+__all__ = ["DEFAULT_APP_ID", "DEFAULT_SERVER_SECRET", "Sandbox", "SandboxSettings", "serve"]
 
 DEFAULT_APP_ID = 1234567890
 DEFAULT_SERVER_SECRET = "sandbox0sandbox0sandbox0sandbox0"  # noqa: S105 - opens nothing but a sandbox
 
 ActionT = TypeVar("ActionT", bound="Action[Any]")
+
+
+class SandboxSettings(Settings, total=False):
+    """What :class:`Sandbox` takes by name; it says what each means."""
+
+    app_id: int
+    server_secret: str | None
+    host: str
+    port: int
+    history: int
+    seed: int | None
+    time: float | None
+    tls: bool
+    token: str | None
+    allowed_hosts: Collection[str]
 
 
 class Sandbox(World):
@@ -129,10 +144,19 @@ class Sandbox(World):
         return Client(app.app_id, app.server_secret, **options)
 
     def received(self, action: type[ActionT]) -> list[ActionT]:
-        """The requests of an Action that reached the sandbox and were well formed, oldest first, refused ones included."""
+        """The requests of an Action that reached the sandbox and were well formed, oldest first, refused ones included.
+
+        Raises:
+            TypeError: `action` is no class.
+        """
+        if not callable(action):
+            raise TypeError(
+                f"received() takes an Action's class, such as RegisterAgent, not {action!r}; "
+                "sandbox.recording.select(name) finds calls by name"
+            )
         return [call.request for call in self.recording.calls if isinstance(call.request, action)]
 
-    def emit(self, event: str | int, about: str | None = None, /, *, app: App | None = None, **data: Any) -> Delivery:
+    def emit(self, event: str | int, about: str | None = None, /, *, app: App | None = None, **data: JSON) -> Delivery:
         """Send a callback now.
 
         Args:
@@ -164,6 +188,15 @@ class Sandbox(World):
         self.clock.check_loop()
         owner = app or self.app
         user_speaks(owner, owner.pick_instance(about), text, seconds)
+
+    if not TYPE_CHECKING:  # to a type checker, "with" stays the mistake that it is
+
+        def __enter__(self):  # noqa: ANN204 - it returns nothing
+            raise TypeError(
+                "a Sandbox is asynchronous: use 'async with Sandbox() as sandbox', or 'with LiveSandbox() as live' elsewhere"
+            )
+
+        def __exit__(self, *_): ...  # noqa: ANN002, ANN204 - a with statement looks for it first
 
     async def __aenter__(self) -> Self:
         try:
@@ -226,7 +259,7 @@ def _callable_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def serve(*, ready: Callable[[Sandbox], None] | None = None, **settings: Any) -> None:
+async def serve(*, ready: Callable[[Sandbox], None] | None = None, **settings: Unpack[SandboxSettings]) -> None:
     """Run a sandbox until cancelled, for the command line.
 
     Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import msgspec
 
 from zego_aigc.sandbox.catalogue import Catalogue
+from zego_aigc.schema.naming import did_you_mean
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.conversation import Question
@@ -97,7 +98,8 @@ def check_names(settings: Mapping[str, Any]) -> None:
     """
     if unknown := settings.keys() - Settings.__optional_keys__:
         known = ", ".join(sorted(Settings.__optional_keys__))
-        raise TypeError(f"no setting is called {', '.join(sorted(unknown))}; there are {known}")
+        meant = did_you_mean(min(unknown), Settings.__optional_keys__) or f"; there are {known}"
+        raise TypeError(f"no setting is called {', '.join(sorted(unknown))}{meant}")
 
 
 def quotas_of(quota: int | Mapping[str, int | None] | Quotas | None) -> Quotas:

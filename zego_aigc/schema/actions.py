@@ -16,7 +16,7 @@ from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema import pydantic_support, redaction, validation
 from zego_aigc.schema.decoding import enc_hook
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle
-from zego_aigc.schema.naming import wire
+from zego_aigc.schema.naming import snake, wire
 
 if TYPE_CHECKING:
     from typing import Self
@@ -109,6 +109,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename=wire):
     @property
     def __pydantic_serializer__(self) -> Any:
         return pydantic_support.serializer_of(type(self))
+
+    if not TYPE_CHECKING:  # to a type checker, taking a result for a map stays the mistake that it is
+
+        def __getitem__(self, name: object) -> NoReturn:
+            meant = snake(name) if isinstance(name, str) else name
+            known = f"result.{meant}" if meant in self.__struct_fields__ else ", ".join(self.__struct_fields__)
+            raise TypeError(f"a {type(self).__name__} has attributes and no keys: {known}; to_dict() makes a map of it")
 
     async def __aenter__(self) -> NoReturn:
         raise ConfigurationError(

@@ -1,8 +1,9 @@
-"""What is wrong with how a request was written down: every slip at once, with the class and the names that were meant.
+"""Notes on errors that Python or msgspec raises for the caller's code: what was meant.
 
-msgspec's constructor names the first slip only, and not the class. Teaching it more takes a metaclass whose ``__call__`` is
-Python: 370 ns for a struct that is built in 53. So nothing is done where structs are built. When such an error passes through
-the client's block, the call is read from the source that the traceback points at, and a note is added to the error.
+msgspec's constructor names the first slip of a request only, and not the class. Teaching it more takes a metaclass whose
+``__call__`` is Python: 370 ns for a struct that is built in 53. So nothing is done where structs are built. When such an error
+passes through the client's block, a fleet's iterable or a test's report, the call is read from the source that the traceback
+points at, and a note with every slip is added to the error. A coroutine that is used without ``await`` is noted there, too.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from typing import Any, cast
 
 import msgspec
 
-from zego_aigc.schema.fields import fields_of
 from zego_aigc.schema.naming import did_you_mean, snake
 
-__all__ = ["note_slips", "slips"]
+__all__ = ["note_mistake", "slips"]
 
-_COMPLAINTS = ("Missing required argument", "Unexpected keyword argument", "Extra positional arguments provided")
+_SLIPS = ("Missing required argument", "Unexpected keyword argument", "Extra positional arguments provided")
+
+_NOT_AWAITED = "'coroutine' object "
+_NOT_ENTERED = "object _AsyncGeneratorContextManager can't be used in 'await' expression"
+
+_PACKAGE = f"{__name__.partition('.')[0]}."
 
 
 def slips(cls: type[msgspec.Struct], names: Iterable[str], *, positional: int = 0) -> Iterator[str]:
@@ -31,12 +36,12 @@ def slips(cls: type[msgspec.Struct], names: Iterable[str], *, positional: int = 
         names: the names of the arguments.
         positional: how many arguments had no name.
     """
-    known = {spec.attribute for spec in fields_of(cls)}
-    required = {spec.attribute for spec in fields_of(cls) if spec.required}
+    fields = [field for field in msgspec.structs.fields(cls) if field.name != "extra"]
+    known = {field.name for field in fields}
+    required = {field.name for field in fields if field.required}
     given = set(names)
     if positional:
-        first = next(iter(fields_of(cls)), None)
-        example = "" if first is None else f", such as {cls.__name__}({first.attribute}=...)"
+        example = f", such as {cls.__name__}({fields[0].name}=...)" if fields else ""
         yield f"fields are given by name{example}: {positional} came without one"
     for name in sorted(given - known - {"extra"}):
         if (written := snake(name)) in known:
@@ -44,15 +49,30 @@ def slips(cls: type[msgspec.Struct], names: Iterable[str], *, positional: int = 
             required.discard(written)
         else:
             yield f"{name} is not a field{did_you_mean(name, known)}"
-    for spec in fields_of(cls):
-        if spec.attribute in required - given:
-            yield f"{spec.attribute} is required"
+    for field in fields:
+        if field.name in required - given:
+            yield f"{field.name} is required"
 
 
-def note_slips(error: BaseException | None) -> None:
-    """Add a note to the error of a construction that has failed. Other errors stay as they are."""
-    if not isinstance(error, TypeError) or not str(error).startswith(_COMPLAINTS) or hasattr(error, "__notes__"):
+def note_mistake(error: BaseException | None) -> None:
+    """Add a note to an error of the caller's code, if it says what was meant. Other errors stay as they are."""
+    if not isinstance(error, TypeError | AttributeError) or hasattr(error, "__notes__"):
         return
+    text = str(error)
+    if text.startswith(_SLIPS):
+        _note_slips(error)
+    elif text.startswith(_NOT_AWAITED) and "context manager" in text:
+        error.add_note(
+            "'await' is missing, or this is nothing to enter: 'async with client.agent(create) as agent:' makes something and "
+            "ends it with the block, 'agent = await client.start(create)' makes what outlives it"
+        )
+    elif text.startswith(_NOT_AWAITED):
+        error.add_note("'await' is missing: write 'result = await client.call(...)'")
+    elif text == _NOT_ENTERED:
+        error.add_note("this is entered and not awaited: write 'async with task.open_audio() as audio:'")
+
+
+def _note_slips(error: BaseException) -> None:
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
@@ -60,7 +80,7 @@ def note_slips(error: BaseException | None) -> None:
     if place is None or call is None:
         return
     cls = _resolved(call.func, place.tb_frame)
-    if not (isinstance(cls, type) and issubclass(cls, msgspec.Struct) and hasattr(cls, "from_wire")):
+    if not (isinstance(cls, type) and issubclass(cls, msgspec.Struct) and cls.__module__.startswith(_PACKAGE)):
         return
     names = [*_names(call, place.tb_frame)]
     found = [*slips(cls, names, positional=len(call.args))]

@@ -184,7 +184,8 @@ class _Validator:
     def object(self, cls: type[StructT], body: Any, path: str) -> StructT | None:
         """The struct for a body, invalid fields left out; None if it is no object."""
         if not isinstance(body, Mapping):
-            self._note(path.rstrip("."), "type", f"must be an object, not {_json_name(body)}")
+            fields = f" with the fields of {cls.__name__}" if path else ""
+            self._note(path.rstrip("."), "type", f"must be an object{fields}, not {_json_name(body)}")
             return None
         before = len(self.problems)
         values: dict[str, Any] = {}

@@ -129,9 +129,10 @@ def _before_answer(
         what = ""
         if isinstance(error, aiohttp.ClientConnectorError) and (error.host, error.port) != (url.raw_host, url.port):
             what, where = "the proxy ", f"{error.host}:{error.port}"
-        failure = ConnectFailed(
-            f"cannot reach {what}{where}: {reason(error)}. Nothing was sent; check the address and the network", host=where
-        )
+        todo = "check the address and the network"
+        if url.host in {"127.0.0.1", "localhost", "::1"} and not what:
+            todo = "check that it runs and listens there (a sandbox is started with 'zego-aigc sandbox')"
+        failure = ConnectFailed(f"cannot reach {what}{where}: {reason(error)}. Nothing was sent; {todo}", host=where)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         failure.__cause__ = error.certificate_error
     elif isinstance(error, aiohttp.ClientConnectorError):

@@ -74,6 +74,8 @@ class SessionPool:
         self._closed = False
         self.limiter: FullLimiter = full_limiter(limiter) if limiter is not None else LocalLimiter()
         self.budget: RetryBudget = RetryBudget()
+        if session is not None and not hasattr(session, "closed"):  # of requests or httpx, say
+            raise ConfigurationError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
         self._max_connections = max_connections
         self._keepalive = {False: keepalive, True: careful_keepalive}
         self._ssl = ssl

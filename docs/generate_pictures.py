@@ -1,16 +1,20 @@
-"""Take README.md's pictures anew: ``python docs/generate_pictures.py``. The page needs chromium."""
+"""Take README.md's pictures anew: ``python docs/generate_pictures.py``. The page needs chromium and chromedriver."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import subprocess
 import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from zego_aigc import Client, provision
 from zego_aigc.cli._live import LiveDisplay
@@ -19,7 +23,7 @@ from zego_aigc.sandbox import Sandbox
 
 HERE = Path(__file__).parent
 FLEET = HERE.parent / "examples" / "fleet.toml"
-MOMENT = 2.6
+MOMENT = 3.4
 """Seconds into the run at which the pictures are taken."""
 WIDTH = 88
 
@@ -57,45 +61,37 @@ async def main() -> None:
 async def draw(client: Client, journal: Path, console: Console, page: str) -> None:
     """The live display and the page as they are at the moment; then the run stops."""
     display = LiveDisplay("Provisioning examples/fleet.toml", "a sandbox inside this command", console=console)
-    async with provision(client, Fleet(FLEET), journal=journal) as run:
+    async with browser(page) as photograph, provision(client, Fleet(FLEET), journal=journal) as run:
         await asyncio.sleep(MOMENT)
         display.progress(run.progress)
-        console.print("[bold]Provisioning examples/fleet.toml[/]  [dim]a sandbox inside this command[/]")
-        console.print(display.render())
-        console.save_svg(
-            str(HERE / "provision.svg"),
-            title="zego-aigc provision examples/fleet.toml --sandbox --quota 100",
-            theme=MONOKAI,
-            code_format=SVG,
-            unique_id="provision",
-        )
-        await asyncio.to_thread(photograph, page, HERE / "sandbox.png")
+        await photograph(HERE / "sandbox.png")
+    console.print("[bold]Provisioning examples/fleet.toml[/]  [dim]a sandbox inside this command[/]")
+    console.print(display.render())
+    console.save_svg(
+        str(HERE / "provision.svg"),
+        title="zego-aigc provision examples/fleet.toml --sandbox --quota 100",
+        theme=MONOKAI,
+        code_format=SVG,
+        unique_id="provision",
+    )
 
 
-def photograph(url: str, target: Path) -> None:
-    """The sandbox's page, in headless Chromium."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        print("no chromium: the sandbox's page stays as it was taken")
-        return
-    with tempfile.TemporaryDirectory() as profile:
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--hide-scrollbars",
-            "--window-size=1200,570",
-            f"--user-data-dir={profile}",
-            "--virtual-time-budget=1500",
-            f"--screenshot={target}",
-        ]
-        subprocess.run(  # noqa: S603 - our own page
-            [chromium, *options, url], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60
-        )
+@asynccontextmanager
+async def browser(url: str) -> AsyncGenerator[Callable[[Path], Awaitable[object]], None]:
+    """The sandbox's page, watched from now on in headless Chromium; what is yielded takes a picture of it."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for option in ("headless=new", "no-sandbox", "disable-gpu", "hide-scrollbars", "window-size=1200,700"):
+        options.add_argument(f"--{option}")
+    # In threads, since the page is served by this event loop.
+    chrome: Any = await asyncio.to_thread(
+        webdriver.Chrome, options=options, service=Service(shutil.which("chromedriver") or "")
+    )
+    try:
+        await asyncio.to_thread(chrome.get, url)
+        yield lambda target: asyncio.to_thread(chrome.save_screenshot, str(target))
+    finally:
+        await asyncio.to_thread(chrome.quit)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +22,12 @@ nox.options.sessions = ["lint", "types", "fast"]
 PYTEST = ("pytest", "-n", "4")
 """The tests mostly wait, so that there may be more workers than cores."""
 
+RELEASE = str(Path(".ci/release.py").resolve())
+"""The parts of a release that are not environments."""
+
+USED = ("audio", "cli", "dotenv", "examples", "otel", "redis", "token")
+"""The extras that users install."""
+
 
 def block(heading: str) -> str:
     """The one sh block under a heading of README.md."""
@@ -32,24 +37,45 @@ def block(heading: str) -> str:
     return text
 
 
-def metadata(wheel: Path) -> str:
-    """What the package's page is made of."""
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        return archive.read(name).decode()
-
-
 @cache
-def newest() -> str:
-    """The newest CPython of this machine, on PATH or of pyenv."""
+def pythons() -> list[str]:
+    """The CPythons of this machine from 3.11 on, oldest first: on PATH or of pyenv, the newest of each minor version."""
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-    for minor in range(20, 10, -1):
+    found: list[str] = []
+    for minor in range(11, 30):
         name = f"python3.{minor}"
         for python in (shutil.which(name), *map(str, sorted(pyenv.glob(f"3.{minor}.*/bin/{name}"), reverse=True))):
             # pyenv puts a program on PATH for each version that it has, whether that is active or not.
             if python and subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0:
-                return python
-    return "python3"
+                found.append(python)
+                break
+    return found or ["python3"]
+
+
+def build_release(session: nox.Session, away: Path, *options: str) -> Path:
+    """Build what would be released, twice, and check it. Returns the directory that it is in."""
+    system = nox.project.load_toml("pyproject.toml")["build-system"]
+    session.install("build", "twine", "uv", *system["requires"])
+    source, dist = away / "source", away / "dist"
+    for directory in (source, dist):
+        directory.mkdir()
+    session.run("python", RELEASE, "export", str(source), *options)
+    session.run("python", RELEASE, "build", str(source), str(dist))
+    session.run("python", RELEASE, "check", str(source), str(dist))
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+    return dist
+
+
+def install_alone(session: nox.Session, away: Path, python: str, wheel: Path, extra: str) -> None:
+    """Install a wheel with one extra, or none, in an environment of its own, and use it."""
+    home = away / f"{Path(python).name}-{extra or 'alone'}"
+    inside = home / "bin" / "python"
+    session.run("uv", "venv", "--quiet", "--python", python, str(home))
+    session.run("uv", "pip", "install", "--quiet", "--python", str(inside), f"{wheel}[{extra}]" if extra else str(wheel))
+    session.run("uv", "pip", "check", "--quiet", "--python", str(inside))
+    script = shutil.copy(RELEASE, home / "release.py")  # far from the source, which must not be what is imported
+    with session.chdir(home):
+        session.run(str(inside), str(script), "smoke", extra, external=True)
 
 
 @nox.session
@@ -87,7 +113,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(python=newest(), name="newest")
+@nox.session(python=pythons()[-1], name="newest")
 def newest_python(session: nox.Session) -> None:
     """The tests that take no seconds, on the newest CPython here, with the newest dependencies."""
     session.install("-e", ".[test]")
@@ -127,17 +153,43 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
-    """The wheel, alone in an environment and far from the source, does the job that README.md shows."""
+    """What would be released is sound, and alone, far from the source, it does the job that README.md shows."""
     away = Path(session.create_tmp())
-    session.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(away), ".")
-    (wheel,) = away.glob("*.whl")
-    if links := re.findall(r"\]\((?!https:|#)[^)]*\)", metadata(wheel)):
-        session.error(f"the package's page would have links that lead nowhere: {links}")
+    dist = build_release(session, away, "--dirty")
+    (wheel,) = dist.glob("*.whl")
+    for python in (pythons()[0], pythons()[-1]):
+        for extra in ("", *USED):
+            install_alone(session, away, python, wheel, extra)
     session.install(f"{wheel}[cli]")
     shutil.copytree("examples", away / "examples")
     job = "".join(line for line in block("Run it").splitlines(keepends=True) if not line.startswith("pip install"))
     session.chdir(away)
     session.run("bash", "-euo", "pipefail", "-c", job, external=True)
+
+
+@nox.session(reuse_venv=False)
+def release(session: nox.Session) -> None:
+    """All that a release takes, publishing apart. Leaves it in dist/; with ``-- --tag``, commits and tags it, too."""
+    away = Path(session.create_tmp())
+    session.run("python", RELEASE, "notes", silent=True)
+    dist = build_release(session, away, *(["--dirty"] if "--dirty" in session.posargs else []))
+    sdist, wheel = next(dist.glob("*.tar.gz")), next(dist.glob("*.whl"))
+    for python in pythons():
+        for extra in ("", *USED):
+            install_alone(session, away, python, wheel, extra)
+    for python in (pythons()[0], pythons()[-1]):
+        home = away / f"{Path(python).name}-sdist"
+        inside = str(home / "bin" / "python")
+        session.run("uv", "venv", "--quiet", "--python", python, str(home))
+        shutil.unpack_archive(sdist, home / "source", filter="data")
+        (source,) = (home / "source").iterdir()
+        session.run("uv", "pip", "install", "--quiet", "--python", inside, "-e", f"{source}[test]")
+        with session.chdir(source):
+            session.run(inside, "tests/public_api.py", external=True)  # the contract: just what is stored
+            session.run(inside, "-m", *PYTEST, external=True)
+    shutil.rmtree("dist", ignore_errors=True)
+    shutil.copytree(dist, "dist")
+    session.run("python", RELEASE, "tag", *(["--write"] if "--tag" in session.posargs else []))
 
 
 @nox.session(reuse_venv=False)

@@ -30,6 +30,12 @@ BESIDE = {
 }
 """Pages outside ``docs/``, and where they stand in the site."""
 
+COOKBOOK = """\
+Short programs, each complete. Start `zego-aigc sandbox` in a terminal and paste the `export` lines that it prints into another
+one: each program then runs as it stands, and the tests run all of them. For the service itself, set `ZEGO_APP_ID` and
+`ZEGO_SERVER_SECRET`.
+"""
+
 LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".html": "html", ".css": "css", "": "text"}
 
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(\))")
@@ -38,7 +44,7 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are generated."""
-    for uri, text in (*reference_pages(), *action_pages(), *pages_beside(), *programs()):
+    for uri, text in (*reference_pages(), *action_pages(), *pages_beside(), *programs(), *cookbook()):
         files.append(File.generated(config, uri, content=text))
     return files
 
@@ -63,6 +69,17 @@ def programs() -> Iterator[tuple[str, str]]:
         yield f"{path}.md", f"# `{path}`\n\n{about}\n\n```{LANGUAGES[file.suffix]}\n{source}```\n"
 
 
+def cookbook() -> Iterator[tuple[str, str]]:
+    """Short programs, each under what it is for."""
+    text = ["# Cookbook\n", COOKBOOK]
+    for file in sorted((ROOT / "examples" / "cookbook").glob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        title, _, about = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")
+        code = source.partition('"""\n\n')[2]
+        text.append(f'## {title.rstrip(".")}\n\n{about}\n\n```python title="examples/cookbook/{file.name}"\n{code}```\n')
+    yield "cookbook.md", "\n".join(text)
+
+
 def written() -> Iterator[Path]:
     """Every page that is written by hand."""
     yield from (ROOT / "docs").rglob("*.md")
@@ -73,7 +90,7 @@ def targets(page: Path) -> Iterator[str]:
     """The files of the project, neither pages nor in ``docs/``, that a page links to."""
     for _, target, _, _ in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         path = Path(os.path.normpath(page.parent / target)).relative_to(ROOT)
-        if path.parts[0] != "docs" and path.suffix != ".md":
+        if path.parts[0] != "docs" and path.suffix not in {"", ".md"}:
             yield path.as_posix()
 
 
@@ -92,6 +109,6 @@ def relinked(markdown: str, uri: str) -> str:
 
 def site_uri(path: str) -> str:
     """Where a file of the project stands in the site."""
-    if path in BESIDE:
-        return BESIDE[path]
+    if path in BESIDE or path == "examples/cookbook":
+        return BESIDE.get(path, "cookbook.md")
     return path.removeprefix("docs/") if path.startswith("docs/") else f"{path}.md"

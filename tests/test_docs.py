@@ -1,18 +1,21 @@
-"""README.md and docs/ are as they say: their Python is complete and runs twice in one sandbox, their links lead somewhere."""
+"""README.md and docs/ are as they say: their programs are complete and run twice in one sandbox, their links lead somewhere."""
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from zego_aigc.sandbox import Sandbox
+from zego_aigc.sandbox import LiveSandbox, Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -21,19 +24,15 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^(<!-- test: \w+ -->\n)?```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 """What a comment names is run by the test of that page: it needs a server or a framework around it."""
 
-EXAMPLES = [
-    pytest.param(source, id=f"{page.relative_to(ROOT)}-{number}")
+BLOCKS = {
+    f"{page.relative_to(ROOT).as_posix()}-{number}": source
     for page in PAGES
     for number, (elsewhere, source) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1)
     if not elsewhere
-]
-
-TWICE = """
-import runpy, sys
-for _ in range(2):
-    runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-"""A program that runs only once has left something behind, or counts on what it finds."""
+}
+TESTS = {name: source for name, source in BLOCKS.items() if re.search(r"^\s*(async )?def test_", source, re.MULTILINE)}
+PROGRAMS = {name: source for name, source in BLOCKS.items() if name not in TESTS}
+COOKBOOK = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples" / "cookbook").glob("*.py"))}
 
 PYTEST_INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
 
@@ -54,21 +53,40 @@ def live(sandbox: Sandbox) -> list[str]:
     return [*sandbox.app.instances, *(task.task_id for task in sandbox.app.tasks.values() if task.running)]
 
 
+@pytest.fixture
+def zego_sandbox_settings() -> dict[str, Any]:
+    """A service that is quicker than the real one."""
+    return {"pace": Pace(join=0.01, stream_start=0.01, stream_stop=0.01, think=0.01, character=0.001, audio=0.01)}
+
+
+@pytest.mark.parametrize("source", [pytest.param(source, id=name) for name, source in {**PROGRAMS, **COOKBOOK}.items()])
+def test_every_program_runs_twice_and_leaves_nothing_that_bills(
+    source: str, zego_live_sandbox: LiveSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in zego_live_sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (program := tmp_path / "program.py").write_text(source, encoding="utf-8")
+    for _ in range(2):  # one that runs only once has left something behind, or counts on what it finds
+        runpy.run_path(str(program), run_name="__main__")
+    gc.collect()  # what was not closed says so
+    assert zego_live_sandbox.call(live) == []
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("source", EXAMPLES)
-async def test_every_block_of_python_runs_twice_and_leaves_nothing_that_bills(source: str, tmp_path: Path) -> None:
+async def test_every_test_that_a_page_shows_passes(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(PYTEST_INI)
-    (program := tmp_path / "test_example.py").write_text(source, encoding="utf-8")
-    is_test = re.search(r"^\s*(async )?def test_", source, re.MULTILINE)
-    how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else ["-c", TWICE]
+    for number, source in enumerate(TESTS.values()):
+        (tmp_path / f"test_{number}.py").write_text(source, encoding="utf-8")
     async with Sandbox() as sandbox:
         with anyio.fail_after(100):
             done = await anyio.run_process(
-                [sys.executable, "-W", "error", *how, str(program)], env=environment(sandbox), cwd=tmp_path, check=False
+                [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+                env=environment(sandbox),
+                cwd=tmp_path,
+                check=False,
             )
-        left = live(sandbox)
-    assert done.returncode == 0, (done.stdout + done.stderr).decode()
-    assert left == []
+    assert done.returncode == 0, "\n".join((*TESTS, (done.stdout + done.stderr).decode()))
 
 
 @pytest.mark.slow

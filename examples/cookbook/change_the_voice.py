@@ -1,0 +1,25 @@
+"""Change the voice of an agent while it talks.
+
+TTS, LLM and ASR are replaced whole; what is not given stays as it is.
+"""
+
+import asyncio
+
+from zego_aigc import Client
+from zego_aigc.aiagent import LLM, RTC, TTS, RegisterAgent
+
+GUIDE = RegisterAgent(
+    agent_id="guide", llm=LLM.zego_test("qwen"), tts=TTS.minimax(api_key="zego_test", voice_id="female-shaonv")
+)
+
+
+async def main() -> None:
+    async with Client.from_env() as client:
+        await client.ensure_agent(GUIDE)
+        async with client.agent(agent_id="guide", user_id="visitor", rtc=RTC.for_user("visitor")) as agent:
+            await agent.say("This is one voice,", priority="High")
+            await agent.update(tts=TTS.minimax(api_key="zego_test", voice_id="male-qn-qingse"))
+            await agent.say("and this is another.", priority="High")
+
+
+asyncio.run(main())

@@ -252,13 +252,26 @@ async def test_the_trial_key_is_judged_by_the_address_alone(vendor: VendorClient
     assert await vendor.code("RegisterAgent", {"AgentId": "a", "LLM": llm}) == code
 
 
-async def test_the_vendors_public_test_digital_human_exists(sandbox: Sandbox, vendor: VendorClient) -> None:
+@pytest.mark.parametrize(
+    "human",
+    [
+        "63c3aa64-1d80-4b04-a0be-1c65614eb7eb",  # printed as public
+        "416dc43c-0d00-40c9-a0ca-efdf234508bf",  # of the example servers
+        "7a08e6e1-d6a9-43c9-a99f-8be184468d1b",
+    ],
+)
+async def test_the_digital_humans_and_the_voice_of_the_vendors_quick_starts_exist(
+    sandbox: Sandbox, vendor: VendorClient, human: str
+) -> None:
     sandbox.app.catalogue = Catalogue(closed=True)
     await vendor.agent()
-    public = "63c3aa64-1d80-4b04-a0be-1c65614eb7eb"
-    assert await vendor.code("GetDigitalHumanInfo", {"DigitalHumanId": public}) == 0
-    body = digital_human(DigitalHuman={"DigitalHumanId": public})
+    assert await vendor.code("GetDigitalHumanInfo", {"DigitalHumanId": human}) == 0
+    body = digital_human(DigitalHuman={"DigitalHumanId": human})
     assert await vendor.code("CreateDigitalHumanAgentInstance", body) == 0
+    task = await vendor.task(DigitalHumanConfig={"DigitalHumanId": human})
+    await sandbox.clock.advance(1)
+    speech = {"Text": "x", "TTSConfig": {"TimbreId": "0f50d026-aeed-4af9-9b31-ada92084a41a"}}
+    assert await vendor.code("DriveByText", {"TaskId": task, **speech}) == 0
 
 
 @pytest.mark.parametrize("colour", ["#000000", "#00000000"])

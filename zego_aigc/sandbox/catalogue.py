@@ -58,10 +58,14 @@ PUBLIC_HUMANS = (
     Human(digital_human_id="e583d35f-9793-42b4-ab1b-189a35b88d1c", name="Elias"),
     Human(digital_human_id="0d3538a4-9e8e-4155-b1fb-c7defb8eeef8", name="Mira"),
     Human(digital_human_id="5f2b1c7e-6a0d-4f3e-9d51-2c8a7be04411", name="Juno"),
+    Human(digital_human_id="416dc43c-0d00-40c9-a0ca-efdf234508bf", name="Quick start's test digital human"),
+    Human(digital_human_id="7a08e6e1-d6a9-43c9-a99f-8be184468d1b", name="Quick start's other test digital human"),
 )
+"""The first is printed in the vendor's quick starts, the last two are those of its example servers."""
 PUBLIC_VOICES = (
     Voice(timbre_id="voice-calm", name="Calm"),
     Voice(timbre_id="voice-bright", name="Bright"),
+    Voice(timbre_id="0f50d026-aeed-4af9-9b31-ada92084a41a", name="Quick start's test voice"),
     Voice(timbre_id="voice-elias", name="Elias", digital_human_id="e583d35f-9793-42b4-ab1b-189a35b88d1c"),
 )
 

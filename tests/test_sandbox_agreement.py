@@ -377,7 +377,7 @@ async def test_sync_mode_0_begins_with_what_the_users_zim_chat_holds(
 
 
 @pytest.mark.parametrize("too", [False, True])
-async def test_an_absent_user_is_told_by_the_deletion_and_where_asked_for_by_an_exception_too(
+async def test_an_absent_user_is_reported_by_the_deletion_and_where_asked_for_by_an_exception_too(
     sandbox: Sandbox, vendor: VendorClient, too: bool
 ) -> None:
     sandbox.app.exceptions_at_end = too

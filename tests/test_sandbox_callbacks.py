@@ -37,7 +37,7 @@ EVENTS = (
 
 
 class Receiver:
-    """A server that notes the callbacks and answers as told."""
+    """A server that notes the callbacks and answers as it is set to."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ def test_the_printed_signature_comes_out() -> None:
     assert sign("secret", "1470820198", "123412") == "5bd59fd62953a8059fb7eaba95720f66d19e4517"
 
 
-async def test_a_creation_is_told_once_the_instance_is_in_its_room(
+async def test_a_creation_is_reported_once_the_instance_is_in_its_room(
     sandbox: Sandbox, vendor: VendorClient, receiver: Receiver
 ) -> None:
     await vendor.agent()
@@ -211,7 +211,7 @@ async def test_a_host_tag_chooses_the_address(sandbox: Sandbox, vendor: VendorCl
     assert receiver.paths == ["/staging"]
 
 
-async def test_latencies_are_told_at_the_end_of_an_instance_that_was_asked(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_latencies_are_reported_at_the_end_of_an_instance_that_was_asked(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice()
     await sandbox.clock.advance(1)

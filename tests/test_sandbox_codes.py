@@ -28,8 +28,8 @@ def call(action: str, body: Any = None, **changes: str | None) -> Cause:
     return lambda _, vendor: vendor.code(action, body, **changes)
 
 
-def told(code: int, action: str) -> Cause:
-    """What no request can bring about: the vendor's own troubles, told as a fault."""
+def refused_by_fault(code: int, action: str) -> Cause:
+    """What no request can bring about: the vendor's own troubles, as a fault."""
 
     async def cause(sandbox: Sandbox, vendor: VendorClient) -> int:
         sandbox.faults.on(action).refuse(code)
@@ -112,7 +112,7 @@ CAUSES: dict[int, Cause] = {
     100000011: after(setting("configured", value=False), then=("ListAgents", {})),
     100000013: call("ListAgents", SignatureVersion=None),
     100000014: call("ListAgents", SignatureVersion="1"),
-    100000015: told(100000015, "ListAgents"),
+    100000015: refused_by_fault(100000015, "ListAgents"),
     100000017: after(setting("services", value={Service.DIGITAL_HUMAN}), then=("ListAgents", {})),
     # Digital Human
     400000001: call("CreateDigitalHumanStreamTask"),
@@ -134,53 +134,53 @@ CAUSES: dict[int, Cause] = {
     400000009: after(
         ("CreateDigitalHumanStreamTask", STREAM), then=("DriveByText", {**TEXT, "TTSConfig": {"TimbreId": "voice-elias"}})
     ),
-    400000010: told(400000010, "CreateDigitalHumanStreamTask"),
+    400000010: refused_by_fault(400000010, "CreateDigitalHumanStreamTask"),
     400000015: after(("CreateDigitalHumanStreamTask", STREAM), then=("CreateDigitalHumanStreamTask", STREAM)),
-    400000016: told(400000016, "CreateDigitalHumanStreamTask"),
-    400010000: told(400010000, "GetDigitalHumanList"),
+    400000016: refused_by_fault(400000016, "CreateDigitalHumanStreamTask"),
+    400010000: refused_by_fault(400010000, "GetDigitalHumanList"),
     400010001: standing(400010001, "GetDigitalHumanList"),
-    400010002: told(400010002, "GetDigitalHumanList"),
-    400010007: told(400010007, "CreateDigitalHumanStreamTask"),
+    400010002: refused_by_fault(400010002, "GetDigitalHumanList"),
+    400010007: refused_by_fault(400010007, "CreateDigitalHumanStreamTask"),
     400010009: after(rate("GetDigitalHumanList"), then=("GetDigitalHumanList", {})),
     # AI Agent
-    410000001: told(410000001, "ListAgents"),
+    410000001: refused_by_fault(410000001, "ListAgents"),
     410000002: standing(410000002, "ListAgents"),
     410000003: call("RegisterAgent"),
     410000004: call("RegisterAgent", b"{"),
     410000005: standing(410000005, "ListAgents"),
     410000006: standing(410000006, "ListAgents"),
-    410000009: told(410000009, "ListAgents"),
-    410000010: told(410000010, "CreateAgentInstance"),
+    410000009: refused_by_fault(410000009, "ListAgents"),
+    410000010: refused_by_fault(410000010, "CreateAgentInstance"),
     410000011: after(quota("agents"), then=("CreateAgentInstance", VOICE_AGENT)),
     410000014: after(then=("CreateDigitalHumanAgentInstance", {**digital_human(), "DigitalHuman": {"EncodeCode": "AV1"}})),
     410001002: call("DeleteAgentInstance", {"AgentInstanceId": "1"}),
-    410001003: told(410001003, "CreateAgentInstance"),
-    410001004: told(410001004, "UpdateAgentInstance"),
-    410001005: told(410001005, "DeleteAgentInstance"),
-    410001006: told(410001006, "SendAgentInstanceLLM"),
-    410001007: told(410001007, "SendAgentInstanceTTS"),
+    410001003: refused_by_fault(410001003, "CreateAgentInstance"),
+    410001004: refused_by_fault(410001004, "UpdateAgentInstance"),
+    410001005: refused_by_fault(410001005, "DeleteAgentInstance"),
+    410001006: refused_by_fault(410001006, "SendAgentInstanceLLM"),
+    410001007: refused_by_fault(410001007, "SendAgentInstanceTTS"),
     410001008: after(then=("RegisterAgent", {"AgentId": "agent"})),
     410001009: call("UnregisterAgent", {"AgentId": "nobody"}),
-    410001010: told(410001010, "CreateAgentInstance"),
-    410001011: told(410001011, "UpdateAgentInstance"),
+    410001010: refused_by_fault(410001010, "CreateAgentInstance"),
+    410001011: refused_by_fault(410001011, "UpdateAgentInstance"),
     410001013: after(WALKIE, ("StartListening", INSTANCE), then=("SendAgentInstanceTTS", {**INSTANCE, "Text": "x"})),
     410001016: after(WALKIE, lambda sandbox: sandbox.app.rooms.leave("room-1", "user"), then=("StartListening", INSTANCE)),
-    410001022: told(410001022, "GetAgentInstanceMsgList"),
-    410001023: told(410001023, "ResetAgentInstanceMsgList"),
-    410001024: told(410001024, "InterruptAgentInstance"),
-    410001025: told(410001025, "CreateDigitalHumanAgentInstance"),
+    410001022: refused_by_fault(410001022, "GetAgentInstanceMsgList"),
+    410001023: refused_by_fault(410001023, "ResetAgentInstanceMsgList"),
+    410001024: refused_by_fault(410001024, "InterruptAgentInstance"),
+    410001025: refused_by_fault(410001025, "CreateDigitalHumanAgentInstance"),
     410001026: after(then=("CreateDigitalHumanAgentInstance", {**digital_human(), "DigitalHuman": {"ConfigId": "fridge"}})),
     410001027: after(
         setting("catalogue", HUMANS),
         then=("CreateDigitalHumanAgentInstance", {**digital_human(), "DigitalHuman": {"DigitalHumanId": "nobody"}}),
     ),
-    410001028: told(410001028, "CreateDigitalHumanAgentInstance"),
+    410001028: refused_by_fault(410001028, "CreateDigitalHumanAgentInstance"),
     410001029: after(rate("ListAgents"), then=("ListAgents", {})),
     410001030: after(
         ("CreateDigitalHumanAgentInstance", digital_human()), then=("CreateDigitalHumanAgentInstance", digital_human())
     ),
     410001031: after(quota("digital_humans"), then=("CreateDigitalHumanAgentInstance", digital_human())),
-    410001032: told(410001032, "CreateDigitalHumanAgentInstance"),
+    410001032: refused_by_fault(410001032, "CreateDigitalHumanAgentInstance"),
     410001033: after(setting("trials_ended", {"LLM"}), then=("RegisterAgent", TRIAL)),
     410001034: after(setting("trials_ended", {"TTS"}), then=("RegisterAgent", TRIAL_VOICE)),
     410001035: standing(410001035, "RegisterAgent"),
@@ -194,8 +194,8 @@ CAUSES: dict[int, Cause] = {
     410001043: after(
         WALKIE, ("StartListening", {**INSTANCE, "Sequence": 2}), then=("StopListening", {**INSTANCE, "Sequence": 2})
     ),
-    410001044: told(410001044, "StartListening"),
-    410001045: told(410001045, "StopListening"),
+    410001044: refused_by_fault(410001044, "StartListening"),
+    410001045: refused_by_fault(410001045, "StopListening"),
     410001046: after(
         WALKIE,
         lambda sandbox: sandbox.app.rooms.join("room-1", "user", publishing=False),

@@ -192,7 +192,7 @@ def test_an_option_that_cannot_be_is_named(option: tuple[str, str], capsys: pyte
 
 
 @pytest.mark.parametrize("app_id", ["0", "4294967296", "twelve"])
-def test_an_app_id_that_cannot_be_is_told(
+def test_an_app_id_that_cannot_be_is_an_error(
     app_id: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ZEGO_APP_ID", app_id)

@@ -191,7 +191,7 @@ async def test_a_page_that_has_seen_all_is_sent_nothing_again(sandbox: Sandbox, 
     assert "calls" in await get(vendor, f"/_sandbox/live?seen={seen}")
 
 
-async def test_what_happened_to_an_instance_is_told_in_order(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_what_happened_to_an_instance_is_listed_in_order(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice(CallbackConfig={"AgentInstanceStatus": 1})
     await sandbox.clock.advance(1)
@@ -217,8 +217,8 @@ async def test_one_call_and_one_callback_are_shown_in_full_and_masked(sandbox: S
     sandbox.emit("ASRResult", "7", Text="hi")
     shown = await get(vendor, f"/_sandbox/call?id={sandbox.recording.calls[0].request_id}")
     assert shown["Body"]["LLM"]["ApiKey"] == "***"
-    told = await get(vendor, "/_sandbox/callback?number=1")
-    assert (told["Body"]["Data"]["Text"], told["Body"]["Signature"]) == ("hi", "***")
+    reported = await get(vendor, "/_sandbox/callback?number=1")
+    assert (reported["Body"]["Data"]["Text"], reported["Body"]["Signature"]) == ("hi", "***")
     for gone in ("call?id=1", "callback?number=2", "callback?number=x"):
         assert (await command(vendor, f"/_sandbox/{gone}", None, "GET"))[0] == 404
 
@@ -257,9 +257,9 @@ async def test_another_program_can_raise_callbacks(sandbox: Sandbox, vendor: Ven
     assert (await command(vendor, "/_sandbox/emit", {"Event": "ASRResult", "About": "7", "AppId": 9}))[0] == 400
 
 
-async def test_another_program_can_tell_faults(sandbox: Sandbox, vendor: VendorClient) -> None:
-    told = {"Actions": ["ListAgents"], "Times": 2, "After": 1, "Fault": "refuse", "With": {"code": 410000001}}
-    assert await command(vendor, "/_sandbox/faults", told) == (200, {"Faults": 1})
+async def test_another_program_can_set_faults(sandbox: Sandbox, vendor: VendorClient) -> None:
+    reported = {"Actions": ["ListAgents"], "Times": 2, "After": 1, "Fault": "refuse", "With": {"code": 410000001}}
+    assert await command(vendor, "/_sandbox/faults", reported) == (200, {"Faults": 1})
     assert [await vendor.code("ListAgents") for _ in range(4)] == [0, 410000001, 410000001, 0]
     await command(vendor, "/_sandbox/faults", {"Fault": "answer", "With": {"status": 418, "body": "tea"}})
     async with vendor.session.post(f"{vendor.url}/", data=b"{}") as got:

@@ -83,7 +83,7 @@ async def test_a_question_is_thought_about_and_then_answered(sandbox: Sandbox, v
     ]
 
 
-async def test_each_round_tells_its_own_statuses(sandbox: Sandbox, vendor: VendorClient, identity: str) -> None:
+async def test_each_round_has_statuses_of_its_own(sandbox: Sandbox, vendor: VendorClient, identity: str) -> None:
     first = await say(vendor, identity, "one")
     second = await say(vendor, identity, "two", SamePriorityOption="Enqueue")
     await sandbox.clock.advance(10)
@@ -118,9 +118,9 @@ async def test_a_user_who_speaks_is_heard_answered_and_cuts_the_agent(
     await sandbox.clock.advance(1.5)
     assert await status(vendor, identity) == "THINKING"
     await sandbox.clock.advance(60)
-    told = events(sandbox, "Interrupted", "UserSpeakAction", "ASRResult", "LLMResult")
+    reported = events(sandbox, "Interrupted", "UserSpeakAction", "ASRResult", "LLMResult")
     turn = first + 1
-    assert told == [
+    assert reported == [
         ("UserSpeakAction", {"UserId": "user", "Action": "SPEAK_BEGIN", "Round": turn}),
         ("Interrupted", {"Round": first, "Reason": 1, "PlayedText": "a lon"}),
         ("UserSpeakAction", {"UserId": "user", "Action": "SPEAK_END", "Round": turn}),
@@ -155,7 +155,7 @@ async def test_a_user_who_finds_the_queue_full_is_heard_but_not_answered(sandbox
     assert await messages(vendor, identity) == [("user", "anybody?")]
 
 
-async def test_a_model_that_fails_is_told_as_an_exception(sandbox: Sandbox, vendor: VendorClient, identity: str) -> None:
+async def test_a_model_that_fails_is_reported_as_an_exception(sandbox: Sandbox, vendor: VendorClient, identity: str) -> None:
     def fail(_: Question) -> str:
         raise ModelFailure(2203, "wrong key")
 
@@ -199,7 +199,7 @@ async def test_metadata_is_cut_out_of_the_answer_and_reported(sandbox: Sandbox, 
     assert len(events(sandbox, "AgentInstanceMetaInfo")) == 1
 
 
-async def test_what_was_never_configured_is_told_as_an_exception(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_what_was_never_configured_is_reported_as_an_exception(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.do("RegisterAgent", {"AgentId": "agent"})
     identity = await vendor.voice()
     await ask(vendor, identity, "hi")
@@ -228,7 +228,7 @@ async def test_rounds_grow_and_never_repeat(sandbox: Sandbox, vendor: VendorClie
     assert rounds == sorted(set(rounds))
 
 
-async def test_the_same_priority_cuts_in_by_default_and_the_round_that_was_cut_is_told(
+async def test_the_same_priority_cuts_in_by_default_and_the_round_that_was_cut_is_reported(
     sandbox: Sandbox, vendor: VendorClient, identity: str
 ) -> None:
     first = await say(vendor, identity, "x" * 100)

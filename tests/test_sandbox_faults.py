@@ -1,4 +1,4 @@
-"""Faults of the sandbox, one by one, as a client on the wire meets them; and the language that tells them."""
+"""Faults of the sandbox, one by one, as a client on the wire meets them; and the language that describes them."""
 
 from __future__ import annotations
 
@@ -173,14 +173,14 @@ async def test_a_full_quota_has_the_code_of_its_kind(sandbox: Sandbox, action: s
     assert fault.effect.refusal(action).code == code
 
 
-async def test_a_full_quota_is_told_although_there_is_room(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_a_full_quota_is_reported_although_there_is_room(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.on(CreateDigitalHumanStreamTask).times(1).quota_full()
     body = {"DigitalHumanConfig": {"DigitalHumanId": "h"}, "RTCConfig": {"RoomId": "r", "StreamId": "s"}}
     assert await vendor.code("CreateDigitalHumanStreamTask", body) == 400000008
     assert await vendor.code("CreateDigitalHumanStreamTask", body) == 0
 
 
-async def test_too_fast_is_told_as_each_service_does(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_too_fast_is_reported_as_each_service_does(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.everywhere().too_fast()
     status, body, _ = await register(vendor)
     assert (status, json.loads(body)["Code"]) == (429, 410001029)
@@ -231,7 +231,7 @@ def test_latency_with_jitter_stays_within_its_bounds() -> None:
     assert 0.2 <= min(delays) < max(delays) <= 0.3
 
 
-async def test_delays_add_up_and_the_first_ending_told_counts(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_delays_add_up_and_the_first_ending_counts(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.everywhere().latency(0.01)
     sandbox.faults.everywhere().latency(0.02)
     sandbox.faults.everywhere().refuse(410000001)

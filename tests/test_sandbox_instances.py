@@ -231,7 +231,7 @@ async def test_a_graceful_shutdown_waits_for_the_speech_to_end_and_refuses_other
     assert ended(sandbox) == [(identity, 0)]
 
 
-async def test_a_graceful_shutdown_waits_no_longer_than_it_was_told(sandbox: Sandbox, vendor: VendorClient) -> None:
+async def test_a_graceful_shutdown_waits_no_longer_than_its_timeout(sandbox: Sandbox, vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice()
     await sandbox.clock.advance(1)

@@ -76,7 +76,7 @@ async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "::1"])
-async def test_it_listens_where_it_is_told(host: str) -> None:
+async def test_it_listens_where_it_is_asked_to(host: str) -> None:
     if host == "::1" and not _has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
     async with (
@@ -165,7 +165,7 @@ async def test_many_sandboxes_live_side_by_side() -> None:
         assert not two.received(RegisterAgent)
 
 
-async def test_a_scope_tells_of_a_task_that_failed() -> None:
+async def test_a_scope_reports_a_task_that_failed() -> None:
     async def fail() -> None:
         raise ValueError("broken")
 

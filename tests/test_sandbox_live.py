@@ -95,7 +95,7 @@ def test_what_fails_in_its_thread_is_raised_at_the_end() -> None:
         live.call(start)
 
 
-def test_its_own_thread_is_told_from_others() -> None:
+def test_its_own_thread_is_not_taken_for_another() -> None:
     with LiveSandbox() as live, pytest.raises(RuntimeError, match="own thread"):
         live.call(lambda _: live.advance(1))
 
@@ -119,7 +119,7 @@ def options(pytester: pytest.Pytester) -> list[str]:
     return [] if installed else ["-p", "zego_aigc.pytest_plugin"]
 
 
-def test_a_synchronous_test_that_asks_for_the_async_fixture_is_told_which_to_use(
+def test_a_synchronous_test_that_asks_for_the_async_fixture_gets_an_error_that_names_the_right_one(
     pytester: pytest.Pytester, options: list[str]
 ) -> None:
     pytester.makepyfile("def test_it(zego_sandbox): pass")
@@ -155,7 +155,7 @@ async def test_it(zego_sandbox):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mark", ["anyio", "asyncio"])
-def test_a_test_client_that_blocks_the_sandboxs_loop_is_told_at_once(
+def test_a_test_client_that_blocks_the_sandboxs_loop_is_refused_at_once(
     pytester: pytest.Pytester, options: list[str], mark: str
 ) -> None:
     pytest.importorskip("httpx")

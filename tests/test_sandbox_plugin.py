@@ -73,7 +73,7 @@ def test_the_fixtures_work_with_pytest_asyncio_in_auto_mode(pytester: pytest.Pyt
     pytester.runpytest_inprocess(*options, "--asyncio-mode=auto").assert_outcomes(passed=4)
 
 
-def test_a_test_that_no_plugin_runs_is_told_what_to_do(pytester: pytest.Pytester, options: list[str]) -> None:
+def test_a_test_that_no_plugin_runs_gets_an_error_that_says_what_to_do(pytester: pytest.Pytester, options: list[str]) -> None:
     pytester.makeini("[pytest]\n")
     pytester.makepyfile("async def test_it(zego_sandbox): pass")
     result = pytester.runpytest_inprocess(*options, "-p", "no:asyncio")

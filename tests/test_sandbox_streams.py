@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 VOICE = {"TimbreId": "voice-calm"}
 
 
-def told(sandbox: Sandbox, event_type: int) -> list[Any]:
+def statuses(sandbox: Sandbox, event_type: int) -> list[Any]:
     """The Details of the callbacks of one EventType: a task's Status, or a drive's id and Status."""
     details = [one.body["Detail"] for one in sandbox.outbox.deliveries if one.event == str(event_type)]
     if event_type == 3:
@@ -58,7 +58,7 @@ async def test_a_task_initializes_streams_stops_and_is_gone(sandbox: Sandbox, ve
     await sandbox.clock.advance(1)
     for action in ("GetDigitalHumanStreamTaskStatus", "StopDigitalHumanStreamTask", "InterruptDriveTask"):
         assert await vendor.code(action, asked) == 400000007
-    assert told(sandbox, 3) == [1, 3, 4, 5]
+    assert statuses(sandbox, 3) == [1, 3, 4, 5]
 
 
 async def test_running_tasks_are_listed(sandbox: Sandbox, vendor: VendorClient) -> None:
@@ -97,8 +97,8 @@ async def test_a_task_ends_at_its_ttl_whatever_it_does(sandbox: Sandbox, vendor:
     assert sandbox.app.tasks[identity].running
     await sandbox.clock.advance(2)
     assert not sandbox.app.tasks[identity].running
-    assert told(sandbox, 3) == [1, 3, 4, 5]
-    assert told(sandbox, 4)[-1][1] == 4
+    assert statuses(sandbox, 3) == [1, 3, 4, 5]
+    assert statuses(sandbox, 4)[-1][1] == 4
 
 
 async def test_a_task_that_is_not_driven_ends_after_its_idle_time(sandbox: Sandbox, vendor: VendorClient) -> None:
@@ -153,11 +153,11 @@ async def test_every_call_on_a_task_that_is_not_there_or_not_ready_is_refused(
 async def test_drives_wait_for_their_turn(sandbox: Sandbox, vendor: VendorClient, task: str) -> None:
     first = await drive(vendor, task, "x" * 10)
     second = (await vendor.do("DriveByAudio", {"TaskId": task, "AudioUrl": "https://audio.invalid/a.wav"}))["DriveId"]
-    assert told(sandbox, 4) == [(first, 2), (second, 1)]
+    assert statuses(sandbox, 4) == [(first, 2), (second, 1)]
     await sandbox.clock.advance(1)
-    assert told(sandbox, 4)[2:] == [(first, 4), (second, 2)]
+    assert statuses(sandbox, 4)[2:] == [(first, 4), (second, 2)]
     await sandbox.clock.advance(3)
-    assert told(sandbox, 4)[4:] == [(second, 4)]
+    assert statuses(sandbox, 4)[4:] == [(second, 4)]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ async def test_what_cuts_in_ends_the_running_drive_and_empties_the_queue(
 ) -> None:
     first, second = await drive(vendor, task, "x" * 100), await drive(vendor, task, "y")
     await vendor.do(action, {"TaskId": task, **fields})
-    assert told(sandbox, 4)[2:4] == [(first, 4), (second, 4)]
+    assert statuses(sandbox, 4)[2:4] == [(first, 4), (second, 4)]
     assert sandbox.drives[second].over
 
 

@@ -135,11 +135,6 @@ async def test_results_stand_in_data_and_every_answer_has_a_request_id(sandbox: 
     assert len({answer["RequestId"] for answer in (live, drive, done, refused)}) == 4
 
 
-@pytest.mark.parametrize("nonce", ["4fd24687296dd9f3", "123412", "k3j5h2x9"])
-async def test_a_nonce_may_have_any_form_since_the_vendors_own_samples_have_three(vendor: VendorClient, nonce: str) -> None:
-    assert await vendor.code("ListAgents", None, SignatureNonce=nonce) == 0
-
-
 async def test_ids_are_strings_beyond_what_a_double_holds(vendor: VendorClient) -> None:
     await vendor.agent()
     identity = await vendor.voice()
@@ -152,9 +147,9 @@ async def test_a_status_comes_under_its_own_name_and_in_capitals(sandbox: Sandbo
     await sandbox.clock.advance(1)
     await vendor.do("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "Hello"})
     await sandbox.clock.advance(5)
-    told = [(one.event, one.body["Data"]) for one in sandbox.outbox.deliveries]
-    assert ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": 1}) in told
-    assert ("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}) in told
+    reported = [(one.event, one.body["Data"]) for one in sandbox.outbox.deliveries]
+    assert ("AgentInstanceStatus", {"Status": "SPEAKING", "Round": 1}) in reported
+    assert ("AgentSpeakAction", {"Action": "SPEAK_BEGIN"}) in reported
     assert all({"Event", "Nonce", "Timestamp", "Signature"} <= one.body.keys() for one in sandbox.outbox.deliveries)
 
 

@@ -101,10 +101,10 @@ async def test_misuse_is_closed_with_a_reason(
                     if message.get("Payload", {}).get("DriveId") == "mine":
                         message["Payload"]["DriveId"] = drive["DriveId"]
                     await socket.send_json(message)
-        code, told = await finished(socket)
+        code, said = await finished(socket)
     assert code == 4000
-    assert reason in told
-    assert sandbox.drives[drive["DriveId"]].close_reason == told
+    assert reason in said
+    assert sandbox.drives[drive["DriveId"]].close_reason == said
     assert statuses(sandbox)[-1] == 3
 
 

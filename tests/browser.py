@@ -45,7 +45,8 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        self.driver.get_log("browser")  # what an earlier page has left
+        self.driver.get("about:blank")  # an earlier page may still ask for what has ended
+        self.driver.get_log("browser")
         self.driver.get(url)
 
     def run(self, script: str, *arguments: Any) -> Any:

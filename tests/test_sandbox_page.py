@@ -155,9 +155,11 @@ def test_a_refused_call_says_why_and_what_to_do_where_it_can_be_seen(page: Sandb
 
 def test_counts_say_what_is_left_out(page: SandboxPage, live: LiveSandbox) -> None:
     fill(live, 1)
-    call(live, *[("QueryAgents", {"AgentIds": ["museum-guide"]})] * 60)
+    # Ten of each, which a client sends without a pause.
+    reads = ["GetDigitalHumanList", "GetDigitalHumanInfo", "GetDigitalHumanRenderInfo", "GetTimbreList"]
+    call(live, *[(read, {"DigitalHumanId": "h"}) for read in [*reads, "QueryDigitalHumanStreamTasks"]] * 10)
     page.open(live, DESK)
-    page.wait(lambda: page.text("#calls-count") == "The newest 40 of 60")
+    page.wait(lambda: page.text("#calls-count") == "The newest 40 of 50")
     assert page.run("return document.querySelectorAll('#calls tbody tr').length") == 40
     assert page.text("#instances-count") == "All 1"
 

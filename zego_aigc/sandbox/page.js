@@ -101,14 +101,14 @@ const TABLES = {
     what: "instances", key: row => row.AgentInstanceId, columns: [
       ["Status", row => row.Closing ? "closing" : row.Status, {tone: true, open: row => showInstance(row)}],
       ["Id", row => row.AgentInstanceId, {css: "id"}], ["Round", row => row.Round], ["Kind", row => row.Kind],
-      ["Agent", row => row.AgentId], ["Room", row => row.RoomId], ["User", row => row.UserId],
-      ["Stream", row => row.AgentStreamId]],
+      ["Agent", row => row.AgentId, {css: "name"}], ["Room", row => row.RoomId, {css: "name"}],
+      ["User", row => row.UserId, {css: "name"}], ["Stream", row => row.AgentStreamId, {css: "name"}]],
   },
   tasks: {
     what: "stream tasks", key: row => row.TaskId, columns: [
       ["Status", row => TASK[row.Status] || row.Status, {tone: true, open: row => showTask(row)}],
-      ["Id", row => row.TaskId, {css: "id"}], ["Room", row => row.RoomId], ["Stream", row => row.StreamId],
-      ["Drive", row => row.Drive ? `${row.Drive.Kind}, ${DRIVE[row.Drive.Status]}` : "none"], ["Queued", row => row.Queued]],
+      ["Id", row => row.TaskId, {css: "id"}], ["Room", row => row.RoomId, {css: "name"}],
+      ["Stream", row => row.StreamId, {css: "name"}], ["Drive", row => row.Drive ? `${row.Drive.Kind}, ${DRIVE[row.Drive.Status]}` : "none"], ["Queued", row => row.Queued]],
   },
   agents: {
     what: "agents", key: row => row.AgentId, columns: [
@@ -123,17 +123,20 @@ const TABLES = {
   },
   calls: {
     what: "calls", key: row => row.RequestId, columns: [
-      ["Time", row => time(row.Time), {open: row => showCall(row)}], ["Action", row => row.Action || "none"],
+      ["Time", row => time(row.Time), {open: row => showCall(row)}],
+      ["Action", row => (apps.length > 1 ? `${row.AppId ?? "unknown app"} · ` : "") + (row.Action || "none")],
       ["Answer", row => row.Code ? row.Code : row.Status === null ? "no answer" : row.Status === 200 ? "0" : "HTTP " + row.Status,
         {tone: row => row.Code ? "bad" : row.Status === 200 ? "good" : "warm"}],
-      ["App", row => row.AppId ?? "unknown"], ["Faults", row => row.Faults.join(", ")], ["About", row => row.About, {css: "id"}]],
+      ["Faults", row => row.Faults.join(", ")], ["About", row => row.About, {css: "id"}]],
   },
   callbacks: {
     what: "callbacks", key: row => row.Number, columns: [
       ["Time", row => time(row.Time), {open: row => showCallback(row)}], ["State", row => row.State, {tone: true}],
       ["Event", row => ({3: "task status", 4: "drive status"})[row.Event] || row.Event],
-      ["Tries", row => row.Attempts.length],
-      ["Last answer", row => { const last = row.Attempts[row.Attempts.length - 1]; return last ? last.Status || last.Error : ""; }],
+      ["Answer", row => {
+        const tries = row.Attempts.length, last = row.Attempts[tries - 1];
+        return last ? (last.Status || last.Error) + (tries > 1 ? `, ${tries} tries` : "") : "";
+      }, {css: "name"}],
       ["About", row => row.About, {css: "id"}]],
   },
   models: {

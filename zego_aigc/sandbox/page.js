@@ -64,7 +64,9 @@ function makeBar(item) {
 
 function showBar(row, {name, count, limit, peak}) {
   const [title, number, track] = row.children, part = limit ? Math.min(1, count / limit) : 0;
-  set(title, name);
+  if (title.textContent !== name) {  // long names of Actions break between their words
+    title.replaceChildren(...name.split(/(?<=[a-z0-9])(?=[A-Z])/).flatMap(part => [part, make("wbr")]));
+  }
   set(number, `${count} of ${limit === null ? "any number" : limit}${peak ? `, peak ${peak}` : ""}`);
   track.style.setProperty("--part", 100 * part + "%");
   track.setAttribute("aria-valuenow", limit === null ? count : Math.min(count, limit));

@@ -20,6 +20,7 @@ PARTS = {
     "limiters": "benchmarks.limiting",
     "limits": "benchmarks.limits",
     "provisioning": "benchmarks.provisioning",
+    "growth": "benchmarks.growth",
     "imports": "benchmarks.imports",
     "sandbox": "benchmarks.sandboxed",
 }

@@ -76,17 +76,28 @@ def write(file: Path, fleet: Iterator[dict[str, Any]]) -> None:
 
 
 class Unplugged(SessionPool):
-    """Answers every request at once."""
+    """Answers every request at once. One Action may be refused."""
 
     _numbers = itertools.count(1)
 
+    def __init__(self, *, limiter: LocalLimiter, refused: str | None = None) -> None:
+        super().__init__(limiter=limiter)
+        self._refused = refused
+        self.first_post: float = 0.0
+        """When the first request came, by time.perf_counter()."""
+
     async def post(self, url: yarl.URL, body: RequestBody, *, careful: bool) -> Answer:  # noqa: ARG002
+        self.first_post = self.first_post or time.perf_counter()
         body.begun = True
         body._permit.departed()
         await asyncio.sleep(0)
         n = next(self._numbers)
         data = {"AgentInstanceId": str(n), "TaskId": str(n), "DigitalHumanConfig": "e30="}
-        return Answer(200, {}, json.dumps({"Code": 0, "Message": "", "RequestId": str(n), "Data": data}).encode())
+        code = 410001008 if self._refused is not None and self._refused in body.query else 0
+        return Answer(200, {}, json.dumps({"Code": code, "Message": "", "RequestId": str(n), "Data": data}).encode())
+
+    async def date(self, url: yarl.URL, within: float) -> str | None:  # noqa: ARG002 - there is nobody to ask
+        return None
 
 
 async def huge(file: Path, count: int) -> None:

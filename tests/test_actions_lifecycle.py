@@ -20,7 +20,7 @@ from zego_aigc.digitalhuman import DriveByRTCStream, SourceRTCConfig
 from zego_aigc.errors import AlreadyExists, OutcomeUnknown, QuotaExceeded
 from zego_aigc.handles import HANDLES, Handle
 from zego_aigc.limits.quota import Usage
-from zego_aigc.provisioning.entry import default_key, idle_time
+from zego_aigc.provisioning.entry import default_key, unseen_life
 from zego_aigc.provisioning.errors import InvalidFleet
 from zego_aigc.provisioning.journal_reader import read_journal
 from zego_aigc.provisioning.presence import look
@@ -242,8 +242,8 @@ async def test_what_somebody_else_has_made_is_not_taken_for_ours(
 
 def test_its_entry_is_named_after_its_own_unique_name_and_idles_as_it_declares() -> None:
     assert default_key(relay("north"), "f" * 32) == "CreateMadeUpRelay:north"
-    assert idle_time(relay()) == 77
-    assert idle_time(relay(patience=5)) == 5
+    assert unseen_life(relay()) == 77
+    assert unseen_life(relay(patience=5)) == 5
 
 
 async def test_a_fleet_of_it_waits_for_its_agent_and_is_done_once(sandbox: Sandbox, client: Client, journal: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zego_aigc.aiagent import RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.provisioning import Fleet, FleetUnreadable
-from zego_aigc.provisioning.entry import Entry, default_key, digest, idle_time
+from zego_aigc.provisioning.entry import Entry, default_key, digest, unseen_life
 from zego_aigc.provisioning.fleet import Located
 from zego_aigc.provisioning.fleet.placeholders import typed
 from zego_aigc.schema.fields import Kind
@@ -398,7 +398,8 @@ def test_digests_change_with_the_request_but_not_with_its_secrets() -> None:
     assert digest(agent(Params={"b": 1, "a": 2})) == digest(agent(Params={"a": 2, "b": 1}))
 
 
-def test_idle_times_are_the_vendors_unless_set() -> None:
-    assert idle_time(CreateDigitalHumanStreamTask.from_wire(TASK)) == 900
-    assert idle_time(CreateDigitalHumanStreamTask.from_wire(TASK | {"MaxIdleTime": 50})) == 50
-    assert idle_time(RegisterAgent(agent_id="a")) is None
+def test_what_ends_by_itself_does_so_after_the_vendors_time_unless_one_is_set() -> None:
+    assert unseen_life(CreateDigitalHumanStreamTask.from_wire(TASK)) == 900
+    assert unseen_life(CreateDigitalHumanStreamTask.from_wire(TASK | {"MaxIdleTime": 50})) == 50
+    assert unseen_life(CreateDigitalHumanStreamTask.from_wire(TASK | {"TTL": 60})) == 60
+    assert unseen_life(RegisterAgent(agent_id="a")) is None

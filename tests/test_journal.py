@@ -579,21 +579,36 @@ async def test_a_journal_is_read_while_it_is_written(path: Path) -> None:
     await journal.close(LIMITER)
 
 
-async def test_older_versions_are_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await (await with_entries(path)).close(LIMITER)
-    newer = (
-        *SCHEMA,
-        "ALTER TABLE {db}.entries ADD COLUMN colour TEXT DEFAULT 'blue';\nINSERT INTO {db}.meta VALUES ('new', '1');\n",
-    )
-    monkeypatch.setattr("zego_aigc.provisioning.journal_file.SCHEMA", newer)
-    journal = await begun(path)
-    colours = await journal.run_in_transaction(
-        lambda connection: connection.execute("SELECT DISTINCT colour FROM journal.entries").fetchall()
-    )
-    assert colours == [("blue",)]
-    await journal.close(LIMITER)
+def aged(path: Path) -> None:
+    """Make a journal one of version 1, which did not say what its entries were."""
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
+        connection.execute("ALTER TABLE entries DROP COLUMN spec")
+        connection.execute("PRAGMA user_version = 1")
+
+
+async def test_an_older_journal_is_read_as_it_is_and_brought_up_to_date_by_the_first_run_that_writes_it(path: Path) -> None:
+    journal = await with_entries(path)
+    await journal.record_attempt("k0", now=1.0)
+    await journal.close(LIMITER)
+    aged(path)
+    before = content(path)
+    with read_journal(path) as reading:
+        assert reading.facts.version == 1
+        assert [row.spec for row in reading.rows("status = 'sent'")] == [None]
+        assert reading.counts()["RegisterAgent", "pending"] == 3
+    looked_at = await Journal.look(path)
+    assert await looked_at.run_alone(lambda journal: journal.execute("SELECT count(spec) FROM journal.entries").fetchone()) == (
+        0,
+    )
+    await looked_at.close()
+    await (await Journal.open(path)).close()
+    assert content(path) == before, "looking at it changes nothing"
+
+    journal = await begun(path)
+    await journal.close(LIMITER)
+    assert statuses(path) == {"k0": "sent", "k1": "pending", "k2": "pending", "k3": "pending"}
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(SCHEMA),)
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
 
 

@@ -19,10 +19,10 @@ import anyio
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
 from provision_fixtures import FAST, ids, removed, rows, run, until
-from requests_made import register, stream, talking, voice
+from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Permit
-from zego_aigc.aiagent import CreateAgentInstance, RegisterAgent
+from zego_aigc.aiagent import CreateAgentInstance, QueryAgents, RegisterAgent
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
 from zego_aigc.errors import QuotaExceeded
 from zego_aigc.provisioning import Entry, JournalLost, Outcome, provision, teardown
@@ -139,11 +139,42 @@ async def test_what_may_still_be_carried_out_is_unknown_and_not_struck_off(
         assert (report.unknown, report.exit_status) == (5, 3)
         assert all("may still carry the request out" in str(outcome.error) for outcome in outcomes.values())
     _, report = await removed(client, killed)
-    if make is stream:
-        assert (report.done, report.exit_status) == (5, 0)
-        assert not [task for task in sandbox.app.tasks.values() if task.running]
-    else:
-        assert report.exit_status == 3, "an agent with our id may be somebody else's"
+    assert (report.done, report.exit_status) == (5, 0)
+    assert not sandbox.app.agents
+    assert not [task for task in sandbox.app.tasks.values() if task.running]
+
+
+@pytest.mark.parametrize("spec", ["short", "long"])
+async def test_an_agent_of_unknown_outcome_is_removed_if_it_is_what_was_asked_for_and_left_alone_otherwise(
+    sandbox: Sandbox, client: Client, journal: Path, spec: str
+) -> None:
+    prompt = "You greet visitors. " * (1 if spec == "short" else 400)
+    fleet = [register(name, LLM={**llm().to_wire(), "SystemPrompt": prompt}) for name in ("ours", "anothers")]
+    await client.call(register("anothers", LLM={**llm().to_wire(), "SystemPrompt": f"{prompt}!"}))
+    sandbox.faults.on(RegisterAgent).cut_after_work()
+    sandbox.faults.on(QueryAgents).refuse(410000001)
+    async with provision(client, fleet, journal=journal, lookup_delay=60):
+        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["unknown"] * 2)
+    sandbox.faults.clear()
+    outcomes, report = await removed(client, journal)
+    assert (report.done, report.failed, report.exit_status) == (1, 1, 1)
+    assert "left alone" in str(outcomes["RegisterAgent:anothers"].error)
+    assert [*sandbox.app.agents] == ["anothers"]
+    assert (await removed(client, journal))[1].exit_status == 0, "it is known now"
+
+
+async def test_an_instance_of_unknown_outcome_is_struck_off_by_a_teardown_once_it_must_have_ended(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    await client.call(register())
+    sandbox.faults.on(CreateAgentInstance).cut_before_work()
+    await run(client, [voice()], journal)
+    outcomes, report = await removed(client, journal)
+    assert report.exit_status == 3
+    assert "Without its user it has ended by" in str(outcomes["CreateAgentInstance:agent-1"].error)
+    shift(journal, -200)
+    assert (await removed(client, journal))[1].exit_status == 0
+    assert (await removed(client, journal))[1].total == 0
 
 
 async def test_what_is_absent_is_struck_off_once_it_cannot_be_carried_out_any_more(
@@ -332,7 +363,8 @@ async def test_a_cancelled_block_ends_within_five_seconds_although_nothing_is_an
                         scope.cancel()
         assert time.monotonic() - began < 60, "it did not wait for answers, which never come"
         assert rows(journal)
-        assert "sent" in {row["status"] for row in rows(journal).values()}
+        if not rollback:  # which finds and removes what was made all the same
+            assert "sent" in {row["status"] for row in rows(journal).values()}
     assert not is_locked(journal)
 
 

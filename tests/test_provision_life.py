@@ -97,9 +97,28 @@ async def test_a_run_that_skips_what_may_have_ended_says_so_and_does_not_end_as_
         connection.execute("UPDATE entries SET recorded = recorded - 11")  # it was made eleven seconds ago
     _, report = await run(client, [register("a"), short, stream("new")], journal)
     assert (report.stale, report.exit_status, report.done) == (1, 3, 3)
-    assert any("CreateAgentInstance:agent-v was made longer ago than MaxIdleTime" in warning for warning in report.warnings)
+    assert any(
+        "CreateAgentInstance:agent-v was made longer ago than MaxIdleTime or TTL" in warning for warning in report.warnings
+    )
     _, report = await run(client, [register("a"), short, stream("new")], journal, refresh=True)
     assert (report.stale, report.exit_status, report.gone) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("action", [voice("v", "a"), msgspec.structs.replace(stream("s"), ttl=100)])
+async def test_what_may_have_ended_is_judged_by_the_services_clock_and_asking_it_is_no_call(
+    sandbox: Sandbox, client: Client, journal: Path, action: Action[Any]
+) -> None:
+    fleet = [register("a"), action]
+    await run(client, fleet, journal)
+    assert (await run(client, fleet, journal))[1].exit_status == 0
+    calls = len(sandbox.recording.calls)
+    await sandbox.clock.advance(121)  # more than MaxIdleTime of the one and TTL of the other; this machine's clock stays
+    _, report = await run(client, fleet, journal)
+    assert (report.stale, report.exit_status) == (1, 3)
+    assert len(sandbox.recording.calls) == calls
+    await sandbox.aclose()
+    _, report = await run(client, fleet, journal)
+    assert report.exit_status == 0, "without the service this machine's clock has to do"
 
 
 @pytest.mark.slow

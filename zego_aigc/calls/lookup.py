@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
     from zego_aigc.schema.lifecycle import Lifecycle, Listing, Names
 
-__all__ = ["BoundLookUp", "Finder", "is_as_sent", "look_ups"]
+__all__ = ["BoundLookUp", "Finder", "is_as_sent", "is_same", "kept_under", "look_ups"]
 
 SLACK = 2.0
 """Seconds that something may seem older than our request: both the service's times are in whole seconds."""
@@ -69,25 +69,44 @@ async def is_as_sent(
         response = await caller.call_with_response(life.listing.ask([chosen]), timeout=timeout, background=background)
     except NotFound:
         return None
-    for kept in (response.data or {}).get(wire(life.listing.items)) or ():
+    if (kept := kept_under(life, chosen, response.data)) is None:
+        return None
+    # Fields newer than this library are compared where the answer has them: it may leave some out.
+    missing = (action.extra or {}).keys() - kept.keys()
+    return is_same({key: value for key, value in action.to_wire().items() if key not in missing}, kept)
+
+
+def kept_under(life: Lifecycle, chosen: str, data: Any) -> dict[str, Any] | None:
+    """What the service keeps under an id, of the ``Data`` of a list, as it came; None if nothing."""
+    assert life.listing is not None
+    for kept in (data or {}).get(wire(life.listing.items)) or ():
         if kept.get(wire(life.id_field)) == chosen:
-            # Fields newer than this library are compared where the answer has them: it may leave some out.
-            missing = (action.extra or {}).keys() - kept.keys()
-            return _is_same({key: value for key, value in action.to_wire().items() if key not in missing}, kept)
+            return dict(kept)
     return None
 
 
-def _is_same(sent: Any, kept: Any) -> bool:
+def is_same(sent: Any, kept: Any, *, same_text: Callable[[str, str], bool] = str.__eq__) -> bool:
     """Whether everything that was sent stands in what the service keeps.
 
     It may hold more (its defaults), leave out what is empty, and mask secrets.
+
+    Args:
+        sent: in wire form.
+        kept: in wire form.
+        same_text: compares a text that was sent with one that is kept.
     """
     if isinstance(sent, dict):
-        return isinstance(kept, dict) and all(_is_same(value, kept.get(key)) for key, value in sent.items())
+        return isinstance(kept, dict) and all(is_same(value, kept.get(key), same_text=same_text) for key, value in sent.items())
     if isinstance(sent, list):
-        return isinstance(kept, list) and len(sent) == len(kept) and all(map(_is_same, sent, kept))
+        return (
+            isinstance(kept, list)
+            and len(sent) == len(kept)
+            and all(is_same(one, other, same_text=same_text) for one, other in zip(sent, kept, strict=True))
+        )
     if isinstance(kept, str) and "***" in kept:
         return True
+    if isinstance(sent, str) and isinstance(kept, str):
+        return same_text(sent, kept)
     return bool(sent == kept) or (kept is None and not sent)
 
 

@@ -38,7 +38,7 @@ def _short_lives(connection: sqlite3.Connection, seconds_a_call: float) -> Itera
         if idle is not None and makespan > idle:
             yield (
                 f"making everything takes about {_minutes(makespan)} at the limits, but a {action} ends by itself after "
-                f"{idle} idle seconds (MaxIdleTime): the first may be gone before the last exist"
+                f"{idle} seconds without use (MaxIdleTime or TTL): the first may be gone before the last exist"
             )
 
 
@@ -68,7 +68,7 @@ def _quota(connection: sqlite3.Connection, budget: Mapping[QuotaKind, int | None
 
 def may_have_ended(keys: Sequence[str]) -> str:
     """The warning that entries are done which nothing was asked about for longer than they live unseen."""
-    what = f"{_listed(keys)} {'was' if len(keys) == 1 else 'were'} made longer ago than MaxIdleTime"
+    what = f"{_listed(keys)} {'was' if len(keys) == 1 else 'were'} made longer ago than MaxIdleTime or TTL"
     return f"{what}, and may have ended by now: --refresh (refresh=True) asks, and makes anew"
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from zego_aigc.calls.lookup import is_same
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
 from zego_aigc.schema.lifecycle import names_in
 from zego_aigc.schema.redaction import MASK, mask_map
 
-__all__ = ["Entry", "default_key", "described", "digest", "idle_time", "mask", "whereabouts"]
+__all__ = ["Entry", "default_key", "described", "digest", "is_described", "mask", "unseen_life", "whereabouts"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -111,7 +113,24 @@ def _sensitive(cls: type[msgspec.Struct]) -> tuple[FieldSpec, ...]:
     )
 
 
-def idle_time(action: Action[Any]) -> int | None:
-    """After how many idle seconds what this Action makes ends by itself; None for what stays."""
+def is_described(spec: str, kept: Mapping[str, Any]) -> bool:
+    """Whether what the service keeps is what a request asked for, as far as the journal knows that.
+
+    Args:
+        spec: of the request, as :func:`described` gives it.
+        kept: in wire form.
+    """
+    return is_same(msgspec.json.decode(spec), kept, same_text=_is_described_text)
+
+
+def _is_described_text(text: str, kept: str) -> bool:
+    return text in {kept, MASK, _shortened(kept)}
+
+
+def unseen_life(action: Action[Any]) -> int | None:
+    """After how many seconds what this Action makes has ended by itself if nobody uses it; None for what stays."""
     life = action.lifecycle
-    return None if life is None else life.idle_time(action)
+    if life is None:
+        return None
+    idle, longest = life.idle_time(action), life.longest_life(action)
+    return idle if longest == math.inf else min(int(longest), idle or int(longest))

@@ -22,7 +22,7 @@ from zego_aigc.errors import (
     ZegoError,
 )
 from zego_aigc.limits.quota import Reservation
-from zego_aigc.provisioning.entry import Entry, idle_time, mask
+from zego_aigc.provisioning.entry import Entry, mask, unseen_life
 from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Status, error_facts
 from zego_aigc.provisioning.journal import Journal
@@ -208,7 +208,7 @@ class Executor:
             raise error
         if isinstance(error, OutcomeUnknown):
             if hold is not None:
-                self._gate.unknown(item.key, hold, expires_in=(idle_time(action) or 0) + MARGIN)
+                self._gate.unknown(item.key, hold, expires_in=(unseen_life(action) or 0) + MARGIN)
             return Made(action, "unknown", error=error, attempts=error.attempts)
         if hold is not None:
             hold.release()
@@ -391,7 +391,7 @@ def _substitute(item: Item, action: Action[Any]) -> dict[str, Any] | None:
         "stream_id": known.stream_id,
         "agent_user_id": known.agent_user_id,
         "room_id": known.room_id,
-        "idle": idle_time(action),
+        "idle": unseen_life(action),
     }
 
 

@@ -130,8 +130,8 @@ class Journal:
             connection.execute("PRAGMA journal.wal_autocheckpoint=0")  # see _bring_in_log()
             connection.execute("PRAGMA journal.journal_mode=DELETE").fetchall()  # what is written now stands in the file itself
             with journal_file.transaction(connection):
-                if self.is_new:
-                    journal_file.migrate(connection, 0)
+                if self.facts.version < len(journal_file.SCHEMA):
+                    journal_file.migrate(connection, self.facts.version)
                 if self.facts.target is None:
                     journal_file.put(connection, "target", msgspec.json.encode(target).decode())
                     journal_file.put(connection, "created", str(time.time()))

@@ -44,12 +44,18 @@ SCHEMA: tuple[str, ...] = (
         origin TEXT,                             -- made, kept, updated: only what was made is ours to remove
         made_id TEXT,                            -- AgentInstanceId, TaskId or AgentId
         result TEXT,                             -- JSON, in wire form
-        error TEXT,                              -- JSON
-        spec TEXT                                -- JSON, what digest is of, to show what has changed
+        error TEXT                               -- JSON
     );
     """,
+    """
+    ALTER TABLE {db}.entries ADD COLUMN spec TEXT;  -- JSON, what digest is of, to show what has changed
+    """,
 )
-"""Each script leads from one version to the next; the journal's version is the number of scripts that it has seen."""
+"""Each script leads from one version to the next; the journal's version is the number of scripts that it has seen.
+
+The version is in the file's header (``user_version``). An older journal is read as it stands, and brought up to date by the
+first run that writes it; a newer one is refused with the advice to update this library.
+"""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -251,34 +257,41 @@ def uri(path: Path, mode: str, *, immutable: bool = False) -> str:
 
 
 def attach(connection: sqlite3.Connection, path: Path, facts: Facts) -> None:
-    """Attach the journal as ``journal`` for reading; an empty one in memory stands in for one that is still to be begun.
+    """Attach the journal as ``journal`` for reading.
+
+    For one that is still to be begun, an empty one in memory stands in; for an older one, a copy that is brought up to date.
 
     Raises:
-        JournalError: it cannot be read, or not be brought to this version.
+        JournalError: it cannot be read.
     """
     try:
-        if facts.version == 0:
-            connection.execute("ATTACH ':memory:' AS journal")
-            migrate(connection, 0)
+        if facts.version == len(SCHEMA):
+            connection.execute("ATTACH ? AS journal", (uri(path, "ro"),))
             return
-        if facts.version < len(SCHEMA):
-            connection.execute("ATTACH ? AS journal", (uri(path, "rw"),))
-            with transaction(connection):
-                migrate(connection, facts.version)
-            connection.execute("DETACH journal")
-        connection.execute("ATTACH ? AS journal", (uri(path, "ro"),))
+        connection.execute("ATTACH ':memory:' AS journal")
+        _run_scripts(connection, SCHEMA[: facts.version])
+        if facts.version:
+            connection.execute("ATTACH ? AS older", (uri(path, "ro"),))
+            for table in ("meta", "entries"):
+                connection.execute(f"INSERT INTO journal.{table} SELECT * FROM older.{table}")  # noqa: S608 - our own words
+            connection.execute("DETACH older")
+        migrate(connection, facts.version)
     except sqlite3.Error as error:
         raise unusable(path, error) from error
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring the attached journal from a version to the newest."""
-    for script in SCHEMA[version:]:
+    _run_scripts(connection, SCHEMA[version:])
+    connection.execute(f"PRAGMA journal.application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA journal.user_version = {len(SCHEMA)}")
+
+
+def _run_scripts(connection: sqlite3.Connection, scripts: Sequence[str]) -> None:
+    for script in scripts:
         for statement in script.format(db="journal").split(";\n"):
             if statement.strip():
                 connection.execute(statement)
-    connection.execute(f"PRAGMA journal.application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA journal.user_version = {len(SCHEMA)}")
 
 
 def rows(

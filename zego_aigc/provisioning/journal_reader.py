@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from zego_aigc.provisioning.errors import JournalError
-from zego_aigc.provisioning.journal_file import COLUMNS, Facts, Row, Target, inspect, missing, require_target, uri
+from zego_aigc.provisioning.journal_file import COLUMNS, Facts, Row, Target, attach, inspect, missing, require_target
 from zego_aigc.provisioning.lock import is_locked
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def read_journal(path: str | os.PathLike[str]) -> Reading:
     facts = inspect(where)
     if facts.version == 0:
         raise JournalError(f"the journal {where} is empty: nothing was written to it yet")
-    connection = sqlite3.connect(uri(where, "ro"), uri=True, isolation_level=None)
+    connection = sqlite3.connect(":memory:", uri=True, isolation_level=None)
+    attach(connection, where, facts)
     connection.execute("BEGIN")  # one state of the journal for everything that is read
     return Reading(where, connection, facts, in_use=in_use)

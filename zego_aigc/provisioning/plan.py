@@ -327,13 +327,21 @@ def settle(connection: sqlite3.Connection, key: str) -> bool:
     return bool(changed)
 
 
+_MORTAL = (
+    " FROM plan JOIN journal.entries AS entries ON entries.key = plan.key"
+    " WHERE state = 3 AND entries.idle IS NOT NULL AND entries.made_id IS NOT NULL"
+)
+
+
+def has_mortal(connection: sqlite3.Connection) -> bool:
+    """Whether an entry is done whose work ends by itself."""
+    (found,) = connection.execute(f"SELECT EXISTS (SELECT 1{_MORTAL})").fetchone()
+    return bool(found)
+
+
 def stale(connection: sqlite3.Connection, now: float) -> list[str]:
     """The keys of entries that were done longer ago than what they made lives without a user."""
-    rows = connection.execute(
-        "SELECT plan.key FROM plan JOIN journal.entries AS entries ON entries.key = plan.key WHERE state = 3"
-        " AND entries.idle IS NOT NULL AND entries.made_id IS NOT NULL AND recorded + entries.idle < ? ORDER BY plan.seq",
-        (now,),
-    )
+    rows = connection.execute(f"SELECT plan.key{_MORTAL} AND recorded + entries.idle < ? ORDER BY plan.seq", (now,))
     return [key for (key,) in rows]
 
 

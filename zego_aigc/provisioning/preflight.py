@@ -23,7 +23,7 @@ from zego_aigc.errors import ConfigurationError, InvalidRequest, Problem, Vendor
 from zego_aigc.provisioning import plan
 from zego_aigc.provisioning.cautions import warnings_of
 from zego_aigc.provisioning.cross_checks import cross_checks, is_another_fleet, path_at, place_of
-from zego_aigc.provisioning.entry import Entry, default_key, described, idle_time
+from zego_aigc.provisioning.entry import Entry, default_key, described, unseen_life
 from zego_aigc.provisioning.errors import MAX_PROBLEMS, InvalidFleet, JournalError, ProblemGroup
 from zego_aigc.provisioning.fleet import Fleet, Located, problems_of_action
 from zego_aigc.provisioning.journal import Journal
@@ -311,7 +311,7 @@ def _planned(
         known.agent_user_id,
         known.user_id,
         known.room_id,
-        idle_time(action),
+        unseen_life(action),
         spec,
         plan.pack(action),
         entry.after,

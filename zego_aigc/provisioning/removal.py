@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zego_aigc.errors import ApiError, ConfigurationError, OutcomeUnknown, ZegoError
+from zego_aigc.calls.lookup import kept_under
+from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, ZegoError
 from zego_aigc.provisioning import journal_file
-from zego_aigc.provisioning.entry import whereabouts
+from zego_aigc.provisioning.entry import is_described, whereabouts
 from zego_aigc.provisioning.errors import JournalError, NotTried
-from zego_aigc.provisioning.events import Outcome, Started
+from zego_aigc.provisioning.events import Outcome, Started, error_facts
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import Row
 from zego_aigc.provisioning.journal_update import JournalUpdate
@@ -40,7 +41,7 @@ MAX_KNOWN = 10_000
 """Keys among which a similar one is looked for: comparing is slow in a large journal."""
 
 _OURS = "origin = 'made' AND made_id IS NOT NULL AND status NOT IN ('removed', 'sent', 'unknown')"
-_LOST = "status IN ('sent', 'unknown') AND action IN (SELECT value FROM json_each(?))"
+_IN_DOUBT = "status IN ('sent', 'unknown') AND action IN (SELECT value FROM json_each(?))"
 """Only what makes something can be lost."""
 
 
@@ -149,7 +150,7 @@ class Removal:
         self._clock = clock
         which = Which() if which is None else which
         self._ours = f"({_OURS}) AND ({which.where})"
-        self._lost = f"({_LOST}) AND ({which.where})"
+        self._lost = f"({_IN_DOUBT}) AND ({which.where})"
         self._values = which.values
         self._began = time.monotonic()
         self.removed: int = 0
@@ -305,30 +306,62 @@ class Removal:
             elif not found.ours:
                 await self._report(_unknown(row, unsure(life, found)))
             else:
-                await self._record(JournalUpdate(row.key, "done", self._clock.now(), origin="made", made_id=found.made_id))
-                await self._remove(row._replace(made_id=found.made_id), in_flight)
-        elif life.recovery is Recovery.COMPARE and not await self._is_there(row, life):
-            await self._report_absent(row)
+                await self._remove_found(row, found.made_id, in_flight)
+        elif life.recovery is Recovery.COMPARE:
+            await self._compare(row, life, in_flight)
         else:
-            await self._report(_unknown(row, _what_is_known(row)))
+            await self._wait_for_end(row)
 
-    async def _is_there(self, row: Row, life: Lifecycle) -> bool:
-        """Whether something stands under the id that the request chose; it may be somebody else's."""
+    async def _remove_found(self, row: Row, made_id: str, in_flight: InFlight) -> None:
+        await self._record(JournalUpdate(row.key, "done", self._clock.now(), origin="made", made_id=made_id))
+        await self._remove(row._replace(made_id=made_id), in_flight)
+
+    async def _compare(self, row: Row, life: Lifecycle, in_flight: InFlight) -> None:
+        """Remove what stands under the id that the request chose, if it is what the request asked for: so it is in a run, too.
+
+        What is something else was there before: the request was refused as taken.
+        """
         chosen = _chosen_id(row, life)
         assert life.listing is not None
         response = await self._calls.call_with_response(life.listing.ask([chosen]))
         self._clock.observe(response.headers.get("Date"))
-        return any(getattr(item, life.id_field) == chosen for item in life.listing.of(response.result))
+        kept = kept_under(life, chosen, response.data)
+        if kept is None:
+            await self._report_absent(row)
+        elif row.spec is None:
+            await self._report(_unknown(row, _may_be_older(row, life, chosen)))
+        elif is_described(row.spec, kept):
+            await self._remove_found(row, chosen, in_flight)
+        else:
+            error = _anothers(row, life, chosen)
+            await self._record(JournalUpdate(row.key, "failed", self._clock.now(), error=error_facts(error)))
+            await self._report(_failure(row, life.end(chosen), error))
 
     async def _report_absent(self, row: Row) -> None:
         """What is not there was not made, or is not made yet."""
-        left = left_of(MARGIN, since=row.last_sent or 0.0, now=self._clock.now())
-        left = min(left, MARGIN - (time.monotonic() - self._began))  # it left before this began, whatever the clocks say
-        if left > 0:
-            until = time.strftime("%H:%M:%S UTC", time.gmtime(time.time() + left))
-            why = f"it is not there, but the service may still carry the request out: tear down again at {until} or later"
+        if (left := self._left_of(MARGIN, row)) > 0:
+            why = f"it is not there, but the service may still carry the request out: tear down again at {_in(left)} or later"
             await self._report(_unknown(row, why))
-            return
+        else:
+            await self._strike_off(row)
+
+    async def _wait_for_end(self, row: Row) -> None:
+        """What cannot be asked about has ended by itself after a time, or is unknown until then."""
+        if row.idle is None:
+            await self._report(_unknown(row, _may_live(row)))
+        elif (left := self._left_of(row.idle + MARGIN, row)) > 0:
+            ends = f"Without its user it has ended by {_in(left)}: tear down again then"
+            await self._report(_unknown(row, f"{_may_live(row)}. {ends}"))
+        else:
+            await self._strike_off(row)
+
+    def _left_of(self, length: float, row: Row) -> float:
+        """Seconds that are left of a time that began as the last attempt left."""
+        left = left_of(length, since=row.last_sent or 0.0, now=self._clock.now())
+        return min(left, length - (time.monotonic() - self._began))  # it left before this began, whatever the clocks say
+
+    async def _strike_off(self, row: Row) -> None:
+        """Nothing of an entry lives, nor will."""
         await self._record(JournalUpdate(row.key, "removed", self._clock.now()))
         life = LIFECYCLES[row.action]
         await self._report(_outcome(row, life.end(_chosen_id(row, life)), "done", None, None, 0))
@@ -438,19 +471,37 @@ def _unknown(row: Row, why: str) -> Outcome:
     )
 
 
-def _what_is_known(row: Row) -> str:
+def _lost(row: Row) -> str:
     sent = "" if row.last_sent is None else time.strftime(" at %Y-%m-%d %H:%M:%S UTC", time.gmtime(row.last_sent))
-    life = LIFECYCLES[row.action]
-    if life.recovery is Recovery.COMPARE:
-        return (
-            f"the request left{sent} and its answer was lost: an {life.makes} {_chosen_id(row, life)!r} exists, which "
-            f"may be older. Provision again to find out, or end it yourself with {life.ended_by.__name__}"
-        )
-    end = "" if row.idle is None else f" It ends by itself after {row.idle} s without its user."
+    return f"the request left{sent} and its answer was lost"
+
+
+def _may_live(row: Row) -> str:
+    where = whereabouts(row.stream_id, row.room_id)
+    return f"{_lost(row)}: an instance may live on {where}, whose id only the callback AgentInstanceCreated brings"
+
+
+def _may_be_older(row: Row, life: Lifecycle, chosen: str) -> str:
     return (
-        f"the request left{sent} and its answer was lost: an instance may live on "
-        f"{whereabouts(row.stream_id, row.room_id)}, whose id only the callback AgentInstanceCreated brings.{end}"
+        f"{_lost(row)}: an {life.makes} {chosen!r} exists, which may be older, and this journal is too old to say what was "
+        f"asked for. Provision again to find out, or end it yourself with {life.ended_by.__name__}"
     )
+
+
+def _anothers(row: Row, life: Lifecycle, chosen: str) -> AlreadyExists:
+    return AlreadyExists(
+        code=0,
+        name="AlreadyExists",
+        action=row.action,
+        attempts=row.attempts,
+        advice=f"What stands under the id {chosen!r} is not what this journal asked for, and was left alone. If it is this "
+        f"fleet's all the same, end it with {life.ended_by.__name__}.",
+    )
+
+
+def _in(seconds: float) -> str:
+    """The time of day in so many seconds."""
+    return time.strftime("%H:%M:%S UTC", time.gmtime(time.time() + seconds))
 
 
 def _makers() -> str:

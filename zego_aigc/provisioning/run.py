@@ -279,7 +279,8 @@ class Provisioning(Operation):
     async def _warn_of_others(self) -> None:
         """Say what is not done unasked: ask about what may have ended, and remove what the fleet does not name."""
         options, report = self._options, self.report
-        if not options.refresh and self._upkeep is None:
+        if not options.refresh and self._upkeep is None and await self._journal.run_in_transaction(plan.has_mortal):
+            await self._clock.ask(self._client)
             stale = await self._journal.run_in_transaction(partial(plan.stale, now=self._clock.now()))
             report.stale = len(stale)
             if stale:

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import yarl
 
 from zego_aigc.transport.clock import http_date
 
+if TYPE_CHECKING:
+    from zego_aigc.client import Client
+
 __all__ = ["ServiceClock"]
+
+MAX_WAIT = 5.0
+"""Seconds that the service may take to tell the time."""
 
 
 class ServiceClock:
@@ -38,6 +47,12 @@ class ServiceClock:
     def now(self) -> float:
         """The time."""
         return self._wall() if self._ahead is None else self._ahead + self._monotonic()
+
+    async def ask(self, client: Client) -> None:
+        """Ask the service, unless its time is known. Where it does not answer, this machine's has to do."""
+        for url in {*client.hosts.values()}:
+            if not self.known:
+                self.observe(await client.pool.date(yarl.URL(url), MAX_WAIT))
 
     def observe(self, date: str | None) -> float:
         """Take note of an answer's ``Date`` header.

@@ -95,7 +95,8 @@ class ServiceHandler:
         if request.rel_url.raw_path != "/":
             return await self._others(request)
         if request.method == "HEAD":
-            return web.Response()  # a client that opens its connections ahead of its first call
+            # A client that opens its connections ahead of its first call, or asks for the time.
+            return web.Response(headers={"Date": self._http_date(0.0)})
         raw_query = request.rel_url.raw_query_string
         query, fields = split_query(raw_query)
         call = RecordedCall(

@@ -176,8 +176,11 @@ def reason(error: BaseException) -> str:
             return type(error).__name__
 
 
-async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, Any]) -> None:
+async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, Any]) -> str | None:
     """Open a connection and leave it in the pool. Whatever the server answers will do.
+
+    Returns:
+        the answer's ``Date``.
 
     Raises:
         ConnectFailed: the host cannot be reached.
@@ -185,9 +188,9 @@ async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, 
     try:
         async with session.head(url, allow_redirects=False, raise_for_status=False, **options) as response:
             await response.read()
-            return
+            return response.headers.get("Date")
     except (aiohttp.ClientConnectionError, OSError) as error:
         failure = ConnectFailed(f"cannot reach {url.host}: {reason(error)}. Check the address and the network", host=url.host)
     except aiohttp.ClientError:
-        return  # it answered, however badly: there is a connection
+        return None  # it answered, however badly: there is a connection
     raise failure

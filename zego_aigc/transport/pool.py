@@ -214,6 +214,15 @@ class SessionPool:
                 touch.cancel()
             await asyncio.gather(*touches, return_exceptions=True)
 
+    async def date(self, url: yarl.URL, within: float) -> str | None:
+        """The ``Date`` of a host, by a request that counts as no call; None if it cannot be had in so many seconds."""
+        self.bind()
+        try:
+            async with asyncio.timeout(within):
+                return await http.touch(self._sessions[False], url, self._options)
+        except (TimeoutError, ZegoError):
+            return None
+
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine in the pool's scope: :meth:`aclose` waits for it, or cancels it."""
         task = asyncio.get_running_loop().create_task(work)

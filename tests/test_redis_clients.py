@@ -18,7 +18,7 @@ import redis as blocking
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import NoPermissionError, ResponseError
-from redis_server import RedisServer, kinds
+from redis_server import RedisServer, kinds, on_one_server
 
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.redis import RedisLimiter, RedisQuota
@@ -68,6 +68,8 @@ STATES = {
 }
 
 
+@pytest.mark.slow
+@on_one_server
 @pytest.mark.parametrize("state", STATES)
 async def test_a_redis_that_cannot_be_written_to_is_waited_for_and_loses_no_update(
     server: RedisServer, admin: Redis, state: str, caplog: pytest.LogCaptureFixture
@@ -101,6 +103,8 @@ async def test_a_redis_that_cannot_be_written_to_is_waited_for_and_loses_no_upda
     assert "Redis answers again" in caplog.text
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_with_an_outage_limit_a_process_goes_on_while_redis_cannot_be_written_to(
     server: RedisServer, admin: Redis
 ) -> None:
@@ -300,6 +304,8 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_cluster_keeps_an_accounts_books_on_one_node(server: RedisServer, tmp_path: Path) -> None:
     with RedisServer(server.kind, options=["--cluster-enabled", "yes", "--dir", str(tmp_path)]) as node:
         async with Redis.from_url(node.url) as redis:
@@ -352,6 +358,8 @@ async def test_tls_will_do(server: RedisServer, free_port: int) -> None:
 # --- forks
 
 
+@pytest.mark.slow
+@on_one_server
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_what_is_built_before_a_fork_keeps_its_promise_in_every_child(server: RedisServer) -> None:
     limiter = RedisLimiter(server.url, limit=4, window=0.5, guard=0.02, prefix="forked")

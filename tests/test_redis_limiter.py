@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis_server import RedisServer, kinds
+from redis_server import RedisServer, kinds, on_one_server
 
 from zego_aigc import Client
 from zego_aigc.aiagent import ListAgents
@@ -72,6 +72,8 @@ def keeps_the_promise(times: list[float], limit: int = 4, span: float = WINDOW +
     return all(late - early > span for early, late in zip(times, times[limit:], strict=False))
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_all_limiters_together_keep_the_limit_in_any_window(make: Callable[..., RedisLimiter], app_id: int) -> None:
     times: list[float] = []
     limiters = [make() for _ in range(3)]
@@ -82,6 +84,8 @@ async def test_all_limiters_together_keep_the_limit_in_any_window(make: Callable
     assert keeps_the_promise(times)
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_the_pace_comes_close_to_the_limit(make: Callable[..., RedisLimiter], app_id: int) -> None:
     times: list[float] = []
     limiters = [make() for _ in range(2)]
@@ -135,6 +139,7 @@ def start(server: RedisServer, app_id: int) -> Iterator[Start]:
         yield process
 
 
+@on_one_server
 @pytest.mark.slow
 def test_processes_of_one_host_keep_the_limit_together(start: Start) -> None:
     processes = [start(8) for _ in range(3)]
@@ -157,6 +162,8 @@ async def test_actions_and_apps_do_not_wait_for_each_other(make: Callable[..., R
 # --- order -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_callers_of_a_process_are_served_in_the_order_of_their_coming(
     make: Callable[..., RedisLimiter], app_id: int
 ) -> None:
@@ -174,6 +181,8 @@ async def test_callers_of_a_process_are_served_in_the_order_of_their_coming(
     assert order == list(range(10))
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_process_with_many_callers_does_not_starve_one_with_a_single_caller(
     make: Callable[..., RedisLimiter], app_id: int
 ) -> None:
@@ -194,6 +203,8 @@ async def test_a_process_with_many_callers_does_not_starve_one_with_a_single_cal
     assert "single" in order[:4]
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_the_foreground_of_any_process_goes_before_the_background_of_any(
     make: Callable[..., RedisLimiter], app_id: int
 ) -> None:
@@ -217,6 +228,8 @@ async def test_the_foreground_of_any_process_goes_before_the_background_of_any(
     assert order.index("visitor") + 1 == len(order) - 1 - order[::-1].index("visitor")
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_crowd_of_people_does_not_starve_the_fleet_of_another_process(
     make: Callable[..., RedisLimiter], app_id: int
 ) -> None:
@@ -241,6 +254,8 @@ async def test_a_crowd_of_people_does_not_starve_the_fleet_of_another_process(
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_fleet_spaces_its_calls_where_people_of_another_process_were_seen(
     make: Callable[..., RedisLimiter], app_id: int
 ) -> None:
@@ -259,6 +274,8 @@ async def test_a_fleet_spaces_its_calls_where_people_of_another_process_were_see
 # --- giving back -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_released_permit_is_free_at_once_and_what_is_said_of_it_later_does_nothing(
     make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
 ) -> None:
@@ -275,6 +292,8 @@ async def test_a_released_permit_is_free_at_once_and_what_is_said_of_it_later_do
             permit.answered()
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_cancelled_callers_spend_nothing_and_leave_no_place_behind(
     make: Callable[..., RedisLimiter], app_id: int, server: RedisServer
 ) -> None:
@@ -317,6 +336,8 @@ async def test_an_answer_brings_a_token_back_sooner_than_the_guard(
     assert keeps_the_promise(times, limit=1, span=0.1)
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_learned_round_trip_brings_a_token_back_sooner_than_its_answer(
     make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
 ) -> None:
@@ -353,6 +374,8 @@ async def test_scripts_that_redis_has_forgotten_are_sent_again(
     assert keeps_the_promise(times)
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_complaint_of_the_service_slows_all_processes_down_for_a_while(
     make: Callable[..., RedisLimiter], app_id: int
 ) -> None:
@@ -370,6 +393,7 @@ async def test_a_complaint_of_the_service_slows_all_processes_down_for_a_while(
 # --- deaths ------------------------------------------------------------------------------------------------------
 
 
+@on_one_server
 @pytest.mark.slow
 async def test_tokens_of_a_living_process_are_kept_beyond_the_lease_and_those_of_a_dead_one_come_back(
     make: Callable[..., RedisLimiter], start: Start, app_id: int
@@ -389,6 +413,8 @@ async def test_tokens_of_a_living_process_are_kept_beyond_the_lease_and_those_of
     assert time.monotonic() - died > 0.5
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_dead_process_in_the_queue_holds_up_the_others_for_a_second(
     make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
 ) -> None:
@@ -405,6 +431,8 @@ async def test_a_dead_process_in_the_queue_holds_up_the_others_for_a_second(
     assert 0.8 < time.monotonic() - began < 3.0
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_server_clock_that_was_set_back_stalls_nobody_for_long(
     make: Callable[..., RedisLimiter], server: RedisServer, app_id: int
 ) -> None:
@@ -561,6 +589,8 @@ def test_the_address_and_its_password_are_not_shown() -> None:
     assert "hidden" not in repr(RedisLimiter("redis://:hidden@127.0.0.1"))
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_the_pages_example_works(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs" / "redis.md").read_text()
     found = re.search(r"<!-- test: use -->\n```python\n(.*?)```", page, re.DOTALL)

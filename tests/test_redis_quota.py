@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from redis_server import RedisServer, kinds
+from redis_server import RedisServer, kinds, on_one_server
 from requests_made import register, stream, voice
 
 from zego_aigc import LocalLimiter, provision
@@ -98,6 +98,8 @@ async def test_kinds_and_apps_have_budgets_of_their_own(make: Make, server: Redi
         await other.acquire("digital_humans")
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_visitor_of_any_process_gets_a_place_before_a_fleet_of_any(make: Make) -> None:
     fleet, app = make(agents=1), make(agents=1)
     order: list[str] = []
@@ -217,6 +219,8 @@ async def test_an_instance_with_a_known_end_gives_its_place_back_by_itself(make:
     assert hold.state == "gone"
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_while_the_service_says_full_one_creation_at_a_time_is_tried_by_whichever_process(make: Make) -> None:
     one, other = make(agents=10), make(agents=10)
     hold = await one.acquire("agents")
@@ -242,6 +246,8 @@ async def test_while_the_service_says_full_one_creation_at_a_time_is_tried_by_wh
     assert (usage.live, usage.full) == (7, False)
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_refusals_in_a_row_make_the_pauses_longer_and_an_end_of_ours_cuts_them_short(make: Make) -> None:
     quota = make(agents=10)
     (await quota.acquire("agents")).live("i1")
@@ -271,6 +277,8 @@ async def test_callers_of_a_process_are_served_in_the_order_of_their_coming(make
     assert order == list(range(8))
 
 
+@pytest.mark.slow
+@on_one_server
 async def test_a_process_with_many_callers_does_not_starve_one_with_a_single_caller(make: Make) -> None:
     busy, single = make(agents=1), make(agents=1)
     order: list[str] = []
@@ -356,6 +364,7 @@ PROCESS = """
 """
 
 
+@on_one_server
 @pytest.mark.slow
 async def test_places_of_a_living_process_are_kept_and_those_of_a_dead_one_come_back(
     make: Make, server: RedisServer, app_id: int

@@ -85,7 +85,7 @@ async def test_a_disk_that_fills_up_ends_the_run_with_1_and_every_id_is_in_the_j
         "ZEGO_AIAGENT_URL": sandbox.url,
         "ZEGO_DIGITALHUMAN_URL": sandbox.url,
     }
-    command = ["provision", str(fleet), "--journal", str(journal), "--plain"]
+    command = ["provision", str(fleet), "--journal", str(journal), "--plain", "--rate", "100"]
     full = await anyio.run_process(
         [sys.executable, "-c", FULL_DISK, "120000", *command], env=environment, check=False, stderr=subprocess.STDOUT
     )
@@ -254,7 +254,7 @@ async def test_an_outage_costs_no_more_than_what_was_in_flight(sandbox: Sandbox,
                     everywhere.cut_before_work()
                 else:
                     everywhere.refuse(410000001)  # an internal error
-                asyncio.get_running_loop().call_later(2.0, sandbox.faults.clear)
+                asyncio.get_running_loop().call_later(1.0, sandbox.faults.clear)
     report = running.report
     assert report.failed == 0
     assert report.unknown <= in_flight + 10, "a window's worth may leave before the first answer is lost"

@@ -87,7 +87,9 @@ def test_the_first_loss_opens_a_circuit_and_one_request_goes_ahead_once_a_probe_
     assert circuit.is_blocked(0.3)
     assert circuit.pause() == 0.0, "it may have been a chance one"
     circuit.lost(0.4)
-    circuit.open(0.5)
+    assert circuit.pause() == 0.0, "what was in flight is lost by the same outage"
+    circuit.probe_lost(0.5)
+    circuit.probe_lost(0.6)
     assert (circuit.pause(), circuit.since) == (2.0, 0.2)
     circuit.probe_answered()
     assert not circuit.is_blocked(0.6)

@@ -69,7 +69,7 @@ class Circuit:
         self.state: State = State.CLOSED
         self.since: float = 0.0
         """When it opened."""
-        self._losses = 0  # what was lost, probes included, since the last answer
+        self._losses = 0  # what opened it, and the probes since then that were lost
         self._in_flight = 0
         self._heard = 0.0  # when the latest answer came, or the first of the requests in flight left
 
@@ -97,16 +97,19 @@ class Circuit:
         self._in_flight -= 1
         self.open(now)
 
+    def open(self, now: float) -> None:
+        """Something was lost: a request, or a look-up."""
+        # What else was in flight is lost by the same outage: it is no reason to wait for longer.
+        if self.state is not State.OPEN:
+            self._lengthen(now)
+
     def abandoned(self) -> None:
         """Its answer is not waited for."""
         self._in_flight -= 1
 
-    def open(self, now: float) -> None:
-        """Something was lost: a request, a look-up or a probe."""
-        self._losses += 1
-        if self._losses == 1:
-            self.since = now
-        self.state = State.OPEN
+    def probe_lost(self, now: float) -> None:
+        """A probe was lost, too."""
+        self._lengthen(now)
 
     def probe_answered(self) -> None:
         """A probe was answered: one request may go ahead."""
@@ -116,6 +119,12 @@ class Circuit:
     def pause(self) -> float:
         """Seconds until the next probe: none after the first loss, which may be a chance one."""
         return 0.0 if self._losses <= 1 else min(MAX_PAUSE, 2.0 ** (self._losses - 2))
+
+    def _lengthen(self, now: float) -> None:
+        self._losses += 1
+        if self._losses == 1:
+            self.since = now
+        self.state = State.OPEN
 
 
 class Outages:
@@ -192,7 +201,7 @@ class Outages:
         except ZegoError as reason:
             if may_pass(reason):
                 now = time.monotonic()
-                circuit.open(now)
+                circuit.probe_lost(now)
                 if service not in self._answered or now - circuit.since > MAX_OUTAGE:
                     raise ServiceGone(f"the service does not answer: {error or reason}") from reason
                 return

@@ -435,7 +435,7 @@ async def test_a_socket_takes_one_drive_after_the_other(sandbox: Sandbox, vendor
             await sandbox.clock.advance(1)
             identities.append((await vendor.do("DriveByWsStream", {"TaskId": task}))["DriveId"])
         await socket.send_json({"Action": "Start", "Payload": {"DriveId": identities[0]}})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             closing = await socket.receive()
         assert "DriveId must be that of the task's new drive" in str(closing.extra)
     assert [len(sandbox.drives[identity].pcm) for identity in identities] == [3200, 6400, 9600, 0]

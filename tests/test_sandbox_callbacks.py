@@ -84,7 +84,7 @@ async def test_a_creation_is_reported_once_the_instance_is_in_its_room(
     assert body["AppId"] == sandbox.app_id
     assert body["AgentInstanceId"] == identity
     assert (body["AgentUserId"], body["AgentId"], body["Name"], body["RoomId"]) == ("agent-1", "agent", "Guide", "room-1")
-    assert abs(body["Data"]["CreatedTimestamp"] / 1000 - sandbox.clock.now()) < 2
+    assert abs(body["Data"]["CreatedTimestamp"] / 1000 - sandbox.clock.now()) < 60
     assert isinstance(body["Timestamp"], int)
     assert body["Sequence"] > 2**53
     words = sorted([sandbox.app.callback_secret, str(body["Timestamp"]), body["Nonce"]])
@@ -157,7 +157,7 @@ async def test_retries_come_by_themselves_as_real_time_passes(receiver: Receiver
     delivery = sandbox.emit("ASRResult", "77")
     await sandbox.settled()
     await sandbox.clock.advance(1.95)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await receiver.arrivals.get()
         await receiver.arrivals.get()
         await sandbox.settled()

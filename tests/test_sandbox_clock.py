@@ -58,7 +58,7 @@ async def test_timers_fire_by_themselves_as_real_time_passes() -> None:
     clock, fired = Clock(), asyncio.Event()
     clock.call_at(clock.now() + 10, lambda _: None)
     timer = clock.call_at(clock.now() + 0.02, lambda _: fired.set())
-    await asyncio.wait_for(fired.wait(), 5)
+    await asyncio.wait_for(fired.wait(), 60)
     assert timer.cancelled
     await clock.advance(9.99)
     await clock.sleep(0.001)

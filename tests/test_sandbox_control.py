@@ -241,7 +241,7 @@ async def test_another_program_can_move_the_clock(sandbox: Sandbox, vendor: Vend
     before = sandbox.clock.now()
     status, answer = await command(vendor, "/_sandbox/advance", {"Seconds": 100})
     assert status == 200
-    assert 100 <= answer["Now"] - before < 110
+    assert answer["Now"] - before >= 100
     wrongs: tuple[Any, ...] = ({"Seconds": -1}, {"Seconds": "x"}, {}, [])
     for wrong in wrongs:
         assert (await command(vendor, "/_sandbox/advance", wrong))[0] == 400

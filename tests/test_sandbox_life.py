@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import socket
-import time
 from collections import Counter
 from typing import Any
 
@@ -140,18 +139,15 @@ async def test_the_command_line_serves_until_it_is_cancelled() -> None:
         _ = sandbox.url
 
 
-async def test_it_starts_fast_and_leaves_nothing_behind() -> None:
+async def test_it_leaves_nothing_behind() -> None:
     before = asyncio.all_tasks()
-    began = time.perf_counter()
     async with Sandbox() as sandbox:
-        took = time.perf_counter() - began
         async with aiohttp.ClientSession() as session:
             vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
             await vendor.agent()
             await vendor.voice()
             await vendor.task()
         address = sandbox.url.removeprefix("http://").split(":")
-    assert took < 0.15
     assert asyncio.all_tasks() == before
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(address[0], int(address[1]))

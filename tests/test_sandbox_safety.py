@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json"}
 
 COMMANDS: list[tuple[str, str, Any]] = [
-    ("POST", "advance", {"Seconds": 1}),
+    ("POST", "advance", {"Seconds": 1000}),
     ("POST", "emit", {"Event": "ASRResult", "About": "7"}),
     ("POST", "faults", {"Fault": "stall"}),
     ("POST", "app", {"Quota": 0}),
@@ -59,7 +59,7 @@ async def test_no_command_of_another_sites_page_is_executed(
 ) -> None:
     before = (sandbox.clock.now(), sandbox.app.quotas.agents, len(sandbox.faults), sandbox.outbox.total)
     assert await status(vendor, method, f"/_sandbox/{name}", body, **JSON, **headers) == 403
-    assert sandbox.clock.now() - before[0] < 1
+    assert sandbox.clock.now() - before[0] < 60
     assert (sandbox.app.quotas.agents, len(sandbox.faults), sandbox.outbox.total) == before[1:]
 
 

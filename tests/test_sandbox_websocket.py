@@ -36,7 +36,7 @@ def start(drive: dict[str, str], **payload: Any) -> dict[str, Any]:
 
 async def finished(socket: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
     """Read until the sandbox closes. Its code and reason."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         message = await socket.receive()
     assert message.type is aiohttp.WSMsgType.CLOSE
     return socket.close_code, message.extra or ""
@@ -180,6 +180,6 @@ async def test_a_sandbox_closes_while_sound_is_streaming() -> None:
         socket = await session.ws_connect(data["WssAddress"])
         await socket.send_json(start(data))
         await sandbox.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await socket.receive()
         await socket.close()

@@ -2,7 +2,7 @@
 
 - Every link within the site leads to a page, and its anchor to a place there.
 - Opening a page asks no other host for anything.
-- Every name of the public API has a place, and is reached from the first page with three clicks.
+- Every page, and a place for every name of the public API, is reached from the first page with three clicks.
 - The search finds what people look for.
 """
 
@@ -54,7 +54,7 @@ def check(site: Path) -> Iterator[str]:
     pages = {file.relative_to(site).as_posix(): HTMLPage(file) for file in sorted(site.rglob("*.html"))}
     yield from broken_links(site, pages)
     yield from foreign_assets(site, pages)
-    yield from unreachable_names(pages)
+    yield from unreachable(pages)
     yield from unfindable(site)
 
 
@@ -95,16 +95,17 @@ def foreign_assets(site: Path, pages: dict[str, HTMLPage]) -> Iterator[str]:
             yield f"{sheet.relative_to(site)} loads {url} from another host"
 
 
-def unreachable_names(pages: dict[str, HTMLPage]) -> Iterator[str]:
-    """Public names without a place, or too far from the first page."""
+def unreachable(pages: dict[str, HTMLPage]) -> Iterator[str]:
+    """Pages that are too far from the first page, and public names without a place near enough."""
     names = {line.partition("(")[0] for line in PUBLIC_API.read_text(encoding="utf-8").splitlines()}
     clicks = {"index.html": 0}
-    for distance in range(1, CLICKS):
+    for distance in range(1, CLICKS):  # the last click is for the place on its page
         for page in [page for page, away in clicks.items() if away == distance - 1]:
             for link in pages[page].links:
                 target = resolve(page, link)
                 if target is not None and target[0] in pages:
                     clicks.setdefault(target[0], distance)
+    yield from (f"{page} is more than {CLICKS} clicks away from the first page" for page in pages.keys() - clicks.keys() - {"404.html"})
     near = {anchor for page in clicks for anchor in pages[page].anchors}
     far = {anchor for page in pages.values() for anchor in page.anchors} - near
     for name in sorted(names):

@@ -8,12 +8,13 @@ page in the site.
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from drawing import from_mermaid
 from generate_actions import action_pages
 from generate_reference import reference_pages
 from mkdocs.config.defaults import MkDocsConfig
@@ -39,6 +40,7 @@ one: each program then runs as it stands, and the tests run all of them. For the
 LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".html": "html", ".css": "css", "": "text"}
 
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(\))")
+MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -49,9 +51,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Let links to files of the project lead to their pages in the site."""
-    return relinked(markdown, page.file.src_uri)
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let links to files of the project lead to their pages in the site, and draw what is in Mermaid's notation."""
+
+    numbers = itertools.count(1)
+
+    def draw(found: re.Match[str]) -> str:
+        name = f"{page.file.name}-{next(numbers)}.svg"
+        drawing = from_mermaid(found[1], name)
+        files.append(File.generated(config, str(PurePosixPath(page.file.src_uri).with_name(name)), content=drawing.svg()))
+        return f"![]({name})"
+
+    return MERMAID.sub(draw, relinked(markdown, page.file.src_uri))
 
 
 def pages_beside() -> Iterator[tuple[str, str]]:

@@ -105,7 +105,9 @@ def unreachable(pages: dict[str, HTMLPage]) -> Iterator[str]:
                 target = resolve(page, link)
                 if target is not None and target[0] in pages:
                     clicks.setdefault(target[0], distance)
-    yield from (f"{page} is more than {CLICKS} clicks away from the first page" for page in pages.keys() - clicks.keys() - {"404.html"})
+    yield from (
+        f"{page} is more than {CLICKS} clicks away from the first page" for page in pages.keys() - clicks.keys() - {"404.html"}
+    )
     near = {anchor for page in clicks for anchor in pages[page].anchors}
     far = {anchor for page in pages.values() for anchor in page.anchors} - near
     for name in sorted(names):

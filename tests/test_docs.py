@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import re
 import runpy
@@ -166,3 +167,11 @@ def test_the_readme_has_one_block_of_commands_under_each_heading_that_others_run
         assert [line for line in section.splitlines() if line.startswith("```")] == ["```sh", "```"]
         (block,) = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
         assert subprocess.run(["bash", "-n", "-c", block], check=False).returncode == 0
+
+
+def test_drawings_are_as_their_script_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    drawings = importlib.import_module("generate_drawings").drawings()
+    drawn = {name: drawing.svg() for name, drawing in drawings}
+    stored = {name: (ROOT / "docs" / "images" / name).read_text(encoding="utf-8") for name in drawn}
+    assert drawn == stored, "run python docs/generate_drawings.py"

@@ -211,13 +211,16 @@ async def test_a_cancelled_block_stops_the_drive(sandbox: Sandbox, task: StreamT
 
 @pytest.mark.slow
 async def test_a_service_that_takes_nothing_ends_the_write() -> None:
+    over = asyncio.Event()
+
     async def deaf(socket: web.WebSocketResponse) -> None:
-        await asyncio.sleep(30)
+        await over.wait()
 
     async with service(deaf) as task:
         with pytest.raises(TimedOut, match=r"took nothing for 0\.2 s") as caught:
             async with task.open_audio(write_timeout=0.2) as audio:
                 await audio.write(bytes(64 << 20))
+        over.set()
     assert caught.value.waited_for == "write"
 
 

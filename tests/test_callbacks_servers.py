@@ -132,7 +132,7 @@ async def process(folder: Path, source: str, command: list[str]) -> AsyncIterato
             stderr=output,
         )
     try:
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
             while True:
                 assert running.returncode is None, log.read_text()
                 with contextlib.suppress(aiohttp.ClientError):
@@ -142,7 +142,7 @@ async def process(folder: Path, source: str, command: list[str]) -> AsyncIterato
                 await asyncio.sleep(0.05)
         yield f"http://127.0.0.1:{port}", kept
         running.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             code = await running.wait()
         assert code in {0, -signal.SIGTERM}, log.read_text()  # uvicorn ends by the signal that it was sent
         assert "Traceback" not in log.read_text()

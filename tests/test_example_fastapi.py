@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
+import signal
+import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +69,9 @@ async def served(live: LiveSandbox, tmp_path: Path, **settings: Any) -> AsyncIte
     finally:
         server.should_exit = True
         await running
+        for connection in [*server.server_state.connections]:  # of requests that it has given up
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
 
 def visitor(url: str) -> aiohttp.ClientSession:
@@ -96,6 +103,7 @@ async def read_until(response: aiohttp.ClientResponse, name: str) -> list[tuple[
 # --- over HTTP -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 async def test_a_visitor_talks_to_the_agent_and_hangs_up(live: LiveSandbox, tmp_path: Path) -> None:
     async with served(live, tmp_path) as url, visitor(url) as session:
@@ -149,6 +157,7 @@ async def test_what_goes_wrong_has_a_status_that_says_whose_fault_it_is(live: Li
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_shutdown_ends_every_conversation_also_those_that_are_just_beginning(live: LiveSandbox, tmp_path: Path) -> None:
     live.faults.on("CreateAgentInstance").latency(0.3)
     async with contextlib.AsyncExitStack() as stack:
@@ -173,6 +182,41 @@ async def test_a_changed_agent_is_updated_when_the_app_starts(live: LiveSandbox,
     assert update.llm is not None
 
 
+@pytest.mark.slow
+async def test_one_command_starts_it_against_a_sandbox_of_its_own_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ZEGO_")} | {"PYTHONPATH": str(root)}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["-m", "examples.fastapi_app", "--port", str(port)]
+    pipe = asyncio.subprocess.PIPE
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=tmp_path, env=environ, stdout=pipe, stderr=pipe
+    )
+    try:
+        assert running.stdout is not None
+        async with asyncio.timeout(60), visitor(f"http://127.0.0.1:{port}") as session:
+            assert f"open http://127.0.0.1:{port}" in (await running.stdout.readline()).decode()
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get("/") as page:
+                        assert "Concierge" in await page.text()
+                        break
+                await asyncio.sleep(0.05)
+            begun = await begin(session)
+            async with session.get(f"/conversations/{begun['id']}/events") as events:
+                await read_until(events, "AgentInstanceCreated")
+        running.send_signal(signal.SIGINT)
+        async with asyncio.timeout(60):
+            _, said = await running.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            running.kill()
+        await running.wait()
+    assert said == b"", "it ends without complaints"
+
+
 def test_what_is_missing_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET", "ZEGO_CALLBACK_SECRET", "PUBLIC_URL", "LLM_API_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -184,14 +228,16 @@ def test_what_is_missing_in_the_environment_is_named(monkeypatch: pytest.MonkeyP
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [DESK, PHONE], ids=["desktop", "phone"])
-def test_a_person_talks_to_the_agent_in_a_browser(live: LiveSandbox, tmp_path: Path, width: int) -> None:
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(served(live, tmp_path)) as url,
-        chromium(tmp_path / "profile") as driver,
-    ):
+def test_a_person_talks_to_the_agent_in_a_browser(driver: Any, live: LiveSandbox, tmp_path: Path, width: int) -> None:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(served(live, tmp_path)) as url:
         page = Page(driver)
         page.show(url, width, height=800)
         assert not driver.find_element("css selector", "#send").is_enabled()

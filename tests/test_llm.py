@@ -109,14 +109,16 @@ async def test_an_agent_asks_the_endpoint_and_speaks_its_answer(adapter: str) ->
             await sandbox.settled()
             (call,) = sandbox.models.calls
             assert (call.state, call.text, call.problem) == ("answered", "I heard: What time is it.", "")
-    (request,) = asked
+            (request,) = asked
+            assert request.agent_info is not None
+            assert request.agent_info.agent_instance_id is not None
+            assert (await client.attach(request.agent_info.agent_instance_id).messages())[-1].content == call.text
     assert request.model == "mine"
     assert [message["role"] for message in request.messages] == ["system", "user"]
     assert request.extra["temperature"] == 0.5
     assert request.parameters["max_tokens"] == 9
     assert "stream" not in request.parameters
     assert request.agent_extra_info == {"shop": "flowers"}
-    assert request.agent_info is not None
     assert request.agent_info.agent_instance_id == agent.id
     assert request.agent_info.room_id == base.rtc.room_id
 

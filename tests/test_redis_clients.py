@@ -170,7 +170,7 @@ async def test_a_wrong_password_is_an_error_and_not_waited_for(server: RedisServ
 
 
 async def test_the_rights_that_the_message_names_are_enough_and_less_is_an_error(server: RedisServer, admin: Redis) -> None:
-    rights = ["+eval", "+evalsha", "+time"]
+    rights = ["+eval", "+evalsha", "+time", "+info"]
     keys = ["limited:*", "{limited:*"]
     await admin.acl_setuser("limited", enabled=True, passwords=["+p"], commands=rights, keys=keys)
     url = f"redis://limited:p@127.0.0.1:{server.port}/0"

@@ -61,7 +61,7 @@ def set_up_problem(error: BaseException, prefix: str) -> str | None:
         case "NOPERM":
             return (
                 f"Redis knows the user, but its ACL does not allow what is needed ({error}): allow it the keys ~{prefix}:* and "
-                f"~{{{prefix}:*, and the commands +eval +evalsha +time +@read +@write, with ACL SETUSER"
+                f"~{{{prefix}:*, and the commands +eval +evalsha +time +info +@read +@write, with ACL SETUSER"
             )
         case "WRONGTYPE":
             return (

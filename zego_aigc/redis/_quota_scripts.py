@@ -8,7 +8,8 @@ lapses    sorted set   when each place is given up, or believed in no longer
 living    hash         the place of each instance that lives, or may
 early     sorted set   instances whose end was heard before they were known, and until when that is kept in mind
 over      sorted set   places whose instance was told to have ended, likewise: older news of them may come late
-state     hash         places of each standing; while the service says "full", how many creations may be tried, and when
+state     hash         places of each standing; while the service says "full", how many creations may be tried, and when;
+                       which server keeps the books
 queue     sorted set   who waits in the foreground: each process once, by when it came
 present   sorted set   until when a process in one of the lines is believed to be there
 behind    sorted set   who waits in the background, as in ``queue``
@@ -17,11 +18,15 @@ behind    sorted set   who waits in the background, as in ``queue``
 
 from __future__ import annotations
 
+from zego_aigc.redis._scripts import SERVER
+
 __all__ = ["KEYS", "NOTE", "TAKE_PLACE"]
 
 KEYS = ("places", "lapses", "living", "early", "over", "state", "queue", "present", "behind")
 
-_COMMON = """
+_COMMON = (
+    SERVER
+    + """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local places, lapses, living, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -88,10 +93,23 @@ end
 local function used()
   return count('making') + count('live') + count('unknown')
 end
+
+-- A server that has taken over may lack the newest entries: for so long it gives nothing out, and hears what processes hold.
+-- They report what they are making every second, and all that they have when they see another server's name.
+local changeover = 2000000
+local keeper = redis.call('HGET', state, 'server')
+if keeper ~= server then
+  redis.call('HSET', state, 'server', server)
+  if keeper then put('settled_at', now + changeover) end
+end
+local settling = math.min(changeover, (number('settled_at') or now) - now)
+if settling <= 0 then redis.call('HDEL', state, 'settled_at') end
+
 local function answer(granted, wait)
-  return {granted, wait, count('making'), count('live'), count('unknown'), number('width') and 1 or 0}
+  return {granted, wait, count('making'), count('live'), count('unknown'), number('width') and 1 or 0, server}
 end
 """
+)
 
 TAKE_PLACE = (
     _COMMON
@@ -136,7 +154,7 @@ if width then
   free = math.min(free, width - count('making'))
 end
 local try_at = width and number('try_at') or now
-if rank < free and try_at <= now then
+if settling <= 0 and rank < free and try_at <= now then
   move(place, 'making', nil, now + lease)
   redis.call('ZREM', line, who)
   redis.call('ZREM', present, who)
@@ -146,6 +164,9 @@ if rank < free and try_at <= now then
     redis.call('HINCRBY', state, 'overtaken', 1)
   end
   return answer(1, 0)
+end
+if settling > 0 then
+  return answer(-1, settling)
 end
 local wait = 3600000000
 if try_at > now then
@@ -159,8 +180,8 @@ return answer(0, wait)
 )
 """Take a place, or a place in the queue.
 
-Returns 1 with the place, or 0 and how long it is until there may be one; then how many are being made, live and unknown,
-and whether the service said "full".
+Returns 1 with the place, or 0 and how long it is until there may be one, or -1 and how long it is until that is known; then
+how many are being made, live and unknown, whether the service said "full", and which server this is.
 """
 
 NOTE = (
@@ -170,8 +191,10 @@ NOTE = (
 for i = 6, #ARGV, 4 do
   local what, place, instance, time = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local standing = standing_of(place)
-  if (what == 'live' or what == 'unknown') and redis.call('ZSCORE', over, place) then
+  if (what == 'making' or what == 'live' or what == 'unknown') and redis.call('ZSCORE', over, place) then
     -- said before its end, and sent again since Redis was gone
+  elseif what == 'making' then  -- still, and perhaps this server does not know of it
+    if standing ~= 'live' then move(place, 'making', nil, now + time) end
   elseif what == 'live' then
     width = number('width')
     if width and standing == 'making' then
@@ -214,8 +237,6 @@ for i = 6, #ARGV, 4 do
       put('refusals', refusals)
       put('try_at', now + math.min(15, 2 ^ (math.min(refusals, 10) - 1)) * 1000000)
     end
-  elseif what == 'holding' then
-    if standing then redis.call('ZADD', lapses, now + time, place) end
   elseif what == 'leaving' then
     redis.call('ZREM', queue, place)
     redis.call('ZREM', behind, place)

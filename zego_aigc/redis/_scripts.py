@@ -10,13 +10,21 @@ present     sorted set   until when a process in one of these is believed to be 
 turns       hash         ``overtaken``: foreground tokens since the background's last; when a caller of either line last came
                          (``foreground``) or was served (``background``)
 pace        hash         what complaints of the service have added, as :mod:`zego_aigc.limits.pacing` does it, and ``doubt``
-epoch       string       since when this Redis keeps books for the AppId
+epoch       string       since when this server keeps books for the AppId, and which server that is
 ==========  ===========  =================================================================================================
 """
 
 from __future__ import annotations
 
-__all__ = ["SETTLE", "SETTLE_KEYS", "TAKE", "TAKE_KEYS"]
+__all__ = ["SERVER", "SETTLE", "SETTLE_KEYS", "TAKE", "TAKE_KEYS"]
+
+SERVER = """
+-- Which server this is. Another one than before may lack the newest entries: a replica that was promoted while it lagged, or
+-- the same one after a restart. Where INFO is not allowed that is not noticed.
+local about = redis.pcall('INFO', 'server')
+local server = type(about) == 'string' and string.match(about, 'run_id:(%w+)') or ''
+"""
+"""Lua that begins the scripts of limiter and quota."""
 
 _CLOCK = """
 local clock = redis.call('TIME')
@@ -27,9 +35,10 @@ TAKE_KEYS = ("tokens", "queue", "background", "present", "turns", "epoch")
 
 TAKE = (
     _CLOCK
+    + SERVER
     + """
 -- ARGV: limit, hold, quiet, presence, keep (ms), who (a process, in one of its lines), request, 1 for the background,
--- spacing, stay, share, catch up
+-- spacing, stay, share, catch up, changeover
 local tokens, queue, background, present, turns, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local limit, hold, quiet = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local presence, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -40,11 +49,15 @@ if redis.call('ZSCORE', tokens, request) then
   return {1, 0}  -- it has its token: the answer that said so was lost
 end
 
--- Without books nobody knows what left within the last window, as after a restart: wait until it no longer matters.
-local since = tonumber(redis.call('GET', epoch) or '')
-if since == nil or since > now then
-  since = now
-  redis.call('SET', epoch, string.format('%.0f', now))
+-- Without books nobody knows what left within the last window: wait until it no longer matters. Of a server that has taken
+-- over the newest entries may be missing; what other processes hold, and what has left meanwhile, they report within the
+-- changeover.
+local changeover = tonumber(ARGV[13])
+local since, keeper = string.match(redis.call('GET', epoch) or '', '^(%d+) ?(%w*)$')
+since = tonumber(since)
+if since == nil or since > now + changeover or keeper ~= server then
+  since = since and keeper ~= server and now + changeover or now
+  redis.call('SET', epoch, string.format('%.0f %s', since, server))
 end
 
 redis.call('ZREMRANGEBYSCORE', tokens, '-inf', now)
@@ -200,7 +213,7 @@ for i = 8, #ARGV, 4 do
   elseif what == 'released' then
     redis.call('ZREM', tokens, id)
   elseif what == 'holding' then
-    redis.call('ZADD', tokens, 'XX', now + hold, id)
+    redis.call('ZADD', tokens, now + hold, id)  -- also where this server does not know of it
   elseif what == 'leaving' then
     redis.call('ZREM', queue, id)
     redis.call('ZREM', background, id)

@@ -33,6 +33,8 @@ _LOOK = 0.1
 """Seconds after which a waiting process looks again at the latest: tokens can be released early, and it shows that it lives."""
 _PRESENCE = 1.0
 """Seconds without a look after which a process in the queue is taken for dead."""
+_CHANGEOVER = 1.0
+"""Seconds that processes may take to notice that another Redis server has taken over, and to report to it what they hold."""
 _IDLE = 300.0
 """Seconds after which an Action that is not used is forgotten in this process."""
 
@@ -61,9 +63,12 @@ class RedisLimiter:
     themselves and have not reported yet may come on top. A Redis that has lost its data, or sees an AppId for the first time,
     gives out nothing for a window and a guard.
 
+    **Failover**, or a restart from what was on disk. The server that takes over may lack the newest entries, so it gives out
+    nothing for a window, a guard and a second; in that time processes report to it what they hold.
+
     **What it cannot know.** A process that is cut off from Redis for a whole `lease` while a request of its own waits for a
-    connection may send that request into a full window. A failover to a replica that lags forgets the newest tokens. Keep
-    the keys from eviction (``maxmemory-policy noeviction``).
+    connection may send that request into a full window. While some processes still reach a primary that others have left,
+    each of the two servers gives out a whole limit. Keep the keys from eviction (``maxmemory-policy noeviction``).
 
     Args:
         redis: a URL (``redis://host:6379/0``, ``rediss://`` for TLS), or a ``redis.asyncio.Redis`` (a Sentinel's
@@ -253,6 +258,8 @@ class _Member:
         self._updates: UpdateQueue[_Lane, _Update] = UpdateQueue(runner, self._settle)
         # Weak, so that a permit which nothing refers to any more is not renewed for ever.
         self._held: WeakValueDictionary[str, _RedisPermit] = WeakValueDictionary()
+        # More often than the lease asks for: a server that has taken over must know what is held before it gives anything out.
+        self._renew_every = min(lease / 3, self._quiet / 2)
         self._renewal: asyncio.TimerHandle | None = None
         runner.check_pool()
 
@@ -285,6 +292,7 @@ class _Member:
             _us(PEOPLE_STAY),
             BACKGROUND_SHARE,
             CATCH_UP,
+            _us(_CHANGEOVER),
         )
         runner = self._runner
 
@@ -338,14 +346,14 @@ class _Member:
     def _hold(self, permit: _RedisPermit) -> None:
         self._held[permit.id] = permit
         if self._renewal is None:
-            self._renewal = asyncio.get_running_loop().call_later(self._lease / 3, self._renew)
+            self._renewal = asyncio.get_running_loop().call_later(self._renew_every, self._renew)
 
     def _renew(self) -> None:
         self._renewal = None
         for permit in list(self._held.values()):
             self.update(permit.lane, "holding", permit.id)
         if self._held:
-            self._renewal = asyncio.get_running_loop().call_later(self._lease / 3, self._renew)
+            self._renewal = asyncio.get_running_loop().call_later(self._renew_every, self._renew)
 
     async def _settle(self, lane: _Lane, updates: list[_Update]) -> None:
         now = time.monotonic()

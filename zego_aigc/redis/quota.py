@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -29,6 +30,10 @@ _LOOK = 0.25
 """Seconds after which a waiting process looks again at the latest."""
 _PRESENCE = 2.0
 """Seconds without a look after which a process in the queue is taken for dead."""
+_RENEW = 1.0
+"""Seconds between two reports of what is being made: two in the time for which a new Redis server gives nothing out."""
+_REPORT_AGAIN = 60.0
+"""Seconds for which a place that was given back, or became unknown, is reported again to a new Redis server."""
 _REMEMBER_ENDINGS = 3600.0
 """Seconds for which the end of an instance that is not known (yet) is kept in mind."""
 
@@ -47,7 +52,9 @@ class RedisQuota:
       is noticed within a quarter of a second.
     * When a process dies, what it was making counts as unknown after a `lease` and is given up `orphan` seconds later; what it
       had made counts until :meth:`ended`, or for `forget_after`.
-    * While Redis is gone, callers wait for it, or fail at once with `wait` false; updates made meanwhile are sent later.
+    * While Redis is gone, callers wait for it, or fail at once with `wait` false; updates made meanwhile are sent later. A
+      server that takes over, a replica or the same one after a restart, may lack the newest entries: processes report to it
+      what they hold and have just given back, and for two seconds it gives no places out.
 
     Args:
         redis: a URL (``redis://host:6379/0``, ``rediss://`` for TLS), or a ``redis.asyncio.Redis`` (a Sentinel's
@@ -228,6 +235,8 @@ class _Member:
         self._timeout = timeout
         self._count = 0
         self._reservations: dict[str, RedisReservation] = {}
+        self._server: Any = None  # which one has answered last
+        self._latest: deque[tuple[float, _Books, _Update]] = deque(maxlen=1000)  # reports of what is held no longer
         self._updates: UpdateQueue[_Books, _Update] = UpdateQueue(runner, self._send)
         self._renewal: asyncio.TimerHandle | None = None
         runner.check_pool()
@@ -279,7 +288,10 @@ class _Member:
         reservation = self.new_reservation(books)
         try:
             await self._updates.flush()
-            wait = await self._ask(reservation, "", background=background, abandoned=reservation.release)
+            while (wait := await self._ask(reservation, "", background=background, abandoned=reservation.release)) is not None:
+                if not books.settling:
+                    break
+                await asyncio.sleep(wait)
         except RedisUnavailable:
             reservation.release()  # an answer may have been lost that granted it
             self.refuse(books)
@@ -300,8 +312,18 @@ class _Member:
         """
         books = reservation.books
         args = [*self._common(books), reservation.place, who, int(background)]
-        granted, wait = books.read(await self._runner.run(TAKE_PLACE, books.keys, args, abandoned=abandoned))
+        granted, wait = self._read(books, await self._runner.run(TAKE_PLACE, books.keys, args, abandoned=abandoned))
         return None if granted else wait / 1e6
+
+    def _read(self, books: _Books, answer: list[Any]) -> tuple[bool, int]:
+        """Take note of what Redis says; whether a place was granted, and microseconds until there may be one."""
+        granted, wait, making, live, unknown, full = map(int, answer[:6])
+        books.usage = Usage(books.limit, making, live, unknown, bool(full))
+        books.settling = granted < 0
+        before, self._server = self._server, answer[6]
+        if before not in {None, self._server}:
+            self._report_again()
+        return granted > 0, wait
 
     def _hold(self, reservation: RedisReservation) -> RedisReservation:
         self._reservations[reservation.place] = reservation
@@ -311,7 +333,7 @@ class _Member:
     async def look(self, books: _Books) -> Usage:
         """How a budget is used now."""
         await self._updates.flush()
-        books.read(await self._runner.run(TAKE_PLACE, books.keys, [*self._common(books), "", "", 0]))
+        self._read(books, await self._runner.run(TAKE_PLACE, books.keys, [*self._common(books), "", "", 0]))
         return books.usage
 
     def ended(self, instance_id: str) -> bool:
@@ -349,7 +371,31 @@ class _Member:
 
     def update(self, books: _Books, what: str, place: str, instance_id: str = "", seconds: float = 0.0) -> None:
         """Send Redis an update, in the background."""
-        self._updates.put(books, (what, place, instance_id, time.monotonic() + seconds))
+        now = time.monotonic()
+        update = what, place, instance_id, now + seconds
+        if what in {"gone", "unknown", "ended"}:
+            self._latest.append((now, books, update))
+        self._updates.put(books, update)
+
+    def _report_again(self) -> None:
+        """Another Redis server answers, which may lack what the one before was told last."""
+        now = time.monotonic()
+        for reservation in self._reservations.values():
+            self._report(reservation)
+        for at, books, update in self._latest:
+            if now - at < _REPORT_AGAIN:
+                self._updates.put(books, update)
+
+    def _report(self, reservation: RedisReservation) -> None:
+        """Say what a place is for."""
+        match reservation.state:
+            case "making":
+                self.update(reservation.books, "making", reservation.place, seconds=self._lease)
+            case "live":
+                seconds = min(self._forget_after, reservation.lapses_at - time.monotonic())
+                self.update(reservation.books, "live", reservation.place, reservation.instance_id or "", seconds)
+            case _:
+                pass
 
     async def aclose(self) -> None:
         """Report what was last said, and close a connection that is our own."""
@@ -365,7 +411,7 @@ class _Member:
         args = self._common(books)
         for what, place, instance_id, until in updates:
             args += [what, place, instance_id, max(0, _us(until - now))]
-        books.read(await self._runner.run(NOTE, books.keys, args))
+        self._read(books, await self._runner.run(NOTE, books.keys, args))
 
     def _common(self, books: _Books) -> list[Any]:
         limit = -1 if books.limit is None else books.limit
@@ -373,19 +419,23 @@ class _Member:
 
     def _renew_later(self) -> None:
         if self._renewal is None:
-            self._renewal = asyncio.get_running_loop().call_later(self._lease / 3, self._renew)
+            self._renewal = asyncio.get_running_loop().call_later(_RENEW, self._renew)
 
     def _renew(self) -> None:
+        """Report what is being made, and now and then what lives; whatever it is, the answer says which server this is."""
         self._renewal = None
         now = time.monotonic()
+        books: _Books | None = None
         for place, reservation in list(self._reservations.items()):
-            seconds = self._lease if reservation.state == "making" else self._forget_after
-            if reservation.state == "gone":  # lapsed by itself
+            books, state = reservation.books, reservation.state
+            if state == "gone":  # lapsed by itself
                 del self._reservations[place]
-            elif not reservation.lapses and now - reservation.renewed_at >= seconds / 4:
+            elif state == "making" or (state == "live" and now - reservation.renewed_at >= self._forget_after / 4):
                 reservation.renewed_at = now
-                self.update(reservation.books, "holding", place, seconds=seconds)
-        if self._reservations:
+                self._report(reservation)
+        if books is not None:
+            if now - self._runner.heard_at >= self._lease / 3:
+                self.update(books, "here", "")
             self._renew_later()
 
 
@@ -405,18 +455,14 @@ class _Books:
             ProcessLine(f"{identity}:b"),
         )  # by whether it is the background
         self.usage: Usage = Usage(limit, 0, 0, 0, full=False)
-
-    def read(self, answer: Any) -> tuple[int, int]:
-        """Take note of what Redis says; whether a place was granted, and microseconds until there may be one."""
-        granted, wait, making, live, unknown, full = map(int, answer)
-        self.usage = Usage(self.limit, making, live, unknown, bool(full))
-        return granted, wait
+        self.settling: bool = False
+        """Whether a Redis server that has just taken over gives nothing out yet."""
 
 
 class RedisReservation:
     """A place in a :class:`RedisQuota`, used like any :class:`~zego_aigc.Reservation`."""
 
-    __slots__ = ("_instance_id", "_lapses_at", "_member", "_state", "books", "place", "renewed_at")
+    __slots__ = ("_instance_id", "_member", "_state", "books", "lapses_at", "place", "renewed_at")
 
     def __init__(self, member: _Member, books: _Books, place: str) -> None:
         self._member = member
@@ -425,7 +471,7 @@ class RedisReservation:
         self.renewed_at: float = time.monotonic()
         self._state: ReservationState = "making"
         self._instance_id: str | None = None
-        self._lapses_at = math.inf
+        self.lapses_at: float = math.inf
 
     @property
     def kind(self) -> Kind:
@@ -433,14 +479,9 @@ class RedisReservation:
         return self.books.kind
 
     @property
-    def lapses(self) -> bool:
-        """Whether the place is given up by itself at a known time."""
-        return self._lapses_at < math.inf
-
-    @property
     def state(self) -> ReservationState:
         """What is known of the instance; ``gone`` when the place was given back or has expired."""
-        return "gone" if time.monotonic() >= self._lapses_at else self._state
+        return "gone" if time.monotonic() >= self.lapses_at else self._state
 
     @property
     def instance_id(self) -> str | None:
@@ -488,7 +529,7 @@ class RedisReservation:
     def settle(self, state: Literal["live", "unknown", "gone"], expires_in: float = math.inf) -> None:
         """Take note of what became of the instance, in this process."""
         self._state = state
-        self._lapses_at = time.monotonic() + expires_in
+        self.lapses_at = time.monotonic() + expires_in
 
 
 def _us(seconds: float) -> int:

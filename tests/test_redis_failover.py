@@ -1,0 +1,206 @@
+"""A replica that lags is promoted while everything is in use: what it has not heard of is neither sent twice nor lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Self
+
+import pytest
+from redis.asyncio import Redis
+from redis_server import RedisServer, kinds
+
+from zego_aigc.redis import RedisLimiter, RedisQuota
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+LIMIT, WINDOW, GUARD = 4, 0.2, 0.02
+
+
+class Address:
+    """Where clients find the primary: a port that leads to one server, and later to another."""
+
+    def __init__(self, target: RedisServer) -> None:
+        self.target = target
+        self._ways: set[asyncio.Task[None]] = set()  # one for each direction of each connection
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self._cut()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    def lead_to(self, target: RedisServer) -> None:
+        """Cut the connections that there are; new ones lead to another server."""
+        self.target = target
+        self._cut()
+
+    def _cut(self) -> None:
+        for way in self._ways:
+            way.cancel()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        there, back = await asyncio.open_connection("127.0.0.1", self.target.port)
+        ways = {asyncio.create_task(_copy(reader, back)), asyncio.create_task(_copy(there, writer))}
+        self._ways |= ways
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.wait(ways)
+        self._ways -= ways
+        for each in (writer, back):
+            each.close()
+            with contextlib.suppress(ConnectionError):
+                await each.wait_closed()
+        self._connections.discard(task)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+
+
+class Failover:
+    """A primary, and a replica that takes over although it has not heard of the latest."""
+
+    def __init__(self, primary: RedisServer, replica: RedisServer, address: Address) -> None:
+        self.url = address.url
+        self._primary = primary
+        self._replica = replica
+        self._address = address
+
+    async def lag(self) -> None:
+        """From now on the replica hears nothing."""
+        async with Redis.from_url(self._replica.url) as redis:
+            await redis.replicaof("127.0.0.1", "1")
+
+    async def promote(self) -> None:
+        """The primary dies, and the replica takes over."""
+        self._primary.stop()
+        async with Redis.from_url(self._replica.url) as redis:
+            await redis.replicaof("NO", "ONE")
+        self._address.lead_to(self._replica)
+
+
+@pytest.fixture(params=kinds())
+def servers(request: pytest.FixtureRequest) -> Iterator[tuple[RedisServer, RedisServer]]:
+    with (
+        RedisServer(request.param, options=["--repl-diskless-sync-delay", "0"]) as primary,
+        RedisServer(request.param, options=["--replicaof", "127.0.0.1", str(primary.port)]) as replica,
+    ):
+        yield primary, replica
+
+
+@pytest.fixture
+async def failover(servers: tuple[RedisServer, RedisServer]) -> AsyncIterator[Failover]:
+    primary, replica = servers
+    async with Redis.from_url(replica.url) as redis, asyncio.timeout(20):
+        while (await redis.info("replication"))["master_link_status"] != "up":  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(0.02)
+    async with Address(primary) as address:
+        yield Failover(primary, replica, address)
+
+
+async def test_no_window_has_more_than_the_limit_when_a_lagging_replica_takes_over(failover: Failover) -> None:
+    departures: list[float] = []
+    going = True
+
+    async def caller(limiter: RedisLimiter) -> None:
+        while going:
+            permit = await limiter.acquire(1, "A")
+            departures.append(time.monotonic())
+            permit.departed()
+
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
+        limiters = [
+            await stack.enter_async_context(RedisLimiter(failover.url, LIMIT, WINDOW, GUARD, lease=5.0)) for _ in range(2)
+        ]
+        callers = [asyncio.create_task(caller(limiter)) for limiter in limiters for _ in range(3)]
+        await _until(lambda: len(departures) >= 8)
+        await failover.lag()
+        before = len(departures)
+        await _until(lambda: len(departures) >= before + 2)
+        # Of this one the replica never hears, and it is still held when the new server gives tokens out.
+        held = await limiters[0].acquire(1, "A")
+        await failover.promote()
+        before = len(departures)
+        await _until(lambda: len(departures) >= before + 8)
+        departures.append(time.monotonic())
+        held.departed()
+        await _until(lambda: len(departures) >= before + 16)
+        going = False
+        await asyncio.gather(*callers)
+    departures.sort()
+    spans = [later - earlier for earlier, later in zip(departures, departures[LIMIT:], strict=False)]
+    assert min(spans) > WINDOW
+
+
+async def test_no_more_than_the_budget_live_when_a_lagging_replica_takes_over_and_no_place_is_lost(failover: Failover) -> None:
+    ids = itertools.count()
+    live: set[int] = set()
+    most = made = 0
+    going = True
+
+    async def visit(quota: RedisQuota, *, seconds: float) -> None:
+        nonlocal most, made
+        reservation = await quota.acquire("agents")
+        number = next(ids)
+        live.add(number)
+        most = max(most, len(live))
+        await asyncio.sleep(seconds / 2)
+        reservation.live(f"i{number}")
+        await asyncio.sleep(seconds / 2)
+        live.discard(number)
+        made += 1
+        quota.ended(f"i{number}")
+
+    async def visitor(quota: RedisQuota) -> None:
+        while going:
+            await visit(quota, seconds=0.1)
+
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
+        quotas = [
+            await stack.enter_async_context(RedisQuota(failover.url, agents=LIMIT, app_id=1, lease=5.0)) for _ in range(2)
+        ]
+        visitors = [asyncio.create_task(visitor(quota)) for quota in quotas for _ in range(3)]
+        await _until(lambda: made >= 8)
+        await failover.lag()
+        before = made
+        await _until(lambda: made >= before + 2)
+        # Of these places the replica never hears, and one is still being made, the other lives, when it gives places out.
+        making = await quotas[0].acquire("agents", background=True)
+        living = await quotas[1].acquire("agents", background=True)
+        living.live("long")
+        live |= {-1, -2}
+        await quotas[1].look("agents")
+        await failover.promote()
+        before = made
+        await _until(lambda: made >= before + 10)
+        assert most <= LIMIT
+        going = False
+        await asyncio.gather(*visitors)
+        usage = await quotas[0].look("agents")
+        assert (usage.making, usage.live, usage.unknown) == (1, 1, 0), "what was given back has not come to life again"
+        making.release()
+        living.release()
+        await quotas[1].look("agents")
+        assert (await quotas[0].look("agents")).used == 0
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(0.005)

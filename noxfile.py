@@ -154,7 +154,7 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
     """What would be released is sound, and alone, far from the source, it does the job that README.md shows."""
-    away = Path(session.create_tmp())
+    away = Path(session.create_tmp()).resolve()
     dist = build_release(session, away, "--dirty")
     (wheel,) = dist.glob("*.whl")
     for python in (pythons()[0], pythons()[-1]):
@@ -170,7 +170,7 @@ def package(session: nox.Session) -> None:
 @nox.session(reuse_venv=False)
 def release(session: nox.Session) -> None:
     """All that a release takes, publishing apart. Leaves it in dist/; with ``-- --tag``, commits and tags it, too."""
-    away = Path(session.create_tmp())
+    away = Path(session.create_tmp()).resolve()
     session.run("python", RELEASE, "notes", silent=True)
     dist = build_release(session, away, *(["--dirty"] if "--dirty" in session.posargs else []))
     sdist, wheel = next(dist.glob("*.tar.gz")), next(dist.glob("*.whl"))

@@ -245,7 +245,7 @@ def _difference(what: str, inside: set[str], should: set[str]) -> Iterator[str]:
     if lacking := sorted(should - inside):
         yield f"the {what} lacks {', '.join(lacking)}"
     if more := sorted(inside - should):
-        yield f"the {what} has {', '.join(more)}, which the tree has not"
+        yield f"the {what} has {', '.join(more)}, which it should not"
 
 
 # --- an extra, in an environment that has the wheel and that extra

@@ -15,8 +15,9 @@ from requests_made import stream, voice
 from zego_aigc import Client, LocalLimiter, RetryPolicy, SessionPool, ZegoError, aiagent, provision
 from zego_aigc.aiagent import LLM, RTC, CreateAgentInstance, CreatedAgentInstance, ListAgents, QueryAgents, RegisterAgent
 from zego_aigc.callbacks import CallbackRouter, Event, parse_callback
-from zego_aigc.errors import ConfigurationError
+from zego_aigc.errors import ConfigurationError, ConnectFailed
 from zego_aigc.sandbox import Sandbox
+from zego_aigc.schema.codes import api_error
 from zego_aigc.tokens import token04
 
 pytestmark = pytest.mark.anyio
@@ -405,3 +406,30 @@ async def test_an_error_whose_source_is_not_had_or_that_is_another_gets_no_note(
         async with Client(1, "s" * 32):
             exec(source, {"LLM": LLM, "msgspec": msgspec, "makers": [LLM]})
     assert not hasattr(caught.value, "__notes__")
+
+
+# --- what the service says
+
+SAYS = {
+    "AgentNotFound": "was refused: AgentNotFound (410001009). Register the agent first",
+    "AgentNotFound: no agent 'x'": "was refused: AgentNotFound (410001009): no agent 'x'. Register the agent first",
+    "no agent 'x'": "was refused: AgentNotFound (410001009): no agent 'x'. Register the agent first",
+}
+
+
+@pytest.mark.parametrize(("message", "said"), SAYS.items())
+async def test_a_codes_name_stands_once_in_a_message_and_what_to_do_after_it(message: str, said: str) -> None:
+    error = api_error(410001009, action="CreateAgentInstance", message=message)
+    assert str(error).startswith(f"CreateAgentInstance {said}")
+    assert str(error).count("AgentNotFound") == 1
+
+
+async def test_a_sandbox_that_does_not_run_is_named_as_a_reason(client: Client) -> None:
+    with pytest.raises(ConnectFailed, match=r"check that it runs and listens there.*'zego-aigc sandbox'"):
+        await client.call(ListAgents(), timeout=1)
+
+
+async def test_an_object_says_whose_fields_it_has() -> None:
+    async with Client(1, "s" * 32) as client:
+        with pytest.raises(ZegoError, match="LLM: must be an object with the fields of LLM, not a string"):
+            await client.call(RegisterAgent(agent_id="a", llm=wrong("gpt")))

@@ -81,7 +81,7 @@ async def test_what_has_ended_is_made_anew_when_asked_and_nothing_else(sandbox: 
     again, report = await run(client, fleet(), journal, refresh=True)
     assert {key for key, outcome in again.items() if not outcome.earlier} == {*ended, "RegisterAgent:b"}
     assert (report.exit_status, report.gone, report.done) == (0, 3, 6), report.failures
-    assert any("gone at the service, and made anew" in warning for warning in report.warnings)
+    assert any("gone at the service, and recreated" in warning for warning in report.warnings)
     made = ids(again.values())
     assert {row["made_id"] for row in rows(journal).values() if row["made_id"] not in {"a", "b"}} == made
     assert len(live_instances(sandbox)) == 2

@@ -91,7 +91,7 @@ class Life(Creation):
         other = Life.of(self._inventory, action)
         if other.life.id_field != self.life.id_field:
             names = type(action).__name__, type(self.action).__name__
-            raise ConfigurationError(f"{names[0]} cannot be the fallback of {names[1]}: what it makes has other verbs")
+            raise ConfigurationError(f"{names[0]} cannot be the fallback of {names[1]}: its handle has other methods")
         return other
 
     def begin(self, action: Any = None) -> Life:  # noqa: ARG002 - it is this one's own
@@ -328,7 +328,9 @@ class Lifetimes:
         if made_by is None:  # TaskIds are UUIDs, AgentInstanceIds are numbers
             made_by = CreateDigitalHumanStreamTask if "-" in made_id else CreateAgentInstance
         if made_by.lifecycle is None:
-            raise ConfigurationError(f"{made_by.__name__} makes nothing that could be ended")
+            raise ConfigurationError(
+                f"{made_by.__name__} makes nothing that could be ended: pass the create that made it, or leave made_by out"
+            )
         if self._register is not None and self.sweeper is not None:
             self.caller.pool.bind()
             self.caller.pool.spawn(self._take_over(made_id, self.sweeper))

@@ -24,7 +24,7 @@ def confirm(question: str, *, yes: bool, required: bool = False) -> bool:
         return True
     if not sys.stdin.isatty():
         if required:
-            raise ConfigurationError("there is no terminal to ask on: say --yes to do it without being asked")
+            raise ConfigurationError("there is no terminal to ask on: pass --yes to do it without a question")
         return True
     sys.stderr.write(f"{question}? [y/N] ")
     sys.stderr.flush()

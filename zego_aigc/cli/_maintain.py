@@ -98,7 +98,7 @@ def _print(event: MaintenanceEvent, *, as_json: bool) -> None:
         return
     match event:
         case Gone():
-            when = f"; made anew in {duration(event.delay)}, since it ended at once" if event.delay else "; made anew"
+            when = f"; recreated in {duration(event.delay)}, since it ended at once" if event.delay else "; recreated"
             text = f"gone     {event.key}  {event.made_id}{f' ({event.reason})' if event.reason else ''}{when}"
         case Outcome(status="done"):
             text = f"{event.origin or 'done':<8} {event.key}"

@@ -150,7 +150,7 @@ def _provision(commands: Commands) -> None:
     )
     rules = given.add_rules(command)
     rules.add_argument("--rollback", action="store_true", help="remove what this run made unless everything is done")
-    rules.add_argument("--refresh", action="store_true", help="ask what is still there, and make anew what has ended")
+    rules.add_argument("--refresh", action="store_true", help="ask what is still there, and recreate what has ended")
     given.add_changes(rules)
     given.add_output(command)
 
@@ -181,9 +181,9 @@ def _maintain(commands: Commands) -> None:
         commands,
         "maintain",
         "keep a fleet alive until stopped",
-        "Provision a fleet, and make anew what ends, until Ctrl-C. What has ended is found by asking, or by callbacks. What "
-        "dies at once is made anew later and later. One line an event. It may be killed at any moment; the same command "
-        "goes on.",
+        "Provision a fleet, and recreate what ends, until Ctrl-C. What has ended is found by asking, or by callbacks. What "
+        "ends right after it was made is recreated after longer and longer pauses. It prints a line for each event. It may be "
+        "killed at any moment; the same command goes on.",
         examples=[
             "zego-aigc maintain fleet.toml --journal fleet.journal",
             "zego-aigc maintain fleet.toml --journal fleet.journal --callbacks 0.0.0.0:8080 --interval 600",
@@ -199,7 +199,7 @@ def _maintain(commands: Commands) -> None:
         "--callbacks",
         type=given.host_and_port,
         metavar="HOST:PORT",
-        help="take callbacks here, signed with ZEGO_CALLBACK_SECRET: what has ended is made anew at once",
+        help="take callbacks here, signed with ZEGO_CALLBACK_SECRET: what has ended is recreated at once",
     )
     target = given.add_target(command)
     target.add_argument("--quota", type=given.count, metavar="N", help="how many instances of a kind the account may hold")
@@ -224,7 +224,7 @@ def _resolve(commands: Commands) -> None:
     command.add_argument("key", metavar="KEY")
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("--id", metavar="ID", help="the AgentInstanceId, TaskId or AgentId, from a callback or the console")
-    what.add_argument("--gone", action="store_true", help="nothing of it lives: the next run makes it anew")
+    what.add_argument("--gone", action="store_true", help="nothing of it lives: the next run recreates it")
 
 
 def _orphans(commands: Commands) -> None:
@@ -253,7 +253,7 @@ def _teardown(commands: Commands) -> None:
     )
     command.add_argument("journal", metavar="JOURNAL")
     command.add_argument(
-        "--only", nargs="+", action="extend", metavar="KEY", help="only what these entries made; the next run makes it anew"
+        "--only", nargs="+", action="extend", metavar="KEY", help="only what these entries made; the next run recreates it"
     )
     command.add_argument("--yes", action="store_true", help="do not ask first; it is asked on a terminal only")
     given.add_target(command)
@@ -284,8 +284,8 @@ def _sandbox(commands: Commands) -> None:
         "run a local stand-in of both services, or send commands to one that runs",
         "Run a local stand-in of both services until Ctrl-C. The first line is READY and its address; after it come the "
         "variables that lead a client to it. The account is that of ZEGO_APP_ID and ZEGO_SERVER_SECRET, or one of its own. "
-        "With trigger, speak, advance or fault: have one that runs do something. Which one is taken from ZEGO_SANDBOX_URL and "
-        "ZEGO_SANDBOX_TOKEN.",
+        "The commands trigger, speak, advance and fault control a sandbox that runs: the one at ZEGO_SANDBOX_URL (and with "
+        "ZEGO_SANDBOX_TOKEN, where it wants one).",
         examples=["zego-aigc sandbox --port 8080", "zego-aigc sandbox advance 120"],
     )
     command.add_argument(
@@ -319,17 +319,21 @@ def _sandbox(commands: Commands) -> None:
     given.add_account(command)
     command.set_defaults(command=None)
     actions = command.add_subparsers(title="commands to a sandbox that runs", metavar="")
-    trigger = _sandbox_command(actions, "trigger", "send a callback now, with what is not given filled in")
+    trigger = _sandbox_command(
+        actions, "trigger", "send a callback now, with what is not given filled in", "ASRResult Text=Hello"
+    )
     trigger.add_argument("event", metavar="EVENT", help="such as ASRResult; or task, drive")
     trigger.add_argument("data", metavar="KEY=VALUE", nargs="*", help="what Data is to hold, such as Text=Hello Round=3")
     trigger.add_argument("--about", metavar="ID", help="the instance or task (the newest)")
-    speak = _sandbox_command(actions, "speak", "let the user of an instance say something")
+    speak = _sandbox_command(actions, "speak", "let the user of an instance say something", "'What is there to see?'")
     speak.add_argument("text", metavar="TEXT")
     speak.add_argument("--about", metavar="ID", help="the instance (the newest)")
     speak.add_argument("--seconds", type=given.seconds, default=1.5, metavar="SECONDS", help="for how long (1.5)")
-    advance = _sandbox_command(actions, "advance", "move its clock forward; what falls due happens")
+    advance = _sandbox_command(actions, "advance", "move its clock forward; what falls due happens", "120")
     advance.add_argument("seconds", type=given.seconds, metavar="SECONDS")
-    fault = _sandbox_command(actions, "fault", "make calls go wrong, or stop it with `fault clear`")
+    fault = _sandbox_command(
+        actions, "fault", "make calls go wrong, or stop it with 'fault clear'", "refuse code=410000001 --times 3", "clear"
+    )
     fault.add_argument("fault", metavar="FAULT", help="such as cut_after_work, refuse, latency; or clear")
     fault.add_argument("arguments", metavar="KEY=VALUE", nargs="*", help="the fault's arguments, such as code=410000001")
     fault.add_argument("--on", action="append", default=[], metavar="ACTION", help="on which Actions (all); may be repeated")
@@ -339,8 +343,14 @@ def _sandbox(commands: Commands) -> None:
     fault.add_argument("--chance", type=float, metavar="P", help="with a probability of 0 to 1")
 
 
-def _sandbox_command(actions: Commands, name: str, summary: str) -> argparse.ArgumentParser:
-    command = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=STATUS)
+def _sandbox_command(actions: Commands, name: str, summary: str, *examples: str) -> argparse.ArgumentParser:
+    command = actions.add_parser(
+        name,
+        help=summary,
+        description=_filled(f"{summary[0].upper()}{summary[1:]}."),
+        epilog=_examples(*(f"zego-aigc sandbox {name} {example}" for example in examples)) + _filled(STATUS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.add_argument("--url", metavar="URL", help="the sandbox's address (ZEGO_SANDBOX_URL)")
     command.add_argument("--token", metavar="TOKEN", help="where it wants one (ZEGO_SANDBOX_TOKEN)")
     command.set_defaults(command=name)

@@ -52,7 +52,7 @@ def _lines(plan: Plan, fleet: str, journal: str) -> Iterator[str]:
     if plan.unclear:
         yield f"? {len(plan.unclear)} may have been made, and are looked into: {_listed(plan.unclear)}"
     for key in plan.gone or ():
-        yield f"! {key} is gone at the service: --refresh makes it anew"
+        yield f"! {key} is gone at the service: --refresh recreates it"
     for one in plan.changed:
         way = "--update sends it" if one.way == "update" else f"zego-aigc teardown {journal} --only {one.key!r} ends it first"
         yield f"~ {one.key} has changed: {way}"

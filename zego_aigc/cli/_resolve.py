@@ -14,6 +14,6 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Note what has become of an entry whose outcome is unknown."""
     asyncio.run(resolve(options.journal, options.key, made_id=options.id, gone=options.gone))
-    what = "nothing of it lives, and the next run makes it anew" if options.gone else f"it is done, as {options.id}"
+    what = "nothing of it lives, and the next run recreates it" if options.gone else f"it is done, as {options.id}"
     print_error(f"{options.key}: {what}")
     return 0

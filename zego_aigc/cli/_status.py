@@ -112,7 +112,7 @@ async def _live(options: argparse.Namespace, reading: Reading) -> int:
     show.end()
     gone = _total(counts)["gone"]
     if gone and not options.json:
-        print_error(f"next: zego-aigc provision FLEET --journal {reading.path} --refresh makes anew what is gone")
+        print_error(f"next: zego-aigc provision FLEET --journal {reading.path} --refresh recreates what is gone")
     return 1 if gone else 0
 
 

@@ -69,7 +69,7 @@ def _quota(connection: sqlite3.Connection, budget: Mapping[QuotaKind, int | None
 def may_have_ended(keys: Sequence[str]) -> str:
     """The warning that entries are done which nothing was asked about for longer than they live unseen."""
     what = f"{_listed(keys)} {'was' if len(keys) == 1 else 'were'} made longer ago than MaxIdleTime or TTL"
-    return f"{what}, and may have ended by now: --refresh (refresh=True) asks, and makes anew"
+    return f"{what}, and may have ended by now: --refresh (refresh=True) asks, and recreates it"
 
 
 def left_over(keys: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ class Refreshed(NamedTuple):
         """What to say about it; with or without what is gone."""
         if gone and self.gone:
             more = f" and {self.gone - len(self.examples)} more" if self.gone > len(self.examples) else ""
-            yield f"gone at the service, and made anew: {', '.join(self.examples)}{more}"
+            yield f"gone at the service, and recreated: {', '.join(self.examples)}{more}"
         if self.not_known:
             yield f"{self.not_known} entries could not be asked about, and count as there: {self.trouble}"
 

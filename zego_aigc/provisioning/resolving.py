@@ -37,7 +37,7 @@ async def resolve(journal: str | os.PathLike[str], key: str, *, made_id: str | N
         JournalError: the journal cannot be used, or is in use.
     """
     if (made_id is None) is not gone:
-        raise ConfigurationError("say either the id of what the entry made, or that it is gone")
+        raise ConfigurationError("pass either the id of what the entry made, or gone=True")
     opened = await Journal.open(journal, must_exist=True)
     try:
         await require_known(opened, [key])
@@ -61,7 +61,9 @@ def _require_open_question(row: Row, made_id: str | None) -> None:
         if row.status not in {"sent", "unknown"}:
             raise ConfigurationError(f"{row.key!r} is {row.status}: an id is given to what is unknown")
         if row.action not in LIFECYCLES:
-            raise ConfigurationError(f"{row.key!r} is a {row.action}, which makes nothing that has an id: say that it is gone")
+            raise ConfigurationError(
+                f"{row.key!r} is a {row.action}, which makes nothing that has an id: pass gone=True (--gone)"
+            )
     elif row.status not in {"sent", "unknown", "done", "made"}:
         raise ConfigurationError(f"{row.key!r} is {row.status}: there is nothing to resolve")
 

@@ -12,7 +12,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 
-__all__ = ["MAX_ADVANCE", "Clock", "Timer"]
+__all__ = ["MAX_ADVANCE", "Clock", "Timer", "Timers"]
 
 MAX_ADVANCE = 31 * 86400
 """Seconds by which the clock may be moved at once."""
@@ -44,6 +44,29 @@ class Timer:
         what, self._what = self._what, None
         if what is not None:
             what(self.when)
+
+
+class Timers:
+    """What is to happen to one thing, by name: starting a timer replaces the one of that name."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._running: dict[str, Timer] = {}
+
+    def start(self, name: str, when: float, what: Callable[[float], None]) -> None:
+        """Have `what` called, with `when`, at the time `when`."""
+        self.cancel(name)
+        self._running[name] = self._clock.call_at(when, what)
+
+    def cancel(self, name: str) -> None:
+        """Forget a timer, if there is one of that name."""
+        if (timer := self._running.pop(name, None)) is not None:
+            timer.cancel()
+
+    def cancel_all(self) -> None:
+        """Forget all."""
+        for name in list(self._running):
+            self.cancel(name)
 
 
 class Clock:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zego_aigc.sandbox.clock import Timers
 from zego_aigc.sandbox.conversation import Conversation, ModelFailure, Question, Reply, Timing, Traits, Utterance
 from zego_aigc.sandbox.refusal import Refusal
 from zego_aigc.sandbox.rooms import Presence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from zego_aigc.aiagent import AdvancedConfig, MessageHistory
     from zego_aigc.sandbox.account import Account
     from zego_aigc.sandbox.callbacks import Delivery
-    from zego_aigc.sandbox.clock import Timer
     from zego_aigc.schema.lifecycle import Lifecycle, QuotaKind
 
 __all__ = ["EndReason", "Instance", "InstanceKind"]
@@ -114,7 +114,7 @@ class Instance:
         )
         if kind is not InstanceKind.LIVE and request.message_history is not None:
             self.conversation.messages.extend(self._history(request.message_history))
-        self._timers: dict[str, Timer] = {}
+        self._timers = Timers(account.clock)
 
     # --- its life ------------------------------------------------------------------------------------------------
 
@@ -129,17 +129,18 @@ class Instance:
         publishes = account.stream_ids.take(self.agent_stream_id, self)
         self._instances[self.instance_id] = self
         account.alive[self.quota] += 1
+        joins = self.created_at + account.pace.join
         if not publishes:
-            self._start_timer("join", account.pace.join, lambda at: self.end(EndReason.PUBLISH_FAILED, at))
+            self._timers.start("join", joins, lambda at: self.end(EndReason.PUBLISH_FAILED, at))
             return
-        self._start_timer("join", account.pace.join, self._joined)
+        self._timers.start("join", joins, self._joined)
         self.watch(self.created_at)
 
     def watch(self, at: float) -> None:
         """Count the time anew that the instance may idle; not at all while its user is in the room."""
-        self._cancel_timer("idle")
+        self._timers.cancel("idle")
         if self.kind is InstanceKind.LIVE or self.presence() in {Presence.UNKNOWN, Presence.ABSENT}:
-            self._start_timer("idle", self.max_idle_time, lambda due: self.end(EndReason.USER_ABSENT, due), since=at)
+            self._timers.start("idle", at + self.max_idle_time, lambda due: self.end(EndReason.USER_ABSENT, due))
 
     def close(self, timeout: float, at: float) -> None:
         """End when IDLE, or after `timeout` seconds."""
@@ -147,7 +148,7 @@ class Instance:
             self.end(EndReason.DELETED, at)
         else:
             self.closing = True
-            self._start_timer("closing", timeout, lambda due: self.end(EndReason.DELETED, due), since=at)
+            self._timers.start("closing", at + timeout, lambda due: self.end(EndReason.DELETED, due))
 
     def kick(self, at: float) -> None:
         """Somebody else logs in under its user id."""
@@ -157,8 +158,7 @@ class Instance:
         """Leave the account, and send AgentInstanceDeleted."""
         if self._instances.pop(self.instance_id, None) is None:
             return
-        for name in list(self._timers):
-            self._cancel_timer(name)
+        self._timers.cancel_all()
         self.conversation.end()
         if why is not EndReason.DELETED and self.account.exceptions_at_end:
             message = f"the agent instance has ended: {why.name}"
@@ -287,14 +287,6 @@ class Instance:
             reply.end(at)
             raise
         reply.end(at, text)
-
-    def _start_timer(self, name: str, seconds: float, what: Callable[[float], None], *, since: float | None = None) -> None:
-        self._cancel_timer(name)
-        self._timers[name] = self.account.clock.call_at((self.created_at if since is None else since) + seconds, what)
-
-    def _cancel_timer(self, name: str) -> None:
-        if (timer := self._timers.pop(name, None)) is not None:
-            timer.cancel()
 
 
 def _traits(account: Account, history: MessageHistory | None, conversing: AdvancedConfig | None, advanced: Any) -> Traits:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zego_aigc.callbacks.events import DriveStatus
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, TaskStatus
+from zego_aigc.sandbox.clock import Timers
 from zego_aigc.sandbox.drives import SandboxDrive
 
 if TYPE_CHECKING:
     from zego_aigc.sandbox.account import Account
-    from zego_aigc.sandbox.clock import Timer
     from zego_aigc.schema.lifecycle import QuotaKind
 
 __all__ = ["SandboxTask"]
@@ -57,7 +56,7 @@ class SandboxTask:
         self.queue: deque[SandboxDrive] = deque()
         self.gestures: list[str] = []
         """What DoAction had it do."""
-        self._timers: dict[str, Timer] = {}
+        self._timers = Timers(account.clock)
 
     @property
     def running(self) -> bool:
@@ -74,19 +73,18 @@ class SandboxTask:
         account.alive[self.quota] += 1
         self._set_task_status(TaskStatus.INITIALIZING, self.created_at)
         reason = account.failing_streams.pop(0) if account.failing_streams else ""
-        self._start_timer("start", self.created_at + account.pace.stream_start, lambda at: self._started(reason, at))
-        self._start_timer("ttl", self.created_at + self.ttl, self.stop)
-        self._start_timer("idle", self.created_at + self.max_idle_time, self.stop)
+        self._timers.start("start", self.created_at + account.pace.stream_start, lambda at: self._started(reason, at))
+        self._timers.start("ttl", self.created_at + self.ttl, self.stop)
+        self._timers.start("idle", self.created_at + self.max_idle_time, self.stop)
 
     def stop(self, at: float) -> None:
         """Begin to end: what is driven is cut, and the stream is gone in a moment."""
         if not self.running:
             return
-        for name in list(self._timers):
-            self._cancel_timer(name)
+        self._timers.cancel_all()
         self.cut(at)
         self._set_task_status(TaskStatus.STOPPING, at)
-        self._start_timer("stop", at + self.account.pace.stream_stop, lambda due: self._over(TaskStatus.STOPPED, due))
+        self._timers.start("stop", at + self.account.pace.stream_stop, lambda due: self._over(TaskStatus.STOPPED, due))
 
     def _started(self, fail_reason: str, at: float) -> None:
         if fail_reason:
@@ -96,8 +94,7 @@ class SandboxTask:
             self._set_task_status(TaskStatus.STREAMING, at)
 
     def _over(self, status: TaskStatus, at: float) -> None:
-        for name in list(self._timers):
-            self._cancel_timer(name)
+        self._timers.cancel_all()
         self.account.alive[self.quota] -= 1
         self.account.stream_ids.release(self.stream_id, self)
         self._set_task_status(status, at)
@@ -113,7 +110,7 @@ class SandboxTask:
     # --- what drives it ------------------------------------------------------------------------------------------
 
     def drive(self, drive: SandboxDrive, at: float, *, cut_in: bool) -> None:
-        """SandboxDrive it: now, or after what is queued."""
+        """Drive it: now, or after what is queued."""
         self._drives[drive.drive_id] = drive
         if cut_in:
             self.cut(at)
@@ -128,7 +125,7 @@ class SandboxTask:
         waiting, current = list(self.queue), self.current
         self.queue.clear()
         self.current = None
-        self._cancel_timer("drive")
+        self._timers.cancel("drive")
         for drive in [current, *waiting]:
             if drive is not None:
                 self._set_status(drive, DriveStatus.ENDED, at)
@@ -138,20 +135,20 @@ class SandboxTask:
     def speaks(self, drive: SandboxDrive, at: float) -> None:
         """The first sound of a drive has come."""
         if drive is self.current and drive.status is DriveStatus.QUEUED:
-            self._cancel_timer("idle")
+            self._timers.cancel("idle")
             self._set_status(drive, DriveStatus.DRIVING, at)
 
     def all_sent(self, drive: SandboxDrive, at: float) -> None:
         """Stop has come for a drive: it ends once its audio is spoken."""
         if drive is self.current:
-            self._start_timer("drive", max(at, drive.spoken_until), lambda due: self.finish(drive, due))
+            self._timers.start("drive", max(at, drive.spoken_until), lambda due: self.finish(drive, due))
 
     def finish(self, drive: SandboxDrive, at: float, *, failed: bool = False) -> None:
         """A drive has come to its end; the next one begins."""
         if drive is not self.current:
             return
         self.current = None
-        self._cancel_timer("drive")
+        self._timers.cancel("drive")
         self._set_status(drive, DriveStatus.FAILED if failed else DriveStatus.ENDED, at)
         if self.queue:
             self._begin(self.queue.popleft(), at)
@@ -163,14 +160,14 @@ class SandboxTask:
         if drive.waits_for_sound:  # the task idles on until it comes
             self._set_status(drive, DriveStatus.QUEUED, at)
             return
-        self._cancel_timer("idle")
+        self._timers.cancel("idle")
         if drive.seconds is not None:
-            self._start_timer("drive", at + drive.seconds, lambda due: self.finish(drive, due))
+            self._timers.start("drive", at + drive.seconds, lambda due: self.finish(drive, due))
         self._set_status(drive, DriveStatus.DRIVING, at)
 
     def _rest(self, at: float) -> None:
         if self.running:
-            self._start_timer("idle", at + self.max_idle_time, self.stop)
+            self._timers.start("idle", at + self.max_idle_time, self.stop)
 
     def _set_status(self, drive: SandboxDrive, status: DriveStatus, at: float) -> None:
         drive.status = status
@@ -193,11 +190,3 @@ class SandboxTask:
             "Drive": self.current.to_json() if self.current else None,
             "Queued": len(self.queue),
         }
-
-    def _start_timer(self, name: str, when: float, what: Callable[[float], None]) -> None:
-        self._cancel_timer(name)
-        self._timers[name] = self.account.clock.call_at(when, what)
-
-    def _cancel_timer(self, name: str) -> None:
-        if (timer := self._timers.pop(name, None)) is not None:
-            timer.cancel()

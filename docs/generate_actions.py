@@ -110,13 +110,14 @@ def table(cls: type[msgspec.Struct], package: ModuleType, otherwise: str) -> Ite
     if not fields_of(cls):
         yield f"{otherwise}\n"
         return
+    yield '<div class="stacked" markdown>\n'
     yield "| field | type | rules | meaning |"
     yield "|-|-|-|-|"
     for spec in fields_of(cls):
         facts = ", ".join(value_text(spec, request=issubclass(cls, Wire)))
         place = anchor(f"{package.__name__}.{cls.__name__}.{spec.attribute}")
         yield f"| {place}`{spec.wire}` | {field_type(spec, package)} | {cell(facts)} | {cell(docs[spec.attribute])} |"
-    yield ""
+    yield "\n</div>\n"
     if any("rules" in vars(base) for base in cls.__mro__):
         yield anchor(f"{package.__name__}.{cls.__name__}.rules") + "\n"
     if rules := rules_of(cls):

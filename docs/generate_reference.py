@@ -36,7 +36,7 @@ MODULES = {
         "tokens",
         "Login tokens for SDKs. Extra: `token`. See [Login tokens](../tokens.md).",
     ),
-    "zego_aigc.otel": ("otel", "Spans and metrics. Extra: `otel`. See [observing a client](../client.md#seeing-it)."),
+    "zego_aigc.otel": ("otel", "Spans and metrics. Extra: `otel`. See [Observe](../observe.md)."),
 }
 """Public modules: their page, and what it is about."""
 
@@ -174,6 +174,7 @@ def codes() -> Iterator[str]:
     yield "the client tries it again by itself where that does no harm.\n"
     for service, title in SERVICES.items():
         yield f"### {title}\n"
+        yield '<div class="stacked" markdown>\n'
         yield "| code | name | error | passes | what to do |"
         yield "|-|-|-|-|-|"
         for code in RETURN_CODES.values():
@@ -181,18 +182,20 @@ def codes() -> Iterator[str]:
                 error = error_class(code.code).__name__
                 yield (
                     f"| {anchor(f'code-{code.code}')}`{code.code}` | {code.name} | [`{error}`][zego_aigc.{error}] "
-                    f"| {'yes' if code.retryable else ''} | {code.advice} |"
+                    f"| {'passes' if code.retryable else ''} | {code.advice} |"
                 )
-        yield ""
+        yield "\n</div>\n"
     yield "## Exception codes\n"
     yield "The `Code` of an [`ExceptionEvent`][zego_aigc.callbacks.ExceptionEvent], and of an"
     yield "[`AgentInstanceDeleted`][zego_aigc.callbacks.AgentInstanceDeleted] that the service itself decided on (*ends*).\n"
+    yield '<div class="stacked" markdown>\n'
     yield "| code | name | where | ends | what to do |"
     yield "|-|-|-|-|-|"
     for event in EXCEPTION_CODES.values():
-        ends = "yes" if event.ends_instance else ""
+        ends = "ends" if event.ends_instance else ""
         place = anchor(f"code-{event.code}")
         yield f"| {place}`{event.code}` | {event.name} | {DOMAINS[event.domain]} | {ends} | {event.advice} |"
+    yield "\n</div>\n"
 
 
 # --- pytest and the command line ---------------------------------------------------------------------------------
@@ -242,10 +245,11 @@ def command(parser: argparse.ArgumentParser) -> Iterator[str]:
     usage = parser.format_usage().removeprefix("usage: ")
     yield f"```text\n{usage.strip()}\n```\n"
     options = [each for each in arguments(parser) if not is_group(each)]
+    yield '<div class="stacked" markdown>\n'
     yield "| argument | meaning |"
     yield "|-|-|"
     yield from (row(parser, each) for each in options)
-    yield ""
+    yield "\n</div>\n"
     if subs := subcommands(parser):
         yield "| command | what it does |"
         yield "|-|-|"

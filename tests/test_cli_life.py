@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -155,51 +156,62 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+class Kept:
+    """A fleet that is kept alive by one way of knowing, and the sandbox that it is in; each in a process of its own."""
+
+    def __init__(self, by: str, stack: contextlib.ExitStack) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        command = [*PROGRAM, "sandbox", "--callback-url", f"http://127.0.0.1:{port}/zego"]
+        box = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        stack.callback(box.kill)
+        assert box.stdout is not None
+        self.url = box.stdout.readline().split()[1]
+        self.env = dict(os.environ)
+        for _ in range(5):
+            name, _, value = box.stdout.readline().strip().removeprefix("export ").partition("=")
+            self.env[name] = value
+        self.journal = f"{by}.journal"
+        how = ["--interval", "0.5"] if by == "asking" else ["--interval", "600", "--callbacks", f"127.0.0.1:{port}"]
+        self.keeper = stack.enter_context(
+            subprocess.Popen(
+                [*PROGRAM, "maintain", "f.jsonl", "--journal", self.journal, "--json", *how],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=self.env,
+            )
+        )
+        stack.callback(self.keeper.kill)
+
+    def instances(self) -> list[str]:
+        return [instance["AgentInstanceId"] for instance in state(self.url)["instances"]]
+
+    def teardown(self) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, "teardown", self.journal]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["asking", "callbacks"])
-def test_a_fleet_is_kept_alive_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+def test_a_fleet_is_kept_alive_by_asking_and_by_callbacks_until_it_is_stopped() -> None:
     write(Path("f.jsonl"), AGENT, voice("v"), task("s"))
-    box = subprocess.Popen(
-        [*PROGRAM, "sandbox", "--callback-url", f"http://127.0.0.1:{port}/zego"], stdout=subprocess.PIPE, text=True
-    )
-    assert box.stdout is not None
-    url = box.stdout.readline().split()[1]
-    env = dict(os.environ)
-    for _ in range(5):
-        name, _, value = box.stdout.readline().strip().removeprefix("export ").partition("=")
-        env[name] = value
-    how = ["--interval", "0.5"] if by == "asking" else ["--interval", "600", "--callbacks", f"127.0.0.1:{port}"]
-    keeper = subprocess.Popen(
-        [*PROGRAM, "maintain", "f.jsonl", "--journal", "j", "--json", *how],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-    )
-    try:
-        until(lambda: len(state(url)["instances"]) == 1 and len(state(url)["tasks"]) == 1)
-        (instance,) = state(url)["instances"]
-        busy = subprocess.run([*PROGRAM, "teardown", "j"], env=env, capture_output=True, text=True, check=False)
-        assert (busy.returncode, "being written" in busy.stderr) == (2, True)
-        order(url, "advance", Seconds=200)
-        until(lambda: [one["AgentInstanceId"] for one in state(url)["instances"]] not in ([], [instance["AgentInstanceId"]]))
-        keeper.send_signal(signal.SIGTERM)
-        out, err = keeper.communicate(timeout=60)
-        assert keeper.returncode == 0, err
-        events = lines(out)
-        assert [event["event"] for event in events if event["event"] == "gone"] == ["gone"]
-        assert sum(event.get("key") == "CreateAgentInstance:s-v" and event["event"] == "outcome" for event in events) == 2
-        assert "3 of 3 were alive" in err
-        done = subprocess.run([*PROGRAM, "teardown", "j"], env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0
-        assert not state(url)["instances"]
-    finally:
-        for process in (keeper, box):
-            process.kill()
-            process.wait()
-        box.stdout.close()
-        for stream in (keeper.stdout, keeper.stderr):
-            assert stream is not None
-            stream.close()
+    with contextlib.ExitStack() as stack:
+        both = [Kept(by, stack) for by in ("asking", "callbacks")]
+        first: dict[Kept, list[str]] = {}
+        for kept in both:
+            until(lambda kept=kept: len(kept.instances()) == 1 and len(state(kept.url)["tasks"]) == 1)
+            first[kept] = kept.instances()
+            busy = kept.teardown()
+            assert (busy.returncode, "being written" in busy.stderr) == (2, True)
+            order(kept.url, "advance", Seconds=200)
+        for kept in both:
+            until(lambda kept=kept: kept.instances() not in ([], first[kept]))
+            kept.keeper.send_signal(signal.SIGTERM)
+            out, err = kept.keeper.communicate(timeout=60)
+            assert kept.keeper.returncode == 0, err
+            events = lines(out)
+            assert [event["event"] for event in events if event["event"] == "gone"] == ["gone"]
+            assert sum(event.get("key") == "CreateAgentInstance:s-v" and event["event"] == "outcome" for event in events) == 2
+            assert "3 of 3 were alive" in err
+            assert kept.teardown().returncode == 0
+            assert not kept.instances()

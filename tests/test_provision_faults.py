@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,20 +127,19 @@ async def killed_in_flight(client: Client, fleet: Sequence[Action[Any]], journal
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [stream, register])
 async def test_what_may_still_be_carried_out_is_unknown_and_not_struck_off(
-    sandbox: Sandbox, client: Client, journal: Path, make: Callable[[str], Action[Any]]
+    sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
     sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).latency(4.0)
-    fleet = [make(str(n)) for n in range(5)]
+    fleet = [make(str(n)) for make in (stream, register) for n in range(3)]
     async with sandbox.client(limiter=LocalLimiter(FAST), timeout=30.0) as patient, provision(patient, fleet, journal=journal):
-        await until(lambda: journal.exists() and {row["status"] for row in rows(journal).values()} == {"sent"})
+        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["sent"] * 6)
         killed = copied(journal)
         outcomes, report = await removed(client, killed)
-        assert (report.unknown, report.exit_status) == (5, 3)
+        assert (report.unknown, report.exit_status) == (6, 3)
         assert all("may still carry the request out" in str(outcome.error) for outcome in outcomes.values())
     _, report = await removed(client, killed)
-    assert (report.done, report.exit_status) == (5, 0)
+    assert (report.done, report.exit_status) == (6, 0)
     assert not sandbox.app.agents
     assert not [task for task in sandbox.app.tasks.values() if task.running]
 
@@ -344,28 +344,33 @@ async def test_a_wrong_answer_of_on_quota_fails_its_entry_and_nothing_else(
 # --- being cancelled
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rollback", [False, True])
-async def test_a_cancelled_block_ends_within_five_seconds_although_nothing_is_answered(
-    sandbox: Sandbox, client: Client, journal: Path, *, rollback: bool
-) -> None:
-    sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).after(5).stall_after_work()
-    began = 0.0
+async def cancel_unanswered(journal: Path, *, rollback: bool) -> None:
+    """Cancel a run that nothing answers any more, and look into its journal."""
     fleet = [*(stream(str(n)) for n in range(30)), *(register(str(n)) for n in range(30))]
-    async with sandbox.client(limiter=LocalLimiter(FAST), timeout=600) as patient:
+    async with (
+        Sandbox(quota=None, rate_limit=None) as sandbox,
+        sandbox.client(limiter=LocalLimiter(FAST), timeout=600) as patient,
+    ):
+        sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).after(5).stall_after_work()
         with anyio.CancelScope() as scope:
             async with provision(patient, fleet, journal=journal, rollback=rollback) as running:
                 seen = 0
                 async for _ in running:
                     if (seen := seen + 1) == 5:
                         await anyio.sleep(0.2)
-                        began = time.monotonic()
                         scope.cancel()
-        assert time.monotonic() - began < 60, "it did not wait for answers, which never come"
         assert rows(journal)
         if not rollback:  # which finds and removes what was made all the same
             assert "sent" in {row["status"] for row in rows(journal).values()}
     assert not is_locked(journal)
+
+
+@pytest.mark.slow
+async def test_a_cancelled_block_ends_although_nothing_is_answered(tmp_path: Path) -> None:
+    with anyio.fail_after(60):  # and not after the 600 s that a call may take
+        async with anyio.create_task_group() as group:
+            for rollback in (False, True):
+                group.start_soon(partial(cancel_unanswered, tmp_path / f"{rollback}.journal", rollback=rollback))
 
 
 class StopsAsItGrants:

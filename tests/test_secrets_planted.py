@@ -134,6 +134,11 @@ def shown(error: BaseException) -> str:
     return "\n".join([*chain, *traceback.format_exception(error)])
 
 
+def timeout_of(repeat: Repeat) -> float:
+    """Seconds: what ends something is tried until then, whatever goes wrong."""
+    return 0.5 if repeat is Repeat.ENDS else 20.0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 async def test_nothing_that_goes_wrong_on_the_way_says_a_secret(answer: bytes | None, said: io.StringIO) -> None:
@@ -164,7 +169,6 @@ async def test_nothing_that_goes_wrong_on_the_way_says_a_secret(answer: bytes | 
             aiagent_url=url,
             digitalhuman_url=url,
             limiter=LocalLimiter(limit=1000),
-            timeout=3,
             on_attempt=attempts.append,
             on_result=outcomes.append,
             on_orphan=orphans.append,
@@ -174,14 +178,14 @@ async def test_nothing_that_goes_wrong_on_the_way_says_a_secret(answer: bytes | 
         errors: list[str] = []
         for action in ACTIONS:
             try:
-                await client.call(action)
+                await client.call(action, timeout=timeout_of(action.repeat))
             except ZegoError as error:
                 errors.append(shown(error))
                 # Pickles hold an unknown outcome's whole action, so that it can be taken up again: only texts are searched.
                 errors.append(shown(pickle.loads(pickle.dumps(error))))
         for repeat in Repeat:
             try:
-                await client.call_raw("RegisterAgent", REGISTER.to_wire(), repeat=repeat)
+                await client.call_raw("RegisterAgent", REGISTER.to_wire(), repeat=repeat, timeout=timeout_of(repeat))
             except ZegoError as error:
                 errors.append(shown(error))
         assert len(errors) >= len(ACTIONS)

@@ -225,7 +225,8 @@ class Sandbox(World):
             await web.SockSite(runner, self.listening).start()
             self._set_url(_callable_url(*runner.addresses[0][:2]))
             if self._tls:
-                context, self.certificate = self_signed(self._host)
+                context, certificate = self_signed(self._host)
+                self.certificate: str = certificate
                 await web.SockSite(runner, _listen(self._host, 0), ssl_context=context).start()
                 self._https_url = _callable_url(*runner.addresses[1][:2]).replace("http", "https", 1)
                 self.set_ws_url(self._https_url.replace("https", "wss", 1))

@@ -20,9 +20,6 @@ pytest.importorskip("mypy")
 pytest.importorskip("pyright")
 
 
-Findings = list[tuple[int, str]]
-
-
 def run(*command: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *command],
@@ -37,19 +34,23 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def pyright(path: Path) -> Findings:
-    report = json.loads(run("pyright", "--outputjson", str(path)))
-    return [
-        (item["range"]["start"]["line"] + 1, item["message"])
-        for item in report["generalDiagnostics"]
-        if item["severity"] == "error"
-    ]
+def pyright(*paths: Path) -> dict[Path, set[int]]:
+    """The lines with errors, by file."""
+    found: dict[Path, set[int]] = {path: set() for path in paths}
+    for item in json.loads(run("pyright", "--outputjson", *map(str, paths)))["generalDiagnostics"]:
+        if item["severity"] == "error":
+            found[Path(item["file"])].add(item["range"]["start"]["line"] + 1)
+    return found
 
 
-def mypy(path: Path) -> Findings:
+def mypy(*paths: Path) -> dict[Path, set[int]]:
+    """The lines with errors, by file."""
     # Without a cache: one that another mypy writes at the same time makes this one say nothing.
-    output = run("mypy", "--strict", "--no-pretty", "--show-absolute-path", f"--cache-dir={os.devnull}", str(path))
-    return [(int(line), message) for line, message in re.findall(rf"(?m)^{re.escape(str(path))}:(\d+): error: (.*)$", output)]
+    options = ["--strict", "--no-pretty", "--show-absolute-path", f"--cache-dir={os.devnull}"]
+    found: dict[Path, set[int]] = {path: set() for path in paths}
+    for path, line in re.findall(r"(?m)^(.+?):(\d+): error: ", run("mypy", *options, *map(str, paths))):
+        found[Path(path)].add(int(line))
+    return found
 
 
 def test_every_action_is_in_the_list_of_results() -> None:
@@ -60,20 +61,17 @@ def test_every_action_is_in_the_list_of_results() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", [mypy, pyright], ids=["mypy", "pyright"])
-def test_the_result_of_every_call_is_inferred(checker: Callable[[Path], Findings]) -> None:
-    assert checker(TYPING / "results.py") == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("checker", [mypy, pyright], ids=["mypy", "pyright"])
-def test_mistakes_are_found_where_they_are(checker: Callable[[Path], Findings], tmp_path: Path) -> None:
+def test_the_result_of_every_call_is_inferred_and_mistakes_are_found_where_they_are(
+    checker: Callable[..., dict[Path, set[int]]], tmp_path: Path
+) -> None:
     lines = (TYPING / "mistakes.py").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "# mypy: ignore-errors"  # for whoever checks the whole tree
     lines[0] = ""
-    copy = tmp_path / "mistakes.py"
-    copy.write_text("\n".join(lines), encoding="utf-8")
-    found = checker(copy)
-    assert {line for line, _ in found} == {number for number, line in enumerate(lines, 1) if line.endswith("# error")}, found
+    mistakes = tmp_path / "mistakes.py"
+    mistakes.write_text("\n".join(lines), encoding="utf-8")
+    results = TYPING / "results.py"
+    marked = {number for number, line in enumerate(lines, 1) if line.endswith("# error")}
+    assert checker(results, mistakes) == {results: set(), mistakes: marked}
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from cli_fixtures import *  # noqa: F403 - fixtures
-from cli_fixtures import PROGRAM, lines, order, state, task, write
+from cli_fixtures import PROGRAM, lines, order, state, task, voice, write
 
 from zego_aigc.cli import main
 from zego_aigc.provisioning.journal_reader import read_journal
@@ -27,22 +27,24 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.mark.slow
-def test_the_main_job_against_a_sandbox_in_another_process(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
-    provision = ["provision", str(FLEET), "--journal", "f.journal"]
+def test_a_fleet_is_made_once_shown_and_removed_in_another_process(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    agents = [{"Action": "RegisterAgent", "Body": {"AgentId": f"a{n}"}} for n in range(12)]
+    entries = [*agents, *(voice(f"v{n}", f"a{n}") for n in range(12)), *(task(f"s{n}") for n in range(12))]
+    provision = ["provision", str(write(Path("f.jsonl"), *entries)), "--journal", "f.journal"]
 
     assert main(provision) == 0
-    assert "150 of 150 done in" in capsys.readouterr().out
+    assert "36 of 36 done in" in capsys.readouterr().out
     made = state(sandbox)
-    assert [len(made[what]) for what in ("agents", "instances", "tasks")] == [50, 50, 50]
+    assert [len(made[what]) for what in ("agents", "instances", "tasks")] == [12, 12, 12]
 
     assert main(provision) == 0
-    assert "150 of 150 done (150 of them earlier)" in capsys.readouterr().out
+    assert "36 of 36 done (36 of them earlier)" in capsys.readouterr().out
     assert len(state(sandbox)["calls"]) == len(made["calls"])
 
     assert main(["status", "f.journal"]) == 0
-    assert "50 done" in capsys.readouterr().out
+    assert "12 done" in capsys.readouterr().out
     assert main(["status", "f.journal", "--live"]) == 0
-    assert "50 live" in capsys.readouterr().out
+    assert "12 live" in capsys.readouterr().out
 
     assert main(["teardown", "f.journal"]) == 0
     left = state(sandbox)
@@ -52,7 +54,7 @@ def test_the_main_job_against_a_sandbox_in_another_process(sandbox: str, capsys:
     assert main(["teardown", "f.journal"]) == 0
     capsys.readouterr()
     assert main(["status", "f.journal", "--json"]) == 0
-    assert lines(capsys.readouterr().out)[-1]["total"] == {"removed": 150}
+    assert lines(capsys.readouterr().out)[-1]["total"] == {"removed": 36}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Every request that the vendor's pages print is accepted.
+"""Every request that the vendor's pages print is accepted, and every answer has the fields that they print.
 
 ``data/printed_requests.json`` has the bodies of all that stood in the pages of both services, English and Chinese, in August
 2026: 165, of which 81 differ in more than texts, ids and keys; those are ours. What is printed as a part only, such as a TTS
@@ -83,6 +83,66 @@ def test_the_library_reads_and_writes_a_printed_request_as_it_is(case: dict[str,
                 action.from_wire(body)
         else:
             assert action.from_wire(body).to_wire() == body
+
+
+ANSWERED: dict[str, set[str]] = {
+    "RegisterAgent": set(),
+    "UpdateAgent": set(),
+    "ListAgents": {"Total", "Agents", "Cursor"},
+    "QueryAgents": {"Agents"},
+    "CreateAgentInstance": {"AgentInstanceId"},
+    "CreateDigitalHumanAgentInstance": {"AgentInstanceId", "DigitalHumanConfig"},
+    "CreateLiveDigitalHumanAgentInstance": {"AgentInstanceId", "DigitalHumanConfig"},
+    "UpdateAgentInstance": set(),
+    "SendAgentInstanceLLM": {"Round"},
+    "SendAgentInstanceTTS": {"Round"},
+    "InterruptAgentInstance": {"Round"},
+    "StartListening": {"Round"},
+    "StopListening": {"Round"},
+    "QueryAgentInstanceStatus": {"Status"},
+    "GetAgentInstanceMsgList": {"Total", "MessageList"},
+    "AddAgentInstanceMsg": set(),
+    "ResetAgentInstanceMsgList": set(),
+    "DeleteAgentInstance": set(),
+    "UnregisterAgent": set(),
+    "GetDigitalHumanList": {"Total", "DigitalHumans"},
+    "GetDigitalHumanInfo": {"DigitalHumanId", "Name", "AvatarUrl", "IsPublic", "Actions"},
+    "GetTimbreList": {"Total", "Timbres"},
+    "CreateDigitalHumanStreamTask": {"TaskId"},
+    "GetDigitalHumanStreamTaskStatus": {"Status", "RoomId", "StreamId", "CreateTime"},
+    "DriveByText": {"DriveId"},
+    "DriveByAudio": {"DriveId"},
+    "DriveByRTCStream": {"DriveId"},
+    "DriveByWsStream": {"DriveId", "WssAddress"},
+    "DoAction": set(),
+    "InterruptDriveTask": set(),
+    "StopDigitalHumanStreamTask": set(),
+}
+"""What stands in the Data that the pages print for each Action, in August 2026."""
+
+LISTED: dict[tuple[str, str], set[str]] = {
+    ("GetAgentInstanceMsgList", "MessageList"): {"Role", "Content"},
+    ("GetDigitalHumanList", "DigitalHumans"): {"DigitalHumanId", "Name", "AvatarUrl", "IsPublic", "Actions"},
+    ("GetDigitalHumanInfo", "Actions"): {"Action", "PreviewUrl"},
+    ("GetTimbreList", "Timbres"): {"TimbreId", "Name", "AvatarUrl"},
+}
+"""And in each item of a list there."""
+
+
+@pytest.mark.parametrize("action", ANSWERED)
+async def test_an_answer_has_the_fields_that_are_printed(sandbox: Sandbox, vendor: VendorClient, action: str) -> None:
+    case = next(case for case in PRINTED if case["Action"] == action)
+    body = await addressed(sandbox, vendor, case)
+    if action == "GetAgentInstanceMsgList":
+        await vendor.do("AddAgentInstanceMsg", {**body, "Messages": [{"Role": "user", "Content": "Hi"}]})
+    if action in {"GetDigitalHumanInfo", "GetTimbreList"}:
+        body["DigitalHumanId"] = "e583d35f-9793-42b4-ab1b-189a35b88d1c"  # one that is listed, with a voice of its own
+    answer = await vendor.call(action, body)
+    assert answer.keys() - {"Data"} == {"Code", "Message", "RequestId"}
+    assert answer.get("Data", {}).keys() == ANSWERED[action]
+    for (of, name), fields in LISTED.items():
+        if of == action:
+            assert answer["Data"][name][0].keys() == fields
 
 
 async def test_names_count_in_any_case_and_the_declared_ones_first(sandbox: Sandbox, vendor: VendorClient) -> None:

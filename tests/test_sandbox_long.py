@@ -40,14 +40,14 @@ async def test_memory_stays_flat_however_many_instances_come_and_go() -> None:
         do(sandbox, "RegisterAgent", {"AgentId": "agent"})
 
         def session(begin: int) -> int:
-            for number in range(begin, begin + 1000):
+            for number in range(begin, begin + 500):
                 made = do(sandbox, "CreateAgentInstance", voice(number))
                 do(sandbox, "DeleteAgentInstance", made)
             return tracemalloc.get_traced_memory()[0]
 
         tracemalloc.start()
         try:
-            after_some, after_more = session(0), session(1000)
+            after_some, after_more = session(0), session(500)
         finally:
             tracemalloc.stop()
     assert after_more - after_some < 200_000  # what is remembered has a bound, and was full before

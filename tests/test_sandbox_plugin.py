@@ -86,3 +86,9 @@ def test_the_plugin_loads_nothing_heavy(pytester: pytest.Pytester) -> None:
         heavy="import sys, zego_aigc.pytest_plugin\nassert not {'aiohttp', 'zego_aigc.sandbox'} & set(sys.modules)"
     )
     assert pytester.runpython(script).ret == 0
+
+
+def test_a_misspelt_field_in_a_test_is_noted_in_its_report(pytester: pytest.Pytester, options: list[str]) -> None:
+    pytester.makepyfile("from zego_aigc.aiagent import LLM\n\n\ndef test_it():\n    LLM(url='u', modle='m')\n")
+    result = pytester.runpytest(*options)
+    result.stdout.fnmatch_lines(["*modle is not a field; did you mean model?*", "*model is required*"])

@@ -184,9 +184,10 @@ def release(session: nox.Session) -> None:
         shutil.unpack_archive(sdist, home / "source", filter="data")
         (source,) = (home / "source").iterdir()
         session.run("uv", "pip", "install", "--quiet", "--python", inside, "-e", f"{source}[test]")
+        env = {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(home)}  # tests run programs of it
         with session.chdir(source):
-            session.run(inside, "tests/public_api.py", external=True)  # the contract: just what is stored
-            session.run(inside, "-m", *PYTEST, external=True)
+            session.run(inside, "tests/public_api.py", external=True, env=env)  # the contract: just what is stored
+            session.run(inside, "-m", *PYTEST, external=True, env=env)
     shutil.rmtree("dist", ignore_errors=True)
     shutil.copytree(dist, "dist")
     session.run("python", RELEASE, "tag", *(["--write"] if "--tag" in session.posargs else []))

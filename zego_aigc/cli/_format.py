@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from zego_aigc.errors import ApiError
 from zego_aigc.provisioning.events import Outcome, Report
 
-__all__ = ["counts", "duration", "error_text", "verdict"]
+__all__ = ["counts", "duration", "error_text", "stopped", "verdict"]
 
 _ORDER = ("live", "done", "failed", "unknown", "in flight", "made", "pending", "removed", "gone", "not known")
 
@@ -44,6 +44,11 @@ def verdict(report: Report) -> str:
     if report.rolled_back:
         text += f"; {report.rolled_back} removed again"
     return text
+
+
+def stopped(why: str) -> str:
+    """That a run was stopped, and what to do."""
+    return f"stopped: {why}. The same command goes on from there"
 
 
 def error_text(outcome: Outcome) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zego_aigc.cli._failures import Failure, Failures, of_outcome
-from zego_aigc.cli._format import duration, verdict
+from zego_aigc.cli._format import duration, stopped, verdict
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Pruned, Report, RunEvent, Warned
 
 __all__ = ["LiveDisplay", "divide", "shortened"]
@@ -125,10 +125,13 @@ def divide(width: int, name: int, count: int, rate: int, wrong: int) -> _Widths:
 
 
 def shortened(name: str, width: int, *, ascii_only: bool = False) -> str:
-    """An Action's name in no more than `width` characters: without its verb, then without its middle."""
+    """An Action's name in no more than `width` characters: without its verb, with DH for DigitalHuman, without its middle."""
     if len(name) <= width:
         return name
     name = name.removeprefix("Create").removeprefix("Register")
+    if len(name) <= width:
+        return name
+    name = name.replace("DigitalHuman", "DH")
     if len(name) <= width:
         return name
     dots = ".." if ascii_only else "…"
@@ -236,7 +239,7 @@ def _summary(report: Report, failures: Failures) -> RenderableType:
     if trouble := list(_trouble(failures)):
         parts += [*trouble, Text()]
     if report.stopped:
-        parts.append(Text(f"stopped: {report.stopped}", style="yellow"))
+        parts.append(Text(stopped(report.stopped), style="yellow"))
     good = report.exit_status == 0
     parts.append(Text.assemble(("✓ " if good else "✗ ", "bold green" if good else "bold red"), (verdict(report), "bold")))
     return Group(*parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zego_aigc.cli._failures import Failures, of_outcome
-from zego_aigc.cli._format import counts, duration, error_text, verdict
+from zego_aigc.cli._format import counts, duration, error_text, stopped, verdict
 from zego_aigc.cli._output import print_error, print_line
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Pruned, Report, RunEvent, Started, Warned
 
@@ -76,7 +76,7 @@ class PlainDisplay:
         for line in self._failures.lines():
             print_line(line)
         if report.stopped:
-            print_line(f"stopped: {report.stopped}")
+            print_line(stopped(report.stopped))
         print_line(verdict(report))
 
 

@@ -63,7 +63,8 @@ def _quota(connection: sqlite3.Connection, budget: Mapping[QuotaKind, int | None
         if missing and limit is not None and count > limit:
             what = kind.replace("_", " ")
             known = f"the quota is {limit}" if kind in budget else f"accounts start with {limit}, unless support raised that"
-            yield f"{count} {what} are asked for; {known}: what finds no place waits (--on-quota, --quota-wait)"
+            ways = "--on-quota, --quota-wait; a sandbox takes more with --quota"
+            yield f"{count} {what} are asked for; {known}: what finds no place waits ({ways})"
 
 
 def may_have_ended(keys: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from zego_aigc.calls.lookup import is_same
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of
-from zego_aigc.schema.lifecycle import names_in
+from zego_aigc.schema.lifecycle import Names, names_in
 from zego_aigc.schema.redaction import MASK, mask_map
 
 __all__ = ["Entry", "default_key", "described", "digest", "is_described", "mask", "unseen_life", "whereabouts"]
@@ -39,10 +39,10 @@ def whereabouts(stream_id: str | None, room_id: str | None) -> str | None:
     return None if stream_id is None else f"stream {stream_id!r} in room {room_id!r}"
 
 
-def default_key(action: Action[Any], spec: str) -> str:
-    """The key of an entry that was given none; `spec` is its :func:`digest`."""
+def default_key(action: Action[Any], spec: str, names: Names | None = None) -> str:
+    """The key of an entry that was given none; `spec` is its :func:`digest`, `names` are those in it where they are known."""
     life = action.lifecycle
-    named = getattr(names_in(action), life.unique[0]) if life is not None and life.unique else None
+    named = getattr(names or names_in(action), life.unique[0]) if life is not None and life.unique else None
     return f"{type(action).__name__}:{named or spec[:16]}"
 
 

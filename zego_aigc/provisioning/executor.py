@@ -190,7 +190,7 @@ class Executor:
         made = made_of(action, response.result, request_id=response.request_id, attempts=response.attempts)
         life = action.lifecycle
         if life is not None and life.quota is not None and made.made_id is not None:
-            self._gate.made(life, hold, made.made_id, life.longest_life(action))
+            self._gate.made(action, hold, made.made_id)
         return made
 
     async def _failed(

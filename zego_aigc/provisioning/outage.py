@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from zego_aigc.calls.retry import AttemptOutcome, outcome_of_refusal
-from zego_aigc.errors import ApiError, OutcomeUnknown, TimedOut, TransportError, ZegoError
+from zego_aigc.errors import ApiError, OutcomeUnknown, RateLimited, TimedOut, TransportError, ZegoError
 from zego_aigc.schema.actions import ACTIONS, Action, Service
 from zego_aigc.schema.codes import RETURN_CODES
 from zego_aigc.schema.lifecycle import LIFECYCLES
@@ -27,6 +27,9 @@ __all__ = ["Circuit", "CircuitOpen", "Outages", "Retries", "ServiceGone", "may_p
 
 MAX_PAUSE = 15.0
 """Seconds between two probes, or two attempts at what is to be sent later, at most."""
+
+PACED_PAUSE = 1.0
+"""Seconds between two attempts at what the limiter paces: it slows down by itself, and longer leaves the limit unused."""
 
 SILENCE = 10.0
 """Seconds without any answer, though requests are out, after which no more are sent."""
@@ -63,12 +66,14 @@ class State(enum.Enum):
 class Circuit:
     """The circuit of one Action. Times are monotonic seconds."""
 
-    __slots__ = ("_heard", "_in_flight", "_losses", "since", "state")
+    __slots__ = ("_heard", "_in_flight", "_losses", "since", "state", "was_answered")
 
     def __init__(self) -> None:
         self.state: State = State.CLOSED
         self.since: float = 0.0
         """When it opened."""
+        self.was_answered: bool = False
+        """Whether the service has ever answered a request of the Action."""
         self._losses = 0  # what opened it, and the probes since then that were lost
         self._in_flight = 0
         self._heard = 0.0  # when the latest answer came, or the first of the requests in flight left
@@ -91,6 +96,7 @@ class Circuit:
         self._heard = now
         self._losses = 0
         self.state = State.CLOSED
+        self.was_answered = True
 
     def lost(self, now: float) -> None:
         """It was lost."""
@@ -159,8 +165,10 @@ class Outages:
 
     def answered(self, action: str) -> None:
         """The service has answered a request, whatever it said."""
-        self._answered.add(ACTIONS[action].service)
-        self._circuit(action).answered(time.monotonic())
+        circuit = self._circuit(action)
+        if not circuit.was_answered:
+            self._answered.add(ACTIONS[action].service)
+        circuit.answered(time.monotonic())
 
     def count(self, action: str, error: BaseException) -> None:
         """A request that left has ended in an error: it was answered, lost, or is not waited for."""
@@ -246,7 +254,7 @@ class Retries:
         if is_lost(error):
             await self._outages.wait_out(self._action, None if counted else error)
         else:
-            await anyio.sleep(min(MAX_PAUSE, 2.0 ** min(self._tries, 4)))
+            await anyio.sleep(PACED_PAUSE if _is_paced(error) else min(MAX_PAUSE, 2.0 ** min(self._tries, 4)))
             self._tries += 1
 
 
@@ -270,6 +278,13 @@ def is_lost(error: ZegoError) -> bool:
     if isinstance(error, ApiError):
         return _outcome(error) is AttemptOutcome.AMBIGUOUS
     return not (isinstance(error, TimedOut) and error.waited_for in {"limiter", "before_send", "retry"})
+
+
+def _is_paced(error: ZegoError) -> bool:
+    """Whether the limiter has to do with it: the service found us too fast, or the queue was longer than the deadline."""
+    if isinstance(error, RateLimited):
+        return error.name != "SystemBusy"
+    return isinstance(error, TimedOut) and error.waited_for == "limiter"
 
 
 def _outcome(error: ApiError) -> AttemptOutcome:

@@ -303,7 +303,7 @@ def _planned(
     planned = plan.Planned(
         seq,
         place,
-        entry.key or default_key(action, digits),
+        entry.key or default_key(action, digits, known),
         digits,
         name,
         known.agent_id,

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -23,6 +23,7 @@ from zego_aigc.schema.lifecycle import LIFECYCLES
 if TYPE_CHECKING:
     from zego_aigc.limits.quota import Kind, Quota, Reservation
     from zego_aigc.provisioning.run_calls import RunCalls
+    from zego_aigc.schema.actions import Action
     from zego_aigc.schema.lifecycle import Lifecycle, Listing
 
 __all__ = ["QuotaClosed", "QuotaGate"]
@@ -140,15 +141,17 @@ class QuotaGate:
         full = " and ".join(_plain(kind) for kind in self._stuck)
         self._note(f"the account is full of {full}: waiting for some to end, at most {self._max_wait:g} s without progress")
 
-    def made(self, life: Lifecycle, hold: Reservation | None, instance_id: str, expires_in: float) -> None:
-        """An instance lives in a place that was handed out."""
+    def made(self, action: Action[Any], hold: Reservation | None, instance_id: str) -> None:
+        """An Action has made an instance, which lives in the place that was handed out."""
+        life = action.lifecycle
+        assert life is not None
         kind = life.quota
         assert kind is not None
         if self._stuck.pop(kind, None) is not None:
             self._update_note()
         if hold is None:
             return
-        hold.live(instance_id, expires_in=expires_in)
+        hold.live(instance_id, expires_in=life.longest_life(action))
         if not self._forgetful:
             self._remember(kind, life, instance_id)
         elif not self._quota.usage(kind).full:

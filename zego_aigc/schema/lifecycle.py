@@ -7,7 +7,6 @@ provisioning, teardown and the sandbox read it from there: none of them knows an
 from __future__ import annotations
 
 import enum
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
@@ -162,7 +161,7 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
 
     def names(self, action: Any) -> Names:
         """The names in a request."""
-        return Names(*(path and _at(action, path) for path in self.paths))
+        return Names._make([_at(action, path) if path else None for path in self.paths])
 
     def name_in_wire(self, body: Any) -> Any:
         """In a body in wire form that need not be valid: what stands where the first unique name should."""
@@ -178,7 +177,9 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _at(value: Any, path: str) -> Any:
-    return functools.reduce(lambda inner, name: getattr(inner, name, None), path.split("."), value)
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
 
 
 LIFECYCLES: dict[str, Lifecycle] = {}

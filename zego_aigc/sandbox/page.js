@@ -110,7 +110,8 @@ const TABLES = {
     what: "stream tasks", key: row => row.TaskId, columns: [
       ["Status", row => TASK[row.Status] || row.Status, {tone: true, open: row => showTask(row)}],
       ["Id", row => row.TaskId, {css: "id"}], ["Room", row => row.RoomId, {css: "name"}],
-      ["Stream", row => row.StreamId, {css: "name"}], ["Drive", row => row.Drive ? `${row.Drive.Kind}, ${DRIVE[row.Drive.Status]}` : "none"], ["Queued", row => row.Queued]],
+      ["Stream", row => row.StreamId, {css: "name"}],
+      ["Drive", row => row.Drive ? `${row.Drive.Kind}, ${DRIVE[row.Drive.Status]}` : "none"], ["Queued", row => row.Queued]],
   },
   agents: {
     what: "agents", key: row => row.AgentId, columns: [
@@ -119,14 +120,14 @@ const TABLES = {
   },
   refused: {
     what: "refused calls", key: row => row.RequestId, columns: [
-      ["Time", row => time(row.Time), {open: row => showCall(row)}], ["Action", row => row.Action || "none"],
-      ["Code", row => row.Code, {css: "bad"}], ["Why", row => row.Message, {css: "wide"}],
-      ["What to do", row => row.Advice, {css: "wide"}]],
+      ["Time", row => time(row.Time), {open: row => showCall(row)}],
+      ["Action", row => row.Action || "none", {css: "action"}], ["Code", row => row.Code, {css: "bad"}],
+      ["Why", row => row.Message, {css: "wide"}], ["What to do", row => row.Advice, {css: "wide"}]],
   },
   calls: {
     what: "calls", key: row => row.RequestId, columns: [
       ["Time", row => time(row.Time), {open: row => showCall(row)}],
-      ["Action", row => (apps.length > 1 ? `${row.AppId ?? "unknown app"} · ` : "") + (row.Action || "none")],
+      ["Action", row => (apps.length > 1 ? `${row.AppId ?? "unknown app"} · ` : "") + (row.Action || "none"), {css: "action"}],
       ["Answer", row => row.Code ? row.Code : row.Status === null ? "no answer" : row.Status === 200 ? "0" : "HTTP " + row.Status,
         {tone: row => row.Code ? "bad" : row.Status === 200 ? "good" : "warm"}],
       ["Faults", row => row.Faults.join(", ")], ["About", row => row.About, {css: "id"}]],
@@ -134,7 +135,7 @@ const TABLES = {
   callbacks: {
     what: "callbacks", key: row => row.Number, columns: [
       ["Time", row => time(row.Time), {open: row => showCallback(row)}], ["State", row => row.State, {tone: true}],
-      ["Event", row => ({3: "task status", 4: "drive status"})[row.Event] || row.Event],
+      ["Event", row => ({3: "task status", 4: "drive status"})[row.Event] || row.Event, {css: "action"}],
       ["Answer", row => {
         const tries = row.Attempts.length, last = row.Attempts[tries - 1];
         return last ? (last.Status || last.Error) + (tries > 1 ? `, ${tries} tries` : "") : "";

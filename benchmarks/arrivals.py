@@ -16,11 +16,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-LIMIT, WINDOW = 10, 1.0
+from benchmarks.counting import SlidingCount, share, worst
+
 GRANTED = b'{"Code":0,"Message":"succeed","RequestId":"1","Data":{"TaskList":[]}}'
 REFUSED = b'{"Code":400010009,"Message":"too many requests","RequestId":"2"}'
 
@@ -59,9 +59,7 @@ class Counter:
     def __init__(self, way: Way, punctuality: Punctuality) -> None:
         self.way = way
         self._punctuality = punctuality
-        self.arrivals: list[float] = []
-        self.refused = 0
-        self._recent: deque[float] = deque()
+        self._count = SlidingCount()
         self._chance = random.Random(7)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,27 +71,16 @@ class Counter:
                 length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
                 await reader.readexactly(length)
                 if head.startswith(b"GET /report"):
-                    body = json.dumps(
-                        {"arrivals": self.arrivals, "refused": self.refused, "late": self._punctuality.late}
-                    ).encode()
+                    count = self._count
+                    report = {"arrivals": count.arrivals, "refused": count.refused, "late": self._punctuality.late}
+                    body = json.dumps(report).encode()
                 else:
                     await asyncio.sleep(self.way.delay(self._chance))
-                    body = GRANTED if self.admit(time.monotonic()) else REFUSED
+                    body = GRANTED if self._count.admit(time.monotonic()) else REFUSED
                     await asyncio.sleep(self.way.delay(self._chance))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
                 writer.write(body)
         writer.close()
-
-    def admit(self, now: float) -> bool:
-        """Count a request; the eleventh in any second is refused, and counts as well."""
-        recent = self._recent
-        while recent and now - recent[0] > WINDOW:
-            recent.popleft()
-        recent.append(now)
-        self.arrivals.append(now)
-        granted = len(recent) <= LIMIT
-        self.refused += not granted
-        return granted
 
 
 class Counted(NamedTuple):
@@ -107,18 +94,11 @@ class Counted(NamedTuple):
     @property
     def worst(self) -> int:
         """The most that arrived in any second."""
-        most = start = 0
-        for end, arrival in enumerate(self.arrivals):
-            while arrival - self.arrivals[start] > WINDOW:
-                start += 1
-            most = max(most, end - start + 1)
-        return most
+        return worst(self.arrivals)
 
     def share(self, skip: float) -> float:
         """Which share of the limit was used, without so many seconds at the beginning."""
-        # By every tenth, since they may come in bunches of ten.
-        tenths = [arrival for arrival in self.arrivals[::LIMIT] if arrival >= self.arrivals[0] + skip]
-        return 0.0 if len(tenths) < 2 else (len(tenths) - 1) * WINDOW / (tenths[-1] - tenths[0])
+        return share(self.arrivals, self.arrivals[0] + skip)
 
 
 class Entrances(NamedTuple):

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from simulated_time import SimulatedLoop
 
+from benchmarks.counting import LIMIT, WINDOW, SlidingCount, worst
 from zego_aigc.limits.local_limiter import LocalLimiter
 
 __all__ = ["Delay", "Network", "jitter", "network", "route_change", "spikes", "stalls", "steady"]
 
 APP, ACTION = 1, "QueryAgents"
-LIMIT, WINDOW = 10, 1.0
 
 Delay = Callable[[random.Random, float], float]
 """Seconds that something takes on its way that leaves at a time."""
@@ -65,20 +64,29 @@ class Network:
         back: delay of answers.
         seed: of all chance.
         served: whether the limiter learns that requests were served; without, it keeps to its guard.
+        service: what counts the requests, if others use it too.
     """
 
-    def __init__(self, loop: SimulatedLoop, out: Delay, back: Delay, *, seed: int = 1, served: bool = True) -> None:
+    def __init__(
+        self,
+        loop: SimulatedLoop,
+        out: Delay,
+        back: Delay,
+        *,
+        seed: int = 1,
+        served: bool = True,
+        service: SlidingCount | None = None,
+    ) -> None:
         self.loop = loop
         self.limiter = LocalLimiter(LIMIT, WINDOW, clock=loop.time)
-        self.arrivals: list[float] = []
-        """When the service counted a request, in order."""
-        self.refused: int = 0
+        self.service = SlidingCount() if service is None else service
+        self.granted: int = 0
+        """How many requests of this client the service has served."""
         self.began: float = loop.now
         self._out = out
         self._back = back
         self._chance = random.Random(seed)
         self._served = served
-        self._recent: deque[float] = deque()
 
     # --- what happens
 
@@ -101,19 +109,9 @@ class Network:
             self.limiter.too_fast(APP, ACTION)
 
     def _arrive(self, now: float, answer: asyncio.Future[bool]) -> None:
-        good = self.admit(now)
+        good = self.service.admit(now)
+        self.granted += good
         self.loop.call_at(now + self._back(self._chance, now), _answer, answer, good)
-
-    def admit(self, now: float) -> bool:
-        """The service counts a request, and refuses the eleventh in any second, both ends of which belong to it."""
-        recent = self._recent
-        while recent and now - recent[0] > WINDOW:
-            recent.popleft()
-        recent.append(now)
-        self.arrivals.append(now)
-        good = len(recent) <= LIMIT
-        self.refused += not good
-        return good
 
     def saturate(self, seconds: float, *, callers: int = 40, background: bool = False) -> None:
         """So many callers call again and again, for so long."""
@@ -134,14 +132,19 @@ class Network:
 
     # --- what came of it
 
+    @property
+    def arrivals(self) -> list[float]:
+        """When the service counted a request, in order."""
+        return self.service.arrivals
+
+    @property
+    def refused(self) -> int:
+        """How many the service refused."""
+        return self.service.refused
+
     def worst(self) -> int:
         """The most requests that arrived in any second."""
-        most = start = 0
-        for end, arrival in enumerate(self.arrivals):
-            while arrival - self.arrivals[start] > WINDOW:
-                start += 1
-            most = max(most, end - start + 1)
-        return most
+        return worst(self.arrivals)
 
     def pace(self, since: float = 10.0) -> float:
         """The share of the limit that was used, from so many seconds after the beginning on."""

@@ -12,8 +12,8 @@ is known, beyond the delay that all requests have in common. A request that left
 
 The earliest of these counts, and a slack of half a hundredth of the window for clocks and schedulers. There is one exception.
 An answer that comes later than the guard explains may have been worked on for long, or its request may have been held up on
-the way, as by a machine that stalls; then the guard is wrong. Where that is rare the answer's time counts, since it costs
-next to nothing: a quarter of a percent of the pace at most. An out token is released more than one window after this bound.
+the way, as by a machine that stalls; then the guard is wrong. Where that is rare the answer's time counts
+(:mod:`zego_aigc.limits.late_answers`). An out token is released more than one window after this bound.
 So two requests that share a token arrive more than one window apart, and since every request holds one of ``limit`` tokens,
 no window at the server ever sees more than ``limit`` of them. It does not matter how long a token is held: a cold connection
 delays its own token and no other.
@@ -28,18 +28,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 
+from zego_aigc.limits.late_answers import LateAnswers
 from zego_aigc.limits.pacing import Pacing
 from zego_aigc.limits.round_trips import RoundTrips
 from zego_aigc.limits.throughput import Throughput
 
-__all__ = ["DOUBT_INCOME", "DOUBT_MOST", "SLACK", "UNPROVEN", "Window"]
+__all__ = ["SLACK", "UNPROVEN", "Window"]
 
 SLACK = 0.005
 """In windows, what is added to every bound: timers, schedulers and clocks at both ends are a little off."""
-DOUBT_INCOME = 0.0025
-"""In windows, what each served request adds to the time for which late answers are taken at their word."""
-DOUBT_MOST = 0.15
-"""In windows and tokens, how much of this time there may be: enough for a stall of 150 ms with every token out."""
 UNPROVEN = 0.5
 """Seconds that the first request on a connection may take longer than others, where nothing was heard from the far end yet."""
 
@@ -61,8 +58,8 @@ class Window:
     __slots__ = (
         "_bounds",
         "_cut_short_at",
-        "_doubt",
         "_free",
+        "_late_answers",
         "_pacing",
         "_review_at",
         "_shift",
@@ -95,7 +92,7 @@ class Window:
         self._span = window  # from an entry of `_bounds` until its token is released: window + pause + shift
         self._pacing = Pacing(window, guard)
         self._trips = RoundTrips()
-        self._doubt = DOUBT_MOST * limit * window  # seconds for which late answers are taken at their word
+        self._late_answers = LateAnswers(limit, window)
         self._cut_short_at = -math.inf  # when the guard last allowed an earlier release than an answer did
         self._review_at = -math.inf  # when something next changes with time alone
         self.throughput: Throughput = Throughput(limit, window)
@@ -197,12 +194,11 @@ class Window:
             if trips.known < before:
                 self._lose_lead(before - trips.known)
         bound = max(departed, answered - trips.known) + self._slack - self._shift
-        self._doubt = min(self._doubt + DOUBT_INCOME * self.window, DOUBT_MOST * self.limit * self.window)
         if bound <= mark:
+            self._late_answers.punctual += 1
             return self._bring_forward(mark, bound)
         # The request has arrived later than the guard allows, or was worked on for longer than others.
-        if bound - mark <= self._doubt and trips.known and self._put_off(mark, bound):
-            self._doubt -= bound - mark
+        if trips.known and self._late_answers.withdraw(bound - mark) and self._put_off(mark, bound):
             return bound
         self._cut_short_at = answered
         return mark

@@ -9,7 +9,8 @@ background  sorted set   who waits in the background, likewise
 present     sorted set   until when a process in one of these is believed to be there
 turns       hash         ``overtaken``: foreground tokens since the background's last; when a caller of either line last came
                          (``foreground``) or was served (``background``)
-pace        hash         what complaints of the service have added, as :mod:`zego_aigc.limits.pacing` does it, and ``doubt``
+pace        hash         what complaints of the service have added, as :mod:`zego_aigc.limits.pacing` does it; and the
+                         ``balance`` of late answers
 epoch       string       since when this server keeps books for the AppId, and which server that is
 ==========  ===========  =================================================================================================
 """
@@ -141,12 +142,12 @@ SETTLE_KEYS = ("tokens", "queue", "background", "present", "pace")
 SETTLE = (
     _CLOCK
     + """
--- ARGV: window, guard, slack, hold, keep (ms), most doubt, income of doubt, then for each update: what, id, age, more
+-- ARGV: window, guard, slack, hold, keep (ms), most in the account of late answers, then for each update: what, id, age, more
 local tokens, queue, background, present, pace = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local window, guard, slack = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local hold, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most = 0.5 * window
-local doubt, doubt_most, doubt_before = nil, tonumber(ARGV[6]), nil
+local max_balance = tonumber(ARGV[6])
 
 local function held_in(name)
   return tonumber(redis.call('HGET', pace, name) or '')
@@ -184,7 +185,16 @@ local function released(id, due)
   end
 end
 
-for i = 8, #ARGV, 4 do
+-- The account of :mod:`zego_aigc.limits.late_answers`.
+local balance = nil
+local function withdraw(income, seconds)
+  balance = math.min((balance or held_in('balance') or max_balance) + income, max_balance)
+  if seconds > balance then return false end
+  balance = balance - seconds
+  return true
+end
+
+for i = 7, #ARGV, 4 do
   local what, id, age, more = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   if what == 'departed' then
     released(id, now - age + guard + widened + slack + more + window + pause)
@@ -192,21 +202,13 @@ for i = 8, #ARGV, 4 do
     local due = now - age + slack + window + pause
     local before = tonumber(redis.call('ZSCORE', tokens, id) or '')
     local late = false
-    if what == 'served' then
-      -- As :mod:`zego_aigc.limits.sliding_window` does it: late answers are taken at their word where they are rare.
-      if doubt == nil then
-        doubt_before = held_in('doubt') or doubt_most
-        doubt = doubt_before
-      end
-      doubt = math.min(doubt + tonumber(ARGV[7]), doubt_most)
-      if due > now and (before == nil or before < due) then
-        if before and more == 1 and due - before <= doubt then
-          late = true
-          doubt = doubt - (due - before)
-          redis.call('ZADD', tokens, due, id)
-        else
-          put('cut short', now)  -- that is what a complaint may be about
-        end
+    if what == 'served' and due > now and (before == nil or before < due) then
+      -- `more`: 0 where no round trip is known; else 1 and what its process pays into the account, if the answer is late.
+      if before and more > 0 and withdraw(more - 1, due - before) then
+        late = true
+        redis.call('ZADD', tokens, due, id)
+      else
+        put('cut short', now)  -- that is what a complaint may be about
       end
     end
     if before and not late then released(id, due) end
@@ -240,7 +242,7 @@ for i = 8, #ARGV, 4 do
     end
   end
 end
-if doubt and doubt ~= doubt_before then put('doubt', doubt) end
+if balance then put('balance', balance) end
 redis.call('PEXPIRE', tokens, keep)
 return {held_in('anew') or 0, widened, pause}
 """

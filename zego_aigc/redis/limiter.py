@@ -9,10 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from zego_aigc.limits.late_answers import MAX_BALANCE, LateAnswers
 from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
 from zego_aigc.limits.local_limiter import CATCH_UP, PEOPLE_STAY, LocalLimiter
 from zego_aigc.limits.round_trips import RoundTrips
-from zego_aigc.limits.sliding_window import DOUBT_INCOME, DOUBT_MOST, SLACK, UNPROVEN, Window
+from zego_aigc.limits.sliding_window import SLACK, UNPROVEN, Window
 from zego_aigc.limits.throughput import Throughput
 from zego_aigc.limits.wait_queue import BACKGROUND_SHARE
 from zego_aigc.redis._granting import ProcessLine, wait_for_grant
@@ -189,7 +190,7 @@ class RedisLimiter:
             waiting=lane.lines[False].waiting,
             waiting_background=lane.lines[True].waiting,
             round_trip=lane.trips.smallest,
-            guard=self._guard + lane.widened,
+            guard=lane.guard,
             pause=lane.pause,
             complaints=lane.complaints,
             share=lane.throughput.share(time.monotonic()),
@@ -271,8 +272,15 @@ class _Member:
             self.lanes = {key: lane for key, lane in self.lanes.items() if lane.waiting or now < lane.used_at + _IDLE}
         lane = self.lanes.get((app_id, action))
         if lane is None:
-            throughput = Throughput(self._limit, self._window)
-            lane = self.lanes[app_id, action] = _Lane(self._prefix, app_id, action, self.identity, throughput)
+            lane = self.lanes[app_id, action] = _Lane(
+                self._prefix,
+                app_id,
+                action,
+                self.identity,
+                Throughput(self._limit, self._window),
+                LateAnswers(self._limit, self._window),
+                self._guard,
+            )
         lane.used_at = now
         return lane
 
@@ -363,8 +371,7 @@ class _Member:
             _us(SLACK * self._window),
             _us(self._lease + self._quiet),
             self._keep_ms(),
-            _us(DOUBT_MOST * self._limit * self._window),
-            _us(DOUBT_INCOME * self._window),
+            _us(MAX_BALANCE * self._limit * self._window),
         ]
         for what, identity, at, more in updates:
             args += [what, identity, _us(now - at), _us(more)]
@@ -385,9 +392,12 @@ class _Lane:
 
     __slots__ = (
         "_anew",
+        "_given_guard",
         "action",
         "app_id",
         "complaints",
+        "guard",
+        "late_answers",
         "lines",
         "pause",
         "settle_keys",
@@ -395,10 +405,18 @@ class _Lane:
         "throughput",
         "trips",
         "used_at",
-        "widened",
     )
 
-    def __init__(self, prefix: str, app_id: int, action: str, identity: str, throughput: Throughput) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        app_id: int,
+        action: str,
+        identity: str,
+        throughput: Throughput,
+        late_answers: LateAnswers,
+        guard: float,
+    ) -> None:
         self.app_id = app_id
         self.action = action
         # The braces keep an AppId's keys on one node of a cluster.
@@ -411,9 +429,11 @@ class _Lane:
         )  # by whether it is the background
         self.trips = RoundTrips()
         self.throughput = throughput
+        self.late_answers = late_answers
         self.used_at = 0.0
         self.complaints = 0
-        self.widened = 0.0  # what complaints have added to the guard, and
+        self._given_guard = guard
+        self.guard = guard  # with what complaints have added, and
         self.pause = 0.0  # to the window, when Redis last answered
         self._anew: int | None = None
 
@@ -426,7 +446,7 @@ class _Lane:
         """What Redis says about complaints; round trips are learned anew when that was decided, by whichever process."""
         if self._anew is not None and anew > self._anew:
             self.trips.forget()
-        self._anew, self.widened, self.pause = anew, widened, pause
+        self._anew, self.guard, self.pause = anew, self._given_guard + widened, pause
 
 
 class _RedisPermit:
@@ -464,8 +484,14 @@ class _RedisPermit:
         trips = self.lane.trips
         if not first:
             trips.learn(self._answered_at, host, self._answered_at - self._departed_at)
+        lane = self.lane
         arrived = max(self._departed_at, self._answered_at - trips.known)
-        self._member.update(self.lane, "served", self.id, 1e-6 if trips.known else 0.0, at=arrived)
+        income = 0.0
+        if arrived <= self._departed_at + lane.guard:
+            lane.late_answers.punctual += 1
+        else:
+            income = lane.late_answers.income()
+        self._member.update(lane, "served", self.id, 1e-6 + income if trips.known else 0.0, at=arrived)
 
     def release(self) -> None:
         if not self._is_over and self._departed_at is None:

@@ -183,7 +183,7 @@ class Run:
                 # 404: its worker was killed, and the others have ended it.
                 status, _ = await patiently(visitor, "POST", f"{path}/messages", {202, 404}, json=said)
                 if status == 202:
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(self._random.uniform(0.3, 2.0))  # some hear the answer, and some do not
                     await patiently(visitor, "DELETE", path, {204, 502})
                 self._done += 1
 

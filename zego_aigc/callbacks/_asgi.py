@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
 from zego_aigc.callbacks._answer import CHECK_METHODS, COME_AGAIN, LIVES, NOT_POST, Answer, Receiver
 from zego_aigc.callbacks._inflate import BadEncoding, inflate
+from zego_aigc.transport.asgi import (
+    BodyTooLarge,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    client_address,
+    read_body,
+    refuse_scope,
+    send_response,
+)
 
-__all__ = ["CallbackApp", "Receive", "Scope", "Send"]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+__all__ = ["CallbackApp"]
 
 
 class CallbackApp:
@@ -34,14 +37,14 @@ class CallbackApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            answer = await self._answer(scope, receive)
-            if answer is not None:
-                await _send(answer, send, head=scope["method"] == "HEAD")
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            try:
+                answer = await self._answer(scope, receive)
+            except ClientGone:
+                return
+            headers = {"Content-Type": "text/plain", **answer.headers}
+            await send_response(send, answer.status, headers, answer.body, head=scope["method"] == "HEAD")
         else:
-            raise ValueError(f"callbacks come over HTTP, not {scope['type']!r}: mount the router at an HTTP path")
+            await refuse_scope(scope, receive, send, "callbacks come over HTTP: mount the router at an HTTP path")
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
@@ -57,48 +60,23 @@ class CallbackApp:
             await self._receiver.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer | None:
-        """``None`` when the sender has hung up."""
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         receiver = self._receiver
         if scope["method"] in CHECK_METHODS:
             return LIVES if receiver.ready else COME_AGAIN
         if scope["method"] != "POST":
             return NOT_POST
         headers = {name.lower(): value for name, value in scope.get("headers", ())}
-        sender = _sender(scope)
+        sender = client_address(scope)
         if (length := headers.get(b"content-length", b"")).isdigit() and int(length[:20]) > receiver.max_body:
             return receiver.refuse_unread("too_large", sender)
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            if len(body) > receiver.max_body:
-                return receiver.refuse_unread("too_large", sender)
-            more = message.get("more_body", False)
         try:
-            plain = inflate(bytes(body), headers.get(b"content-encoding", b"").decode("latin-1"), receiver.max_body)
+            body = await read_body(receive, receiver.max_body)
+            plain = inflate(body, headers.get(b"content-encoding", b"").decode("latin-1"), receiver.max_body)
+        except BodyTooLarge:
+            return receiver.refuse_unread("too_large", sender)
         except BadEncoding:
             return receiver.refuse_unread("malformed", sender)
         if plain is None:
             return receiver.refuse_unread("too_large", sender)
         return await receiver.areceive(plain, sender=sender)
-
-
-def _sender(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else ""
-
-
-async def _send(answer: Answer, send: Send, *, head: bool) -> None:
-    headers = {"Content-Type": "text/plain", "Content-Length": str(len(answer.body)), **answer.headers}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": b"" if head else answer.body})

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from zego_aigc.callbacks.events import Event
 from zego_aigc.schema.decoding import enc_hook
+from zego_aigc.transport.asgi import Receive, Scope, Send, send_stream
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -128,23 +129,12 @@ class ServerSentEvents:
 
     async def __call__(
         self,
-        scope: MutableMapping[str, Any],  # noqa: ARG002 - ASGI passes it
-        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
-        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+        scope: Scope,  # noqa: ARG002 - ASGI passes it
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answer an HTTP request over ASGI, until the events end or the browser has gone."""
-        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        writing = asyncio.ensure_future(self._write(send))
-        leaving = asyncio.ensure_future(_gone(receive))
-        try:
-            await asyncio.wait([writing, leaving], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (writing, leaving):
-                task.cancel()
-            await asyncio.wait([writing, leaving])
-        if not writing.cancelled() and (error := writing.exception()) is not None and not isinstance(error, OSError):
-            raise error
+        await send_stream(receive, send, self.headers, self.__aiter__())
 
     async def aiohttp_response(self, request: web.Request) -> web.StreamResponse:
         """Answer an aiohttp request, until the events end or the browser has gone."""
@@ -160,20 +150,9 @@ class ServerSentEvents:
             await response.write_eof()
         return response
 
-    async def _write(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
-        async with contextlib.aclosing(self.__aiter__()) as frames:
-            async for frame in frames:
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
 
 async def _next(events: AsyncIterator[Event]) -> Event:
     return await anext(events)
-
-
-async def _gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _frame(name: str, data: bytes) -> bytes:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from zego_aigc.llm._wire import LIVES, NOT_POST, STREAM_HEADERS, Endpoint, Refusal
 from zego_aigc.llm.request import ChatRequest
+from zego_aigc.transport.asgi import until_gone
 
 __all__ = ["handle"]
 
@@ -23,16 +24,7 @@ async def handle(endpoint: Endpoint, request: web.Request) -> web.StreamResponse
         return web.Response(status=asked.status, body=asked.body, headers=asked.headers)
     response = web.StreamResponse(headers=STREAM_HEADERS)
     await response.prepare(request)
-    writing = asyncio.ensure_future(_write(endpoint, asked, response))
-    leaving = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait([writing, leaving], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (writing, leaving):
-            task.cancel()
-        await asyncio.wait([writing, leaving])
-    if not writing.cancelled() and (error := writing.exception()) is not None and not isinstance(error, OSError):
-        raise error
+    await until_gone(_write(endpoint, asked, response), _gone(request))
     return response
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
 from zego_aigc.llm._wire import LIVES, NOT_POST, STREAM_HEADERS, Endpoint, Refusal
 from zego_aigc.llm.request import ChatRequest
+from zego_aigc.transport.asgi import (
+    BodyTooLarge,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    client_address,
+    read_body,
+    refuse_scope,
+    send_response,
+    send_stream,
+)
 
 __all__ = ["ChatApp"]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class ChatApp:
@@ -32,66 +34,26 @@ class ChatApp:
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["type"] == "http":
-            answer = await self._admit(scope, receive)
-            if isinstance(answer, Refusal):
-                await _refuse(answer, send, head=scope["method"] == "HEAD")
-            elif answer is not None:
-                await self._stream(answer, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            try:
+                asked = await self._admit(scope, receive)
+            except ClientGone:
+                return
+            if isinstance(asked, Refusal):
+                await send_response(send, asked.status, asked.headers, asked.body, head=scope["method"] == "HEAD")
+            else:
+                await send_stream(receive, send, STREAM_HEADERS, self._endpoint.stream(asked))
         else:
-            raise ValueError(f"chat requests come over HTTP, not {scope['type']!r}: mount the endpoint at an HTTP path")
+            await refuse_scope(scope, receive, send, "chat requests come over HTTP: mount the endpoint at an HTTP path")
 
-    async def _admit(self, scope: Scope, receive: Receive) -> ChatRequest | Refusal | None:
-        """``None`` when the sender has hung up."""
+    async def _admit(self, scope: Scope, receive: Receive) -> ChatRequest | Refusal:
         if scope["method"] in {"GET", "HEAD"}:
             return LIVES
         if scope["method"] != "POST":
             return NOT_POST
-        client = scope.get("client")
-        sender = str(client[0]) if client else ""
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            if len(body) > self._endpoint.max_body:
-                return self._endpoint.too_large(sender)
-            more = message.get("more_body", False)
-        headers = {name.lower(): value for name, value in scope.get("headers", ())}
-        return await self._endpoint.admit(headers.get(b"authorization", b"").decode("latin-1"), bytes(body), sender)
-
-    async def _stream(self, request: ChatRequest, receive: Receive, send: Send) -> None:
-        writing = asyncio.ensure_future(self._write(request, send))
-        leaving = asyncio.ensure_future(_gone(receive))
+        sender = client_address(scope)
         try:
-            await asyncio.wait([writing, leaving], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (writing, leaving):
-                task.cancel()
-            await asyncio.wait([writing, leaving])
-        if not writing.cancelled() and (error := writing.exception()) is not None and not isinstance(error, OSError):
-            raise error
-
-    async def _write(self, request: ChatRequest, send: Send) -> None:
-        headers = [(name.lower().encode(), value.encode()) for name, value in STREAM_HEADERS.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async with contextlib.aclosing(self._endpoint.stream(request)) as frames:
-            async for frame in frames:
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _refuse(refusal: Refusal, send: Send, *, head: bool) -> None:
-    headers = {**refusal.headers, "Content-Length": str(len(refusal.body))}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": b"" if head else refusal.body})
+            body = await read_body(receive, self._endpoint.max_body)
+        except BodyTooLarge:
+            return self._endpoint.too_large(sender)
+        headers = {name.lower(): value for name, value in scope.get("headers", ())}
+        return await self._endpoint.admit(headers.get(b"authorization", b"").decode("latin-1"), body, sender)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, is_typeddict
 
 from zego_aigc import pytest_plugin
 from zego_aigc.cli._parser import parser as command_line
@@ -107,10 +107,10 @@ def members(cls: type[Any]) -> tuple[list[str], dict[str, str]]:
     """The public members of a class: its own, and those of a base that has an entry itself, with their paths there."""
     own: list[str] = []
     elsewhere: dict[str, str] = {}
-    for base in cls.__mro__:
+    for base in bases(cls):
         if not base.__module__.startswith("zego_aigc"):
             continue
-        public = [name for name in dict.fromkeys((*vars(base), *inspect.get_annotations(base))) if not name.startswith("_")]
+        public = [name for name in dict.fromkeys((*vars(base), *declared(base))) if not name.startswith("_")]
         for name in public:
             if name in own or name in elsewhere:
                 continue
@@ -121,12 +121,35 @@ def members(cls: type[Any]) -> tuple[list[str], dict[str, str]]:
     return own, elsewhere
 
 
+def bases(cls: type[Any]) -> tuple[type[Any], ...]:
+    """A class and those that it inherits from. A TypedDict does not know them everywhere: they are those that it contains."""
+    if not is_typeddict(cls):
+        return cls.__mro__
+    module = public_module(cls)
+    exports = (getattr(import_module(module), name) for name in exported(module))
+    return (
+        cls,
+        *(other for other in exports if is_typeddict(other) and other.__annotations__.keys() < cls.__annotations__.keys()),
+    )
+
+
+def public_module(cls: type[Any]) -> str:
+    """The public module that a class comes from."""
+    return next(module for module in reversed(MODULES) if cls.__module__.startswith(module))
+
+
+def declared(cls: type[Any]) -> list[str]:
+    """The names to which a class itself gives a type."""
+    inherited = {name for base in bases(cls)[1:] for name in base.__annotations__} if is_typeddict(cls) else set[str]()
+    return [name for name in inspect.get_annotations(cls) if name not in inherited]
+
+
 def inherited_here(value: Any, own: Iterable[str]) -> list[str]:
     """What a class inherits from a base that has no entry: it is explained with the class."""
     if not inspect.isclass(value):
         return []
-    declared = {*vars(value), *inspect.get_annotations(value)}
-    return [name for name in own if name not in declared]
+    here = {*vars(value), *declared(value)}
+    return [name for name in own if name not in here]
 
 
 def inherited(path: str, elsewhere: dict[str, str]) -> Iterator[str]:

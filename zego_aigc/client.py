@@ -156,6 +156,7 @@ class Client:
         self.app_id = app_id
         """The project's AppId."""
         self.callback_secret = callback_secret
+        """The secret of callbacks, if it was given: for a ``CallbackRouter``."""
         self.quota = quota
         """The budget of live instances, if there is one."""
         # Nothing below refers back to the client: one that is dropped without aclose() is freed at once, and
@@ -287,7 +288,10 @@ class Client:
         deadline_from: Literal["call", "grant"] = "call",
         background: bool = False,
     ) -> Response[T]:
-        """As :meth:`call`, with RequestId, headers, number of attempts, seconds taken and the raw ``Data``."""
+        """Send an Action, and return its result with RequestId, headers, number of attempts, seconds taken and raw ``Data``.
+
+        Arguments and errors are those of :meth:`call`. What it creates is not noted in the client's registry.
+        """
         return await self._endpoints.of(action).call_with_response(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
         )
@@ -369,7 +373,16 @@ class Client:
         return None if made_id is None else type(action).result(**{life.id_field: made_id})
 
     async def find(self, action: str, names: Names, *, not_before: float | None = None) -> str | None:
-        """The id of what a create of that name has made under the given names, as :meth:`look_up` finds it; None if nothing."""
+        """The id of what a create has made, as :meth:`look_up` finds it; None if nothing.
+
+        Args:
+            action: the create's name, such as ``"CreateDigitalHumanStreamTask"``.
+            names: the ids that it was given, as its lifecycle's ``names()`` returns them.
+            not_before: as for :meth:`look_up`.
+
+        Raises:
+            ZegoError: the look-up failed.
+        """
         age = float("inf") if not_before is None else time.time() - not_before
         life, endpoint = LIFECYCLES[action], self._endpoints[ACTIONS[action].service]
         return await self._finder.find(endpoint, life, names, sent=time.monotonic() - age)
@@ -556,7 +569,12 @@ class Client:
     @overload
     def agent(self, **fields: Unpack[AgentInstanceFields]) -> AgentInstance[CreatedAgentInstance]: ...
     def agent(self, create: CreateAgentInstance | None = None, **fields: Any) -> AgentInstance[CreatedAgentInstance]:
-        """A voice agent that lives as long as the ``async with`` block; `fields` are those of CreateAgentInstance."""
+        """A voice agent that lives as long as the ``async with`` block. Entering the block raises what :meth:`call` raises.
+
+        Args:
+            create: what to make.
+            fields: those of :class:`~zego_aigc.aiagent.CreateAgentInstance`, in place of `create`.
+        """
         handle: AgentInstance[CreatedAgentInstance] = self._handle(_one_of(CreateAgentInstance, create, fields))
         return handle
 
@@ -581,8 +599,12 @@ class Client:
     ) -> AgentInstance[Any]:
         """An agent with a digital human's face that lives as long as the ``async with`` block.
 
-        `fields` are those of CreateDigitalHumanAgentInstance. With a `fallback`, a voice agent is made where no digital human
-        is to be had; see :meth:`start`.
+        Entering the block raises what :meth:`call` raises.
+
+        Args:
+            create: what to make.
+            fallback: a voice agent to make where no digital human is to be had; see :meth:`start`.
+            fields: those of :class:`~zego_aigc.aiagent.CreateDigitalHumanAgentInstance`, in place of `create`.
         """
         handle: AgentInstance[Any] = self._handle(_one_of(CreateDigitalHumanAgentInstance, create, fields), fallback)
         return handle
@@ -596,7 +618,11 @@ class Client:
     ) -> LiveAgentInstance:
         """A live digital human that lives as long as the ``async with`` block.
 
-        `fields` are those of CreateLiveDigitalHumanAgentInstance.
+        Entering the block raises what :meth:`call` raises.
+
+        Args:
+            create: what to make.
+            fields: those of :class:`~zego_aigc.aiagent.CreateLiveDigitalHumanAgentInstance`, in place of `create`.
         """
         handle: LiveAgentInstance = self._handle(_one_of(CreateLiveDigitalHumanAgentInstance, create, fields))
         return handle
@@ -608,7 +634,11 @@ class Client:
     def stream_task(self, create: CreateDigitalHumanStreamTask | None = None, **fields: Any) -> StreamTaskHandle:
         """A digital human's video stream that lives as long as the ``async with`` block.
 
-        `fields` are those of CreateDigitalHumanStreamTask.
+        Entering the block raises what :meth:`call` raises. The stream comes a moment later: ``await task.streaming()``.
+
+        Args:
+            create: what to make.
+            fields: those of :class:`~zego_aigc.digitalhuman.CreateDigitalHumanStreamTask`, in place of `create`.
         """
         handle: StreamTaskHandle = self._handle(_one_of(CreateDigitalHumanStreamTask, create, fields))
         return handle

@@ -243,6 +243,7 @@ class InterruptReason(OpenNumber):
     """What cut the agent."""
 
     USER_SPEECH = 1
+    """The user spoke."""
     SEND_LLM = 2
     """A SendAgentInstanceLLM call."""
     SEND_TTS = 3
@@ -453,9 +454,11 @@ class DriveStatus(OpenNumber):
     """Where a drive stands."""
 
     QUEUED = 1
+    """It waits for others to be spoken."""
     DRIVING = 2
     """The digital human begins to speak."""
     FAILED = 3
+    """It could not be spoken."""
     ENDED = 4
     """The digital human has ended to speak."""
 

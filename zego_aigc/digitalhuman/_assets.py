@@ -30,8 +30,11 @@ class FetchMode(enum.IntEnum):
     """Which digital humans to list."""
 
     ALL = 1
+    """Public ones and the account's own."""
     PUBLIC = 2
+    """Those that every account may use."""
     PRIVATE = 3
+    """The account's own."""
 
 
 # --- results -----------------------------------------------------------------------------------------------------

@@ -44,8 +44,11 @@ class VoiceChannel(enum.IntEnum):
     """Which channel of the audio moves the lips."""
 
     MIXED = 0
+    """Both channels, mixed."""
     LEFT = 1
+    """The left channel."""
     RIGHT = 2
+    """The right channel."""
 
 
 # --- results -----------------------------------------------------------------------------------------------------

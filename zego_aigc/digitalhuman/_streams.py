@@ -39,9 +39,13 @@ class TaskStatus(OpenNumber):
     """Where a stream task stands. A number that this library does not know becomes ``UNKNOWN_<number>``."""
 
     INITIALIZING = 1
+    """It is being made, and does not stream yet."""
     INIT_FAILED = 2
+    """It failed to start; FailReason says why."""
     STREAMING = 3
+    """It streams, and can be driven."""
     STOPPING = 4
+    """It is ending."""
     STOPPED = 5
     """Reported by callbacks only."""
 
@@ -122,7 +126,9 @@ class OutputMode(enum.IntEnum):
     """The kind of client that a stream task's video is for."""
 
     WEB = 1
+    """A browser."""
     MOBILE = 2
+    """A mobile app."""
 
 
 class ExtraConfig(Wire, frozen=True, kw_only=True):

@@ -62,6 +62,7 @@ class Usage(msgspec.Struct, frozen=True):
     making: int
     """Creations under way."""
     live: int
+    """Instances that have been made and have not ended."""
     unknown: int
     """Creations whose outcome is not known."""
     full: bool

@@ -19,6 +19,7 @@ class ProblemGroup(NamedTuple):
     place: str
     """Of the first."""
     problem: Problem
+    """Path, rule and message."""
     entries: int
     """How many have it."""
 

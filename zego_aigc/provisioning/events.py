@@ -27,7 +27,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one entry."""
 
     key: str
+    """The entry's, unique in its fleet."""
     action: Action[Any]
+    """What was sent, or was to be."""
     status: Status
     """``done``; ``failed``: not done, and it may be tried again; ``unknown``: it may have been done; ``pending``: not tried."""
     result: Any = None
@@ -39,7 +41,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     earlier: bool = False
     """Whether an earlier run did it."""
     request_id: str | None = None
+    """The service's id of the last request, for its support."""
     attempts: int = 0
+    """Requests that this run made for it; 0 for what an earlier run did."""
     where: str | None = None
     """Stream and room of an instance that may or may not live."""
     made_by: str = ""
@@ -68,18 +72,21 @@ class Warned(msgspec.Struct, frozen=True):
     """Something that does not stop the run."""
 
     message: str
+    """What it is, and what to do about it."""
 
 
 class Pruned(msgspec.Struct, frozen=True):
     """An entry that the fleet does not name any more was removed, or could not be."""
 
     outcome: Outcome
+    """``done`` where it was removed, else ``failed`` or ``unknown``."""
 
 
 class Finished(msgspec.Struct, frozen=True):
     """The run is over."""
 
     report: Report
+    """What the run came to."""
 
 
 RunEvent = Started | Warned | Outcome | Pruned | Finished
@@ -97,7 +104,9 @@ class Report(msgspec.Struct, kw_only=True):
     unknowns: list[Outcome] = msgspec.field(default_factory=list[Outcome])
     """The first hundred whose outcome is unknown."""
     warnings: list[str] = msgspec.field(default_factory=list[str])
+    """What was warned of on the way."""
     seconds: float = 0.0
+    """Since the run began."""
     stopped: str | None = None
     """Why the run ended before its time, if it did."""
     rolled_back: int = 0
@@ -161,11 +170,17 @@ class LaneProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far the entries of one Action are."""
 
     action: str
+    """The vendor's name of the Action."""
     total: int
+    """All entries of the Action."""
     done: int
+    """Entries that are done, by this run or an earlier one."""
     failed: int
+    """Entries that failed."""
     unknown: int
+    """Entries whose outcome is unknown."""
     pending: int
+    """Entries that have not been tried yet."""
     in_flight: int
     """Requests that have left and are not answered."""
     rate: float
@@ -182,6 +197,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run is."""
 
     lanes: tuple[LaneProgress, ...]
+    """One for each Action, in the order in which they are first met."""
     seconds: float
     """Since it began."""
     seconds_left: float

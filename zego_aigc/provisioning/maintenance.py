@@ -56,6 +56,7 @@ class Gone(msgspec.Struct, frozen=True):
     """An entry has ended by itself."""
 
     key: str
+    """The entry's, unique in its fleet."""
     action: str
     """The vendor's name of the Action."""
     made_id: str

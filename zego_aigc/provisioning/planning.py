@@ -31,6 +31,7 @@ class Changed(msgspec.Struct, frozen=True):
     """An entry that is done, or may be, and says something else now."""
 
     key: str
+    """The entry's, unique in its fleet."""
     action: str
     """The vendor's name of the Action."""
     fields: tuple[FieldChange, ...]
@@ -49,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     done: dict[str, int]
     """How many entries are done, by Action; changed ones included."""
     changed: list[Changed]
+    """Entries that are done, or may be, and say something else now."""
     left: list[str]
     """The keys of what the journal made, perhaps, and the fleet does not name any more: ``prune`` removes it."""
     gone: list[str] | None
@@ -59,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     """How long making everything takes at the limits; what waits for a place in the quota is not foreseen."""
     warnings: tuple[str, ...]
+    """What would be warned of."""
 
     @property
     def has_work(self) -> bool:

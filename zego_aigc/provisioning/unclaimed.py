@@ -23,10 +23,13 @@ class Unclaimed(NamedTuple):
     action: str
     """The Action that makes such things."""
     id: str
+    """The AgentId or TaskId."""
     name: str = ""
     """The agent's."""
     room_id: str = ""
+    """The room of a stream task."""
     stream_id: str = ""
+    """The stream of a stream task."""
     created: float | None = None
     """Unix time of its creation, where the service says it."""
 

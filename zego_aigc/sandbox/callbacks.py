@@ -67,6 +67,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     content: bytes = b""
     """The body in JSON, while it is still to be sent."""
     attempts: list[DeliveryAttempt] = msgspec.field(default_factory=list[DeliveryAttempt])
+    """What was tried, with what came back, oldest first."""
 
     def to_full_json(self) -> dict[str, Any]:
         """With the body, whose signature is masked: it would let its reader send callbacks of their own."""

@@ -18,7 +18,9 @@ class Human(msgspec.Struct, frozen=True, kw_only=True):
     """A digital human."""
 
     digital_human_id: str
+    """Its id, as requests name it."""
     name: str = ""
+    """As ``GetDigitalHumanList`` shows it."""
     owner: int = 0
     """The AppId that it belongs to; 0 for a public one."""
     actions: tuple[str, ...] = GESTURES
@@ -40,7 +42,9 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True):
     """A voice."""
 
     timbre_id: str
+    """Its id, as requests name it."""
     name: str = ""
+    """As ``GetTimbreList`` shows it."""
     digital_human_id: str = ""
     """The digital human that it is bound to; empty for a public one."""
 

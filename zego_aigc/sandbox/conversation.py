@@ -38,8 +38,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What the language model is asked; given to the function that stands in for it, ``app.reply``."""
 
     agent_instance_id: str
+    """Of the instance that is asked."""
     round: int
+    """The turn of the conversation."""
     text: str
+    """What the user said."""
     system_prompt: str
     """Of this turn, or of the instance's LLM; empty if neither has one."""
     messages: tuple[Mapping[str, str], ...]

@@ -67,9 +67,11 @@ class ModelCall(msgspec.Struct, kw_only=True):
     time: float
     """When it was made: Unix seconds on the sandbox's clock."""
     url: str
+    """The endpoint's address."""
     about: str
     """The AgentInstanceId."""
     round: int
+    """The turn of the conversation."""
     body: dict[str, Any]
     """As sent; secrets may be in it."""
     status: int | None = None

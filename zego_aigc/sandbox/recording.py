@@ -30,11 +30,15 @@ class RecordedCall(msgspec.Struct, kw_only=True):
     time: float
     """When it arrived: Unix seconds on the sandbox's clock."""
     method: str
+    """The HTTP method."""
     query: str
     """The raw query; the signature is in it."""
     action: str
+    """The vendor's name of the Action, as it was sent."""
     app_id: int | None = None
+    """The AppId of the query; None if it is none."""
     request_id: str = ""
+    """The RequestId that was answered."""
     content: bytes | None = b""
     """The raw body; secrets may be in it. None if it could not be read."""
     request: Action[Any] | None = None
@@ -46,6 +50,7 @@ class RecordedCall(msgspec.Struct, kw_only=True):
     code: int = 0
     """The ``Code`` answered; 0 also while the answer is on its way."""
     message: str = ""
+    """The ``Message`` that was answered."""
     about: str = ""
     """The AgentInstanceId or TaskId that it names or has made."""
     elapsed: float = 0.0
@@ -107,11 +112,17 @@ class CallFilters(TypedDict, total=False):
     """What :meth:`Recording.select` takes; it says what each means."""
 
     action: type[Action[Any]] | str | None
+    """Calls of this Action, as a class or by name."""
     app_id: int | None
+    """Calls of this app."""
     code: int | None
+    """Calls that were answered with this code."""
     refused: bool | None
+    """Whether their code is another than 0."""
     since: float | None
+    """Calls from this time on, in Unix seconds on the sandbox's clock."""
     where: Callable[[RecordedCall], bool] | None
+    """Calls for which the function returns True."""
 
 
 class Recording:

@@ -43,15 +43,25 @@ class SandboxSettings(Settings, total=False):
     """What :class:`Sandbox` takes by name; it says what each means."""
 
     app_id: int
+    """The AppId of the first app."""
     server_secret: str | None
+    """Its ServerSecret: 32 letters and digits."""
     host: str
+    """Where to listen; loopback unless given."""
     port: int
+    """Which port; 0 takes a free one."""
     history: int
+    """How many calls, and how many callbacks, are remembered."""
     seed: int | None
+    """Of all randomness; None for ids that differ in every run."""
     time: float | None
+    """Unix seconds at which the clock stands; None for one that goes."""
     tls: bool
+    """Whether it speaks TLS, too, on a port of its own."""
     token: str | None
+    """What the control pages ask other machines for."""
     allowed_hosts: Collection[str]
+    """More host names under which it may be called."""
 
 
 class Sandbox(World):

@@ -28,7 +28,9 @@ class Service(enum.Enum):
     """Which of the vendor's two services an Action belongs to."""
 
     AI_AGENT = "aiagent"
+    """Agents and their instances."""
     DIGITAL_HUMAN = "digitalhuman"
+    """Digital humans, voices and stream tasks."""
 
 
 class Repeat(enum.Enum):

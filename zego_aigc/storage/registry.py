@@ -33,15 +33,19 @@ class LiveRecord(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     """The vendor's name of the Action that makes it."""
     state: State = "starting"
+    """``starting``, ``live``, ``unknown`` (it may have been made, and no answer said so), or ``left`` to the next process."""
     instance_id: str | None = None
     """The AgentInstanceId or TaskId, once it is known."""
     owner: str | None = None
     """For whom it was made, as given to the create: a user, say."""
     agent_id: str | None = None
+    """The agent that an instance is of."""
     room_id: str | None = None
+    """The RTC room."""
     stream_id: str | None = None
     """The stream that it publishes."""
     agent_user_id: str | None = None
+    """The user that an instance is in the room."""
     since: float = 0.0
     """Unix time in seconds at which it was noted. For people: nothing is decided by it."""
     lives_unseen: float = 0.0

@@ -223,6 +223,14 @@ async def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variab
         Client.from_env()
 
 
+async def test_an_environment_without_an_account_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ZEGO_APP_ID", "ZEGO_SERVER_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    said = "set ZEGO_APP_ID and ZEGO_SERVER_SECRET .*ZEGOCLOUD console.*Without an account, 'zego-aigc sandbox' runs"
+    with pytest.raises(ConfigurationError, match=said):
+        Client.from_env()
+
+
 # --- methods that there are not
 
 METHODS: dict[str, tuple[Callable[[Any], object], str]] = {

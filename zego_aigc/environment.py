@@ -58,7 +58,7 @@ def account(environ: Mapping[str, str]) -> tuple[int, str]:
     if missing:
         raise ConfigurationError(
             f"set {' and '.join(missing)} in the environment: AppId and ServerSecret stand in the ZEGOCLOUD console, "
-            "under the project's basic information"
+            "under the project's basic information. Without an account, 'zego-aigc sandbox' runs a stand-in and prints them"
         )
     try:
         return int(environ["ZEGO_APP_ID"]), environ["ZEGO_SERVER_SECRET"].strip()

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import queue
+import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -127,10 +130,10 @@ def test_callbacks_to_other_machines_need_a_flag(capsys: pytest.CaptureFixture[s
     assert "remote_callbacks" in capsys.readouterr().err
 
 
-def test_a_sandbox_for_other_machines_prints_a_token_that_commands_need(
+def test_a_sandbox_for_other_machines_prints_a_token_that_commands_need_and_speaks_tls_where_asked_to(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with running("--host", "0.0.0.0", "--allow-host", "zego") as (url, lines):
+    with running("--host", "0.0.0.0", "--allow-host", "zego", "--tls") as (url, lines):
         (line,) = [line for line in lines if line.startswith("export ZEGO_SANDBOX_TOKEN=")]
         token = line.partition("=")[2]
         assert f"export ZEGO_SERVER_SECRET={DEFAULT_SERVER_SECRET}" not in lines  # everybody knows that one
@@ -140,6 +143,14 @@ def test_a_sandbox_for_other_machines_prints_a_token_that_commands_need(
         assert "wants the token" in capsys.readouterr().err
         monkeypatch.setenv("ZEGO_SANDBOX_TOKEN", token)
         assert command("advance", "5", capsys=capsys)["Now"] > 0
+        match = re.fullmatch(r"# over TLS: (https://\S+) \(its certificate: (\S+)\)", lines[-2])
+        assert match
+        over_tls, certificate = match.groups()
+        headers = {"Authorization": f"Bearer {token}"}
+        with urlopen(Request(certificate, headers=headers), timeout=60) as answer:
+            trusting = ssl.create_default_context(cadata=answer.read().decode())
+        with urlopen(f"{over_tls}/?Action=ListAgents", timeout=60, context=trusting) as answer:
+            assert json.load(answer)["Code"] == 100000001  # no AppId, and yet an answer
 
 
 def test_a_running_sandbox_is_controlled_from_the_command_line(

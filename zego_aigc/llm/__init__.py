@@ -13,7 +13,7 @@ generator of text::
     app.router.add_route("*", "/model", endpoint.aiohttp_handler)    # aiohttp
 
 Here is what each module is for: ``request`` what is asked, ``stream`` how an answer is written in either protocol, ``endpoint``
-running answers, ``_asgi`` and ``_aiohttp`` moving bytes.
+who may ask and what ends an answer, ``_run`` one answer under way, ``_asgi`` and ``_aiohttp`` moving bytes.
 
 Vendor's page: https://www.zegocloud.com/docs/aiagent-server/guides/use-your-own-llm-service
 """

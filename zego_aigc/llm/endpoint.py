@@ -1,8 +1,7 @@
-"""Running answers: who may ask, how long an answer may take, and what ends it."""
+"""The endpoint: who may ask, how long an answer may take, and what ends it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hmac
 import inspect
@@ -10,15 +9,16 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from zego_aigc.callbacks.events import AgentInstanceDeleted, Event, Interrupted
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.llm._asgi import ChatApp
+from zego_aigc.llm._run import END, NOTHING, AnswerFunction, AnswerRun, Failure
 from zego_aigc.llm._wire import Refusal
 from zego_aigc.llm.request import BadRequest, ChatRequest, parse_request
-from zego_aigc.llm.stream import AnswerWriter, Piece, writer_for
+from zego_aigc.llm.stream import AnswerWriter, writer_for
 from zego_aigc.transport.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
@@ -28,22 +28,10 @@ __all__ = ["AnswerFunction", "ChatEndpoint"]
 
 logger: logging.Logger = logging.getLogger("zego_aigc")
 
-AnswerFunction = Callable[[ChatRequest], AsyncIterator[Piece] | Awaitable[AsyncIterator[Piece] | str]]
-"""An asynchronous generator function of text or chunks, or a coroutine function that returns text or such an iterator."""
-
 KeyCheck = Callable[[str], bool | Awaitable[bool]]
 
 MAX_BODY = 4 << 20
 """Bytes: a history of 500 messages has its place in it."""
-
-MAX_AHEAD = 16
-"""Pieces that an answer may be ahead of what the service has taken."""
-
-_END = object()
-"""After the last piece."""
-
-_NOTHING = object()
-"""No piece came in time."""
 
 
 class ChatEndpoint:
@@ -93,7 +81,7 @@ class ChatEndpoint:
         self.max_body: int = max_body
         """Bytes that a request may have."""
         self._refusals = RefusalLog("chat request")
-        self._running: dict[str, set[_Run]] = {}
+        self._running: dict[str, set[AnswerRun]] = {}
         self.asgi: ChatApp = ChatApp(self)
         """The endpoint as an ASGI application: ``Route("/model", endpoint.asgi)``."""
 
@@ -150,7 +138,7 @@ class ChatEndpoint:
         info = request.agent_info
         about = (info and info.agent_instance_id) or ""
         writer = writer_for(request, uuid.uuid4().hex, int(time.time()))
-        run = _Run(self._answer, request, info.round_id if info else None)
+        run = AnswerRun(self._answer, request, info.round_id if info else None)
         self._running.setdefault(about, set()).add(run)
         try:
             yield writer.start()
@@ -165,20 +153,20 @@ class ChatEndpoint:
                 del self._running[about]
             await run.close()
 
-    async def _frames(self, run: _Run, writer: AnswerWriter, about: str) -> AsyncGenerator[bytes, None]:
+    async def _frames(self, run: AnswerRun, writer: AnswerWriter, about: str) -> AsyncGenerator[bytes, None]:
         waited = 0.0
         while True:
             pause = min(self._heartbeat, self._idle_timeout - waited)
             piece = await run.next(pause)
-            if piece is _END:
+            if piece is END:
                 return
-            if piece is _NOTHING:
+            if piece is NOTHING:
                 waited += pause
                 if waited < self._idle_timeout:
                     yield writer.heartbeat()
                     continue
                 problem: BaseException = TimeoutError(f"it said nothing for idle_timeout={self._idle_timeout:g} s")
-            elif isinstance(piece, _Failure):
+            elif isinstance(piece, Failure):
                 problem = piece.error
             else:
                 waited = 0.0
@@ -194,64 +182,6 @@ class ChatEndpoint:
             if self._fallback:
                 yield writer.piece(f" {self._fallback}" if writer.said_something else self._fallback)
             return
-
-
-class _Failure(NamedTuple):
-    """The answer raised an error."""
-
-    error: BaseException
-
-
-class _Run:
-    """One answer under way, in a task of its own: its generator is entered and left by one task."""
-
-    def __init__(self, answer: AnswerFunction, request: ChatRequest, round_id: int | None) -> None:
-        self.round_id = round_id
-        self._pieces: asyncio.Queue[Any] = asyncio.Queue(MAX_AHEAD)
-        self._ended = asyncio.Event()
-        self._task = asyncio.ensure_future(self._produce(answer, request))
-
-    async def next(self, timeout: float) -> Any:
-        """The next piece, :data:`_END`, a :class:`_Failure`, or :data:`_NOTHING` where none comes in time."""
-        try:
-            async with asyncio.timeout(timeout):
-                piece = await self._pieces.get()
-        except TimeoutError:
-            return _NOTHING
-        return _END if self._ended.is_set() else piece
-
-    def end(self) -> None:
-        """Cancel the answer; what it said so far is enough."""
-        self._ended.set()
-        self._task.cancel()
-        with contextlib.suppress(asyncio.QueueFull):
-            self._pieces.put_nowait(_END)
-
-    async def close(self) -> None:
-        """Cancel what still runs, and wait for its end."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _produce(self, answer: AnswerFunction, request: ChatRequest) -> None:
-        try:
-            pieces: Any = answer(request)
-            if inspect.isawaitable(pieces):
-                pieces = await pieces
-            if isinstance(pieces, str):
-                await self._pieces.put(pieces)
-            else:
-                closing = contextlib.aclosing(pieces) if hasattr(pieces, "aclose") else contextlib.nullcontext()
-                async with closing:
-                    async for piece in pieces:
-                        await self._pieces.put(piece)
-            await self._pieces.put(_END)
-        except (KeyboardInterrupt, SystemExit):
-            raise  # the process is to end
-        except BaseException as error:  # extensions written in Rust raise PanicException, which is no Exception
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise  # by end() or close()
-            await self._pieces.put(_Failure(error))
 
 
 class _KeyIsOneOf:

@@ -186,14 +186,32 @@ def test_an_answer_after_the_guard_tells_nothing_new() -> None:
     assert window.take(1.256)
 
 
-def test_a_pause_after_complaints_counts_beside_every_answer() -> None:
-    window = Window(1, 1.0, 0.25)
+def take_all(window: Window, now: float) -> int:
+    """Take the tokens that there are, and let their requests leave and be answered."""
+    count = 0
+    while window.take(now):
+        window.answered(window.departed(now), now)
+        count += 1
+    return count
+
+
+def test_where_others_use_the_account_tokens_are_left_to_them_and_come_back_one_by_one() -> None:
+    window = Window(10, 1.0, 0.25)
     window.too_fast(0.0)
-    assert window.pause == 0.05
-    assert window.take(0.0)
-    window.answered(window.departed(0.0), 0.0)
-    assert not window.take(1.055)
-    assert window.take(1.056)
+    assert window.withheld(0.0) == 3
+    assert take_all(window, 0.0) == 7
+    assert [take_all(window, now) for now in (1.5, 3.0, 4.5, 6.0, 7.5, 10.5, 15.5)] == [7, 7, 7, 8, 8, 9, 10]
+    window.too_fast(20.0)
+    assert take_all(window, 21.0) == 7
+    window.too_fast(22.0)
+    assert window.withheld(22.0) == 6, "three of ten, and three of seven"
+
+
+def test_one_token_stays_in_use_however_often_the_server_complains() -> None:
+    window = Window(10, 1.0, 0.25)
+    for now in range(0, 40, 2):
+        window.too_fast(float(now))
+        assert 1 <= take_all(window, now + 1.9) <= 7
 
 
 def test_an_answer_says_when_its_request_arrived_less_the_smallest_round_trip() -> None:
@@ -317,7 +335,7 @@ def test_complaints_about_one_crowd_count_once() -> None:
 def test_the_guard_is_not_what_a_complaint_is_about_where_it_let_nothing_go() -> None:
     window = Window(10, 1.0, 0.05)
     window.too_fast(3.0)
-    assert (window.guard, window.pause) == (0.05, 0.05)
+    assert (window.guard, window.withheld(3.0)) == (0.05, 3)
 
 
 def test_a_learned_round_trip_is_learned_anew_after_a_complaint_before_the_pace_falls() -> None:
@@ -325,14 +343,14 @@ def test_a_learned_round_trip_is_learned_anew_after_a_complaint_before_the_pace_
     for _ in range(100):
         now = serve(window, now, 0.04)
     window.too_fast(now)
-    assert (window.round_trip, window.guard, window.pause) == (None, 0.05, 0.0)
+    assert (window.round_trip, window.guard, window.withheld(now)) == (None, 0.05, 0)
     for _ in range(20):
         now = serve(window, now + 0.1, 0.04)
     window.too_fast(now)
-    assert window.pause == 0.05, "it did not help: others use the account"
+    assert window.withheld(now) == 3, "it did not help: others use the account"
 
 
-def test_the_guard_and_the_pause_shrink_back_while_the_server_is_content() -> None:
+def test_the_guard_shrinks_back_while_the_server_is_content() -> None:
     window, seen = Window(10, 1.0, 0.05), []
     now = delayed(window, 0.0) + 1.2
     window.too_fast(now)
@@ -342,20 +360,18 @@ def test_the_guard_and_the_pause_shrink_back_while_the_server_is_content() -> No
     for second in range(200):
         assert window.take(now + second)
         window.departed(now + second)
-        seen.append((window.guard, window.pause))
-    guards, pauses = zip(*seen, strict=True)
-    assert guards[0] > 0.05
-    assert pauses[0] > 0
-    assert all(later <= earlier for values in (guards, pauses) for earlier, later in pairwise(values))
-    assert (guards[-1], pauses[-1]) == (0.05, 0.0)
+        seen.append(window.guard)
+    assert seen[0] > 0.05
+    assert all(later <= earlier for earlier, later in pairwise(seen))
+    assert seen[-1] == 0.05
 
 
-def test_after_a_long_pause_nothing_is_added_any_more() -> None:
+def test_after_a_long_time_nothing_is_added_any_more() -> None:
     window = Window(10, 1.0, 0.05)
     window.too_fast(0.0)
     assert window.take(1e6)
     window.departed(1e6)
-    assert (window.guard, window.pause) == (0.05, 0.0)
+    assert (window.guard, window.withheld(1e6)) == (0.05, 0)
 
 
 def test_a_guard_beyond_half_a_window_stays_as_it_was_given() -> None:

@@ -134,8 +134,8 @@ def observe_limiter(client: Client, *, meter_provider: MeterProvider | None = No
     """Report what ``client.pool.limiter.stats()`` says of each Action that is in use, whenever metrics are collected.
 
     Metrics, each by ``zego.action``: ``zego.limiter.waiting`` (calls, by ``zego.line``: ``foreground`` or ``background``),
-    ``zego.limiter.share`` (of the limit; 1 is all of it), ``zego.limiter.round_trip``, ``zego.limiter.guard`` and
-    ``zego.limiter.pause`` (seconds), ``zego.limiter.sent`` and ``zego.limiter.complaints`` (calls).
+    ``zego.limiter.share`` (of the limit; 1 is all of it), ``zego.limiter.round_trip`` and ``zego.limiter.guard``
+    (seconds), ``zego.limiter.withheld``, ``zego.limiter.sent`` and ``zego.limiter.complaints`` (calls).
 
     Args:
         client: whose AppId and limiter. It is kept for as long as the meter provider is.
@@ -175,7 +175,7 @@ def observe_limiter(client: Client, *, meter_provider: MeterProvider | None = No
         f"{name}.guard", reading(lambda stats: stats.guard), "s", "By how much the delay of requests may vary."
     )
     meter.create_observable_gauge(
-        f"{name}.pause", reading(lambda stats: stats.pause), "s", "By how much calls are slowed down after complaints."
+        f"{name}.withheld", reading(lambda stats: stats.withheld), "{call}", "Of the limit, what is left to others for a while."
     )
     meter.create_observable_counter(f"{name}.sent", reading(lambda stats: stats.sent), "{call}", "Requests that have left.")
     meter.create_observable_counter(

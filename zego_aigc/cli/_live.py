@@ -144,7 +144,7 @@ def shortened(name: str, width: int, *, ascii_only: bool = False) -> str:
 def _lanes(progress: Progress, console: Console) -> Table:
     counts = [f"{lane.done}/{lane.total}" for lane in progress.lanes]
     rates = [
-        "" if lane.pending == 0 else f"{lane.rate:g}/s of {lane.limit:g}{', slowed' if lane.limiter.pause else ''}"
+        "" if lane.pending == 0 else f"{lane.rate:g}/s of {lane.limit:g}{', slowed' if lane.limiter.withheld else ''}"
         for lane in progress.lanes
     ]
     wrongs = [_wrong(lane) for lane in progress.lanes]

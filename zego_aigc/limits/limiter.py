@@ -40,8 +40,8 @@ class LimiterStats(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest round trip seen of late, in seconds; None where none is known."""
     guard: float = DEFAULT_GUARD
     """Seconds by which the delay of requests without an answer may vary: as given, and what complaints have added."""
-    pause: float = 0.0
-    """Seconds that every token stays out beyond the window, after complaints that no other cause explains."""
+    withheld: int = 0
+    """Tokens that are not used for a while, after complaints that no other cause explains: others use the account."""
     complaints: int = 0
     """Requests that the service refused as too fast."""
     share: float = 0.0

@@ -142,7 +142,7 @@ class LocalLimiter:
         return lane.window.estimate(self._clock(), ahead)
 
     def too_fast(self, app_id: int, action: str) -> None:
-        """The service refused a call of the Action as too fast: its guard or its pause grows for a while."""
+        """The service refused a call of the Action as too fast: for a while its guard grows, or it uses fewer tokens."""
         if lane := self._lanes.get((app_id, action)):
             lane.window.too_fast(self._clock())
 
@@ -158,7 +158,7 @@ class LocalLimiter:
             waiting_background=lane.waiting_background,
             round_trip=window.round_trip,
             guard=window.guard,
-            pause=window.pause,
+            withheld=window.withheld(self._clock()),
             complaints=window.complaints,
             share=window.throughput.share(self._clock()),
         )

@@ -29,7 +29,7 @@ import math
 from bisect import bisect_left, insort
 
 from zego_aigc.limits.late_answers import LateAnswers
-from zego_aigc.limits.pacing import Pacing
+from zego_aigc.limits.pacing import WITHHELD_WINDOWS, Blame, Pacing, withheld
 from zego_aigc.limits.round_trips import RoundTrips
 from zego_aigc.limits.throughput import Throughput
 
@@ -59,6 +59,7 @@ class Window:
         "_bounds",
         "_cut_short_at",
         "_free",
+        "_given_back",
         "_late_answers",
         "_pacing",
         "_review_at",
@@ -89,7 +90,9 @@ class Window:
         self._bounds: list[float] = []
         # Grows by what the smallest round trip shrinks, so that tokens wait longer which were to be released by the old one.
         self._shift = 0.0
-        self._span = window  # from an entry of `_bounds` until its token is released: window + pause + shift
+        self._span = window  # from an entry of `_bounds` until its token is released: window + shift
+        # Tokens that are withheld stand among those that are out, with bounds so late that they are given back then:
+        self._given_back: list[float] = []
         self._pacing = Pacing(window, guard)
         self._trips = RoundTrips()
         self._late_answers = LateAnswers(limit, window)
@@ -103,10 +106,12 @@ class Window:
         """Seconds by which the delay of requests without an answer may vary: as given, and what complaints have added."""
         return self._pacing.guard
 
-    @property
-    def pause(self) -> float:
-        """Seconds that every token stays out beyond the window, after complaints that no other cause explains."""
-        return self._pacing.pause
+    def withheld(self, now: float) -> int:
+        """How many tokens are not used, after complaints that no other cause explains: others use the account."""
+        given_back = self._given_back
+        while given_back and given_back[0] <= now:
+            del given_back[0]
+        return len(given_back)
 
     @property
     def round_trip(self) -> float | None:
@@ -228,7 +233,7 @@ class Window:
         if ahead < self._free:
             return 0.0
         cycle = self._cycle()
-        rounds, place = divmod(ahead, self.limit)
+        rounds, place = divmod(ahead, self.limit - len(self._given_back))
         place -= self._free
         if place < 0:
             wait = 0.0
@@ -245,7 +250,7 @@ class Window:
         held = [now + self._pacing.guard + self._slack] * self.held
         successor._bounds = sorted([*(bound + self._shift for bound in self._bounds), *held])
         successor._free = self._free
-        successor._span = successor.window + successor._pacing.pause
+        successor._given_back = self._given_back[:]
         successor.throughput, successor.complaints = self.throughput, self.complaints
         return successor
 
@@ -254,13 +259,32 @@ class Window:
         self.complaints += 1
         pacing = self._pacing
         lately = now - self._cut_short_at <= 2 * self.window + pacing.guard
-        if pacing.complain(now, cut_short=lately, learned=self._trips.known > 0):
-            self._forget_trips()
-        self._respan()
+        match pacing.complain(now, cut_short=lately, learned=self._trips.known > 0):
+            case Blame.ROUND_TRIP:
+                self._forget_trips()
+            case Blame.OTHERS:
+                self._withhold(now)
+            case _:
+                pass
 
     def _cycle(self) -> float:
         """Seconds from a departure until its token is released, without an answer."""
-        return self.window + self._pacing.pause + self._pacing.guard + self._slack
+        return self.window + self._pacing.guard + self._slack
+
+    def _withhold(self, now: float) -> None:
+        """Take tokens out of use: free ones, else those that are released last."""
+        bounds, already = self._bounds, self.withheld(now)
+        due = self._given_back[-1] if already else now
+        for _ in range(withheld(self.limit - already)):
+            if self._free:
+                self._free -= 1
+            elif len(bounds) > len(self._given_back):
+                del bounds[len(bounds) - len(self._given_back) - 1]
+            else:
+                return  # the others are held by requests that have not left
+            due += WITHHELD_WINDOWS * self.window
+            insort(bounds, due - self._span)
+            self._given_back.append(due)
 
     def _bring_forward(self, mark: float, sooner: float) -> float:
         if sooner >= mark:
@@ -286,6 +310,7 @@ class Window:
     def _review(self, now: float) -> None:
         """What changes with time alone: complaints are forgiven, samples are forgotten, a span of counting ends."""
         self._pacing.relax(now)
+        self.withheld(now)
         if self._trips.is_stale(now):
             self._forget_trips()
         self.throughput.turn(now)
@@ -302,4 +327,4 @@ class Window:
         self._respan()
 
     def _respan(self) -> None:
-        self._span = self.window + self._pacing.pause + self._shift
+        self._span = self.window + self._shift

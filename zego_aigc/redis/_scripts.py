@@ -3,7 +3,7 @@
 A lane is one AppId and Action. Its keys:
 
 ==========  ===========  =================================================================================================
-tokens      sorted set   what is not free: each request's id, by when its token is released
+tokens      sorted set   what is not free: each request's id, by when its token is released; ``withheld 1`` and so on
 queue       sorted set   who waits in the foreground: each process once, by when it came
 background  sorted set   who waits in the background, likewise
 present     sorted set   until when a process in one of these is believed to be there
@@ -142,12 +142,13 @@ SETTLE_KEYS = ("tokens", "queue", "background", "present", "pace")
 SETTLE = (
     _CLOCK
     + """
--- ARGV: window, guard, slack, hold, keep (ms), most in the account of late answers, then for each update: what, id, age, more
+-- ARGV: limit, window, guard, slack, hold, keep (ms), most in the account of late answers, share of tokens to withhold, windows
+-- until each is given back; then for each update: what, id, age, more
 local tokens, queue, background, present, pace = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local window, guard, slack = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local hold, keep = tonumber(ARGV[4]), tonumber(ARGV[5])
+local limit, window, guard, slack = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local hold, keep = tonumber(ARGV[5]), tonumber(ARGV[6])
 local most = 0.5 * window
-local max_balance = tonumber(ARGV[6])
+local max_balance = tonumber(ARGV[7])
 
 local function held_in(name)
   return tonumber(redis.call('HGET', pace, name) or '')
@@ -157,24 +158,47 @@ local function put(name, value)
   redis.call('PEXPIRE', pace, 1000 * 3600)
 end
 
--- Half of what was added is given back after so many windows without a complaint.
-local function relax(name, windows)
-  local added, calm = held_in(name) or 0, windows * window
-  local due = held_in(name .. ' calm')
-  if due and now >= due then
-    local steps = 1 + math.floor((now - due) / calm)
-    added = added / 2 ^ math.min(steps, 64)
-    if added < 0.01 * window then
-      added = 0
-      redis.call('HDEL', pace, name, name .. ' calm')
-    else
-      put(name, added)
-      put(name .. ' calm', due + steps * calm)
+-- Half of what was added to the guard is given back after sixty windows without a complaint.
+local widened, calm_at = held_in('guard') or 0, held_in('guard calm')
+if calm_at and now >= calm_at then
+  local steps = 1 + math.floor((now - calm_at) / (60 * window))
+  widened = widened / 2 ^ math.min(steps, 64)
+  if widened < 0.01 * window then
+    widened = 0
+    redis.call('HDEL', pace, 'guard', 'guard calm')
+  else
+    put('guard', widened)
+    put('guard calm', calm_at + steps * 60 * window)
+  end
+end
+
+-- Tokens that are left to others for a while: how many, and when the last of them is given back.
+local function withheld()
+  local count, last = 0, now
+  if (held_in('withheld until') or now) > now then
+    for number = 1, limit do
+      local due = tonumber(redis.call('ZSCORE', tokens, 'withheld ' .. number) or '')
+      if due and due > now then
+        count = count + 1
+        last = math.max(last, due)
+      end
     end
   end
-  return added
+  return count, last
 end
-local widened, pause = relax('guard', 60), relax('pause', 10)
+local function withhold()
+  local count, due = withheld()
+  local more = math.min(limit - count - 1, math.ceil((limit - count) * tonumber(ARGV[8])))
+  for number = 1, limit do
+    local name = 'withheld ' .. number
+    if more > 0 and (tonumber(redis.call('ZSCORE', tokens, name) or '') or now) <= now then
+      due = due + tonumber(ARGV[9]) * window
+      redis.call('ZADD', tokens, due, name)
+      more = more - 1
+    end
+  end
+  put('withheld until', due)
+end
 
 local function released(id, due)
   local before = tonumber(redis.call('ZSCORE', tokens, id) or '')
@@ -194,12 +218,12 @@ local function withdraw(income, seconds)
   return true
 end
 
-for i = 7, #ARGV, 4 do
+for i = 10, #ARGV, 4 do
   local what, id, age, more = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   if what == 'departed' then
-    released(id, now - age + guard + widened + slack + more + window + pause)
+    released(id, now - age + guard + widened + slack + more + window)
   elseif what == 'answered' or what == 'served' then
-    local due = now - age + slack + window + pause
+    local due = now - age + slack + window
     local before = tonumber(redis.call('ZSCORE', tokens, id) or '')
     local late = false
     if what == 'served' and due > now and (before == nil or before < due) then
@@ -223,7 +247,7 @@ for i = 7, #ARGV, 4 do
   elseif what == 'too fast' then
     -- `more` is 1 where the process that was refused releases tokens by a learned round trip.
     local heard = held_in('heard')
-    if heard == nil or heard > now or now - heard > guard + widened + slack + window + pause then
+    if heard == nil or heard > now or now - heard > guard + widened + slack + window then
       put('heard', now)
       local cut_short = held_in('cut short')
       if cut_short and now - cut_short <= 2 * window + guard + widened and guard + widened < most then
@@ -231,23 +255,24 @@ for i = 7, #ARGV, 4 do
         put('guard', widened)
         put('guard calm', now + 60 * window)
       else
-        local calm = held_in('pause calm')
+        local calm = held_in('learned calm')
         if more == 0 or (calm and now < calm) then
-          pause = math.min(most, math.max(2 * pause, 0.05 * window))
-          put('pause', pause)
+          withhold()
+        else
+          put('anew', (held_in('anew') or 0) + 1)
         end
-        put('pause calm', now + 10 * window)
-        put('anew', (held_in('anew') or 0) + 1)
+        put('learned calm', now + 10 * window)
       end
     end
   end
 end
 if balance then put('balance', balance) end
 redis.call('PEXPIRE', tokens, keep)
-return {held_in('anew') or 0, widened, pause}
+return {held_in('anew') or 0, widened, (withheld())}
 """
 )
 """Note what became of requests (departed, answered, served, released, still holding), who left the queue, and complaints.
 
-Returns how often round trips were to be learned anew, and what complaints have added to the guard and to the window.
+Returns how often round trips were to be learned anew, what complaints have added to the guard, and how many tokens are
+withheld.
 """

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from zego_aigc.limits.late_answers import MAX_BALANCE, LateAnswers
 from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
 from zego_aigc.limits.local_limiter import CATCH_UP, PEOPLE_STAY, LocalLimiter
+from zego_aigc.limits.pacing import WITHHELD_SHARE, WITHHELD_WINDOWS
 from zego_aigc.limits.round_trips import RoundTrips
 from zego_aigc.limits.sliding_window import SLACK, UNPROVEN, Window
 from zego_aigc.limits.throughput import Throughput
@@ -171,7 +172,7 @@ class RedisLimiter:
         return ahead // self._limit * self._window
 
     def too_fast(self, app_id: int, action: str) -> None:
-        """The service refused a call of the Action as too fast: guard or pause grow for a while, for all processes."""
+        """The service refused a call of the Action as too fast: for a while the guard grows, or all use fewer tokens."""
         lane = self._known(app_id, action)
         if lane is None or self._member is None:
             return
@@ -181,7 +182,7 @@ class RedisLimiter:
             self._member.local.too_fast(app_id, action)
 
     def stats(self, app_id: int, action: str) -> LimiterStats:
-        """How this process uses the Action's limit at the moment; guard and pause are those of all processes."""
+        """How this process uses the Action's limit at the moment; guard and withheld tokens are those of all processes."""
         lane = self._known(app_id, action)
         if lane is None:
             return LimiterStats(guard=self._guard)
@@ -191,7 +192,7 @@ class RedisLimiter:
             waiting_background=lane.lines[True].waiting,
             round_trip=lane.trips.smallest,
             guard=lane.guard,
-            pause=lane.pause,
+            withheld=lane.withheld,
             complaints=lane.complaints,
             share=lane.throughput.share(time.monotonic()),
         )
@@ -366,17 +367,20 @@ class _Member:
     async def _settle(self, lane: _Lane, updates: list[_Update]) -> None:
         now = time.monotonic()
         args: list[Any] = [
+            self._limit,
             _us(self._window),
             _us(self._guard),
             _us(SLACK * self._window),
             _us(self._lease + self._quiet),
             self._keep_ms(),
             _us(MAX_BALANCE * self._limit * self._window),
+            WITHHELD_SHARE,
+            WITHHELD_WINDOWS,
         ]
         for what, identity, at, more in updates:
             args += [what, identity, _us(now - at), _us(more)]
-        anew, widened, pause = await self._runner.run(SETTLE, lane.settle_keys, args)
-        lane.note_pace(int(anew), int(widened) / 1e6, int(pause) / 1e6)
+        anew, widened, withheld = await self._runner.run(SETTLE, lane.settle_keys, args)
+        lane.note_pace(int(anew), int(widened) / 1e6, int(withheld))
 
     def _keep_ms(self) -> int:
         """How long keys are kept that nothing touches: until everything in them has lapsed."""
@@ -399,12 +403,12 @@ class _Lane:
         "guard",
         "late_answers",
         "lines",
-        "pause",
         "settle_keys",
         "take_keys",
         "throughput",
         "trips",
         "used_at",
+        "withheld",
     )
 
     def __init__(
@@ -434,7 +438,7 @@ class _Lane:
         self.complaints = 0
         self._given_guard = guard
         self.guard = guard  # with what complaints have added, and
-        self.pause = 0.0  # to the window, when Redis last answered
+        self.withheld = 0  # how many tokens are left to others, when Redis last answered
         self._anew: int | None = None
 
     @property
@@ -442,11 +446,11 @@ class _Lane:
         """How many callers wait."""
         return self.lines[False].waiting + self.lines[True].waiting
 
-    def note_pace(self, anew: int, widened: float, pause: float) -> None:
+    def note_pace(self, anew: int, widened: float, withheld: int) -> None:
         """What Redis says about complaints; round trips are learned anew when that was decided, by whichever process."""
         if self._anew is not None and anew > self._anew:
             self.trips.forget()
-        self._anew, self.guard, self.pause = anew, self._given_guard + widened, pause
+        self._anew, self.guard, self.withheld = anew, self._given_guard + widened, withheld
 
 
 class _RedisPermit:

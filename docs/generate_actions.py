@@ -97,11 +97,8 @@ def entry(cls: type[msgspec.Struct], package: ModuleType, otherwise: str = "It h
     )
 
 
-COMMON = {
-    **{name: f"zego_aigc.Action.{name}" for name in ("extra", "from_wire", "to_wire")},
-    **{name: f"zego_aigc.schema.actions.Result.{name}" for name in ("to_dict", "to_json")},
-}
-"""What structs have from bases that are not exported: where it is explained."""
+COMMON = {name: f"zego_aigc.Action.{name}" for name in ("extra", "from_wire", "to_wire")}
+"""What structs have in common with Actions: where it is explained."""
 
 
 def table(cls: type[msgspec.Struct], package: ModuleType, otherwise: str) -> Iterator[str]:

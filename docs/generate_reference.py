@@ -16,6 +16,7 @@ from typing import Any, is_typeddict
 
 from zego_aigc import pytest_plugin
 from zego_aigc.cli._parser import parser as command_line
+from zego_aigc.schema.actions import Result
 from zego_aigc.schema.codes import EXCEPTION_CODES, RETURN_CODES, error_class
 
 MODULES = {
@@ -44,11 +45,16 @@ BY_ACTION = {"zego_aigc.aiagent", "zego_aigc.digitalhuman"}
 """Modules whose pages ``generate_actions.py`` writes."""
 
 
+RESULT = "zego_aigc.schema.actions.Result"
+"""What all results inherit from: it is explained, but not for import."""
+
+
 def reference_pages() -> Iterator[tuple[str, str]]:
     """Addresses and texts."""
     for module, (page, about) in MODULES.items():
         if module not in BY_ACTION:
-            yield f"reference/{page}.md", "\n".join((f"# {module} {{#{module}}}\n", about, "", *names(module)))
+            tail = [f"::: {RESULT}\n"] if module == "zego_aigc" else []
+            yield f"reference/{page}.md", "\n".join((f"# {module} {{#{module}}}\n", about, "", *names(module), *tail))
     yield "reference/index.md", "\n".join(index())
     yield "reference/codes.md", "\n".join(codes())
     yield "reference/fixtures.md", "\n".join(fixtures())
@@ -80,7 +86,19 @@ def path_of(name: str, module: str) -> str:
 @cache
 def documented() -> dict[int, str]:
     """Every public object by its identity, with its path."""
-    return {id(getattr(import_module(module), name)): path_of(name, module) for module in MODULES for name in exported(module)}
+    found = {id(getattr(import_module(module), name)): path_of(name, module) for module in MODULES for name in exported(module)}
+    return {**found, id(Result): RESULT}
+
+
+@cache
+def class_paths() -> dict[str, str]:
+    """Public classes by their name alone, where only one has it."""
+    found: dict[str, set[str]] = {}
+    for module in MODULES:
+        for name in exported(module):
+            if inspect.isclass(getattr(import_module(module), name)):
+                found.setdefault(name, set()).add(path_of(name, module))
+    return {name: paths.pop() for name, paths in found.items() if len(paths) == 1}
 
 
 def names(module: str) -> Iterator[str]:

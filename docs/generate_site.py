@@ -16,10 +16,12 @@ from pathlib import Path, PurePosixPath
 
 from drawing import from_mermaid
 from generate_actions import action_pages
-from generate_reference import reference_pages
+from generate_reference import class_paths, reference_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from zego_aigc.schema.codes import RETURN_CODES
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,6 +43,9 @@ LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".html": "ht
 
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(\))")
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+NAMED = re.compile(r"\[[^\]]*\]\([^)]*\)|`(?P<name>[A-Z]\w+)`|`[^`]*`|\b(?P<code>\d{9})\b")
+"""Links and code, which are left alone, and what is named."""
+
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -62,7 +67,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         files.append(File.generated(config, str(PurePosixPath(page.file.src_uri).with_name(name)), content=drawing.svg()))
         return f"![]({name})"
 
-    return MERMAID.sub(draw, relinked(markdown, page.file.src_uri))
+    return MERMAID.sub(draw, cross_referenced(relinked(markdown, page.file.src_uri), page.file.src_uri))
 
 
 def pages_beside() -> Iterator[tuple[str, str]]:
@@ -116,6 +121,22 @@ def relinked(markdown: str, uri: str) -> str:
 
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)
     return "".join(part if number % 2 else LINK.sub(link, part) for number, part in enumerate(parts))
+
+
+def cross_referenced(markdown: str, uri: str) -> str:
+    """A page's text, in which the names of public classes and the vendor's codes lead to the reference."""
+    if uri.startswith("reference/") or uri in BESIDE.values():
+        return markdown
+    codes = os.path.relpath("reference/codes.md", PurePosixPath(uri).parent)
+
+    def link(found: re.Match[str]) -> str:
+        name, code = found["name"], found["code"]
+        if name in class_paths():
+            return f"[`{name}`][{class_paths()[name]}]"
+        return f"[{code}]({codes}#code-{code})" if code and int(code) in RETURN_CODES else found[0]
+
+    parts = re.split(r"(^```.*?^```$|^#[^\n]*$)", markdown, flags=re.DOTALL | re.MULTILINE)
+    return "".join(part if number % 2 else NAMED.sub(link, part) for number, part in enumerate(parts))
 
 
 def site_uri(path: str) -> str:

@@ -56,11 +56,18 @@ def live(sandbox: Sandbox) -> list[str]:
 
 @pytest.fixture
 def zego_sandbox_settings() -> dict[str, Any]:
-    """A service that is quicker than the real one."""
-    return {"pace": Pace(join=0.01, stream_start=0.01, stream_stop=0.01, think=0.01, character=0.001, audio=0.01)}
+    """A service that is quicker than the real one, and does not mind two runs within a second."""
+    return {"pace": Pace(join=0.01, stream_start=0, stream_stop=0, think=0.01, character=0.001, audio=0.01), "rate_limit": 100}
 
 
-@pytest.mark.parametrize("source", [pytest.param(source, id=name) for name, source in {**PROGRAMS, **COOKBOOK}.items()])
+def marks(source: str) -> list[pytest.MarkDecorator]:
+    """Fleets, and sandboxes that are as slow as the service, take seconds."""
+    return [pytest.mark.slow] if re.search(r"\b(provision|maintain|Sandbox)\(", source) else []
+
+
+@pytest.mark.parametrize(
+    "source", [pytest.param(source, id=name, marks=marks(source)) for name, source in {**PROGRAMS, **COOKBOOK}.items()]
+)
 def test_every_program_runs_twice_and_leaves_nothing_that_bills(
     source: str, zego_live_sandbox: LiveSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,8 @@ class Verdict(NamedTuple):
     """What came of it."""
 
     conversations: int
+    answered: int
+    """Those in which the visitor has heard an answer."""
     kills: int
     longest_wait: float
     """Seconds for which a visitor has waited until a conversation began: one whose worker was killed in the middle, mostly."""
@@ -58,7 +60,7 @@ class Verdict(NamedTuple):
     @property
     def good(self) -> bool:
         """Whether every promise was kept."""
-        return self.forged > 0 and not (self.forged_taken or self.handled_again or self.lost or self.left)
+        return self.answered > 0 < self.forged and not (self.forged_taken or self.handled_again or self.lost or self.left)
 
 
 class App:
@@ -151,6 +153,20 @@ async def patiently(
             await asyncio.sleep(0.2)
 
 
+async def hears(visitor: aiohttp.ClientSession, path: str, event: str) -> bool:
+    """Follow a conversation from its beginning until an event has come; False if it ended before."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with visitor.get(f"{path}/events") as stream:
+                    if stream.status == 404:
+                        return False
+                    async for line in stream.content:
+                        if line in {b"event: %s\n" % event.encode(), b"event: end\n"}:
+                            return line != b"event: end\n"
+            await asyncio.sleep(0.2)
+
+
 class Run:
     """One run.
 
@@ -167,7 +183,7 @@ class Run:
         self._conversations = conversations
         self._random = random.Random(seed)
         self._done = 0
-        self.kills = self.forged = self.forged_taken = self.replayed = 0
+        self.answered = self.kills = self.forged = self.forged_taken = self.replayed = 0
         self.longest_wait = 0.0
 
     async def visit(self, numbers: Iterator[int]) -> None:
@@ -178,14 +194,22 @@ class Run:
                 # 429: it was made before its worker was killed, and is ended by the others once they know that.
                 _, begun = await patiently(visitor, "POST", "/conversations", {201})
                 self.longest_wait = max(self.longest_wait, time.monotonic() - began)
-                path = f"/conversations/{begun['id']}"
-                said = {"text": "When are you open?"}
-                # 404: its worker was killed, and the others have ended it.
-                status, _ = await patiently(visitor, "POST", f"{path}/messages", {202, 404}, json=said)
-                if status == 202:
-                    await asyncio.sleep(self._random.uniform(0.3, 2.0))  # some hear the answer, and some do not
-                    await patiently(visitor, "DELETE", path, {204, 502})
+                await self._talk(visitor, f"/conversations/{begun['id']}")
                 self._done += 1
+
+    async def _talk(self, visitor: aiohttp.ClientSession, path: str) -> None:
+        """A question and its answer, unless the visitor hangs up before. Where the worker is killed, the others end it."""
+        if not await hears(visitor, path, "AgentInstanceCreated"):
+            return
+        said = {"text": "When are you open?"}
+        status, _ = await patiently(visitor, "POST", f"{path}/messages", {202, 404}, json=said)
+        if status == 404:
+            return
+        if self._random.random() < 0.75:
+            if not await hears(visitor, path, "LLMResult"):
+                return
+            self.answered += 1
+        await patiently(visitor, "DELETE", path, {204, 502})
 
     async def kill(self, kills: int) -> None:
         """Kill a worker again and again, by how far the visitors are."""
@@ -265,6 +289,7 @@ async def run(
             await app.stop()
         return Verdict(
             conversations=conversations,
+            answered=job.answered,
             kills=job.kills,
             longest_wait=job.longest_wait,
             forged=job.forged,

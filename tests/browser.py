@@ -6,16 +6,18 @@ A test is skipped where Chromium or its driver is missing, unless they must be t
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from requirements import program
+import pytest
+from requirements import program, required
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-__all__ = ["DESK", "PHONE", "Page", "chromium"]
+__all__ = ["DESK", "PHONE", "Page", "axe", "chromium"]
 
 PHONE, DESK = 390, 1280
 """Widths in pixels."""
@@ -31,6 +33,24 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+
+
+LOOK_WITH_AXE = """
+const done = arguments[arguments.length - 1];
+const where = one => one.nodes.map(node => node.target.join(" ")).join(", ");
+axe.run().then(found => done(found.violations.map(one => `${one.id}: ${where(one)}`)));
+"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The script of axe-core; the test is skipped without it, and fails if CI requires it."""
+    if path := os.environ.get("ZEGO_TEST_AXE"):
+        return Path(path).read_text(encoding="utf-8")
+    missing = "ZEGO_TEST_AXE is not the path of axe-core's axe.min.js"
+    if "axe" in required():
+        pytest.fail(f"{missing}, and ZEGO_AIGC_CI_REQUIRES names axe")
+    pytest.skip(missing)
 
 
 class Page:
@@ -80,6 +100,16 @@ class Page:
     def complaints(self) -> list[str]:
         """What the browser's console has had since the last time."""
         return [str(entry["message"]) for entry in self.driver.get_log("browser")]
+
+    def violations(self, axe: str) -> list[str]:
+        """What axe finds wrong with what is shown.
+
+        Args:
+            axe: its script.
+        """
+        self.run(axe)
+        found: list[str] = self.driver.execute_async_script(LOOK_WITH_AXE)
+        return found
 
     def screenshot(self, path: Path) -> None:
         """Write what the window shows to a PNG file."""

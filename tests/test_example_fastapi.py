@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 import uvicorn
 from anyio.from_thread import start_blocking_portal
-from browser import DESK, PHONE, Page, chromium
+from browser import DESK, PHONE, Page, axe, chromium
 from callback_requests import until
 
 from examples.fastapi_app.app import create_app
@@ -26,6 +26,8 @@ from examples.fastapi_app.settings import Settings
 from zego_aigc import ConfigurationError
 from zego_aigc.aiagent import DeleteAgentInstance, RegisterAgent, UpdateAgent
 from zego_aigc.sandbox import LiveSandbox
+
+__all__ = ["axe"]
 
 pytestmark = pytest.mark.anyio
 
@@ -266,3 +268,22 @@ def test_a_person_talks_to_the_agent_in_a_browser(driver: Any, live: LiveSandbox
         page.wait(lambda: driver.find_element("css selector", "#hang-up").is_displayed())
         driver.get("about:blank")
         page.wait(lambda: not live.call(lambda sandbox: list(sandbox.app.instances)))  # closing the page hangs up
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_page(driver: Any, live: LiveSandbox, tmp_path: Path, axe: str, scheme: str) -> None:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(served(live, tmp_path)) as url:
+        page = Page(driver)
+        page.show(url, PHONE, scheme)
+        assert page.violations(axe) == []
+        page.click("#start")
+        page.wait(lambda: "opening hours" in page.text("#transcript"))
+        assert page.violations(axe) == []
+        page.click("#hang-up")
+        page.wait(lambda: "has ended" in page.text("#transcript"))
+        live.sandbox.app.quotas.agents = 0
+        page.wait(lambda: driver.find_element("css selector", "#start").is_enabled())
+        page.click("#start")
+        page.wait(lambda: "busy" in page.text("#problem"))
+        assert page.violations(axe) == []

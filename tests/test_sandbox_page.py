@@ -6,26 +6,19 @@ unless ``ZEGO_TEST_AXE`` is the path of axe-core's ``axe.min.js``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import DESK, PHONE, Page, chromium
-from requirements import required
+from browser import DESK, PHONE, Page, axe, chromium
 
 from zego_aigc.sandbox import LiveSandbox, Sandbox
 from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.schema.actions import ACTIONS
 
-pytestmark = pytest.mark.slow
+__all__ = ["axe"]
 
-LOOK_WITH_AXE = """
-const done = arguments[arguments.length - 1];
-const where = one => one.nodes.map(node => node.target.join(" ")).join(", ");
-axe.run().then(found => done(found.violations.map(one => `${one.id}: ${where(one)}`)));
-"""
+pytestmark = pytest.mark.slow
 
 
 class SandboxPage(Page):
@@ -115,29 +108,17 @@ def test_it_is_whole_at_every_width_with_any_number(
     assert page.complaints() == []
 
 
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The script of axe-core; the test is skipped without it, and fails if CI requires it."""
-    if path := os.environ.get("ZEGO_TEST_AXE"):
-        return Path(path).read_text(encoding="utf-8")
-    missing = "ZEGO_TEST_AXE is not the path of axe-core's axe.min.js"
-    if "axe" in required():
-        pytest.fail(f"{missing}, and ZEGO_AIGC_CI_REQUIRES names axe")
-    pytest.skip(missing)
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(PHONE, "dark"), (DESK, "light")])  # colours do not depend on the width
 def test_axe_finds_nothing(page: SandboxPage, live: LiveSandbox, axe: str, width: int, scheme: str) -> None:
     page.open(live, width, scheme)
-    page.run(axe)
-    assert page.driver.execute_async_script(LOOK_WITH_AXE) == []
+    assert page.violations(axe) == []
     fill(live, 5)
     call(live, *[("ListAgents", {})] * 3, ("UnregisterAgent", {"AgentId": "nobody"}))
     page.wait(lambda: "no agent 'nobody' is registered" in page.text("#refused"))
-    assert page.driver.execute_async_script(LOOK_WITH_AXE) == []
+    assert page.violations(axe) == []
     page.click("#instances tbody button")
     page.wait(lambda: "AgentInstanceCreated" in page.text("#timeline"))
-    assert page.driver.execute_async_script(LOOK_WITH_AXE) == []
+    assert page.violations(axe) == []
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])

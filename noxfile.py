@@ -25,8 +25,10 @@ PYTEST = ("pytest", "-n", "4")
 RELEASE = str(Path(".ci/release.py").resolve())
 """The parts of a release that are not environments."""
 
-USED = ("audio", "cli", "dotenv", "examples", "otel", "redis", "token")
-"""The extras that users install."""
+FOR_CHANGES = {"test", "dev", "docs"}
+"""The extras of those who change the library; the others are users'."""
+
+EXTRAS: dict[str, list[str]] = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
 
 
 def block(heading: str) -> str:
@@ -44,7 +46,8 @@ def pythons() -> list[str]:
     found: list[str] = []
     for minor in range(11, 30):
         name = f"python3.{minor}"
-        for python in (shutil.which(name), *map(str, sorted(pyenv.glob(f"3.{minor}.*/bin/{name}"), reverse=True))):
+        kept = sorted(pyenv.glob(f"3.{minor}.*/bin/{name}"), key=lambda path: [*map(int, re.findall(r"\d+", path.parts[-3]))])
+        for python in (shutil.which(name), *map(str, reversed(kept))):
             # pyenv puts a program on PATH for each version that it has, whether that is active or not.
             if python and subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0:
                 found.append(python)
@@ -124,12 +127,10 @@ def newest_python(session: nox.Session) -> None:
 @nox.session
 def oldest(session: nox.Session) -> None:
     """The tests that take no seconds, with the oldest dependencies that are said to do."""
-    project = nox.project.load_toml("pyproject.toml")["project"]
-    extras = project["optional-dependencies"]
-    needs = [*project["dependencies"]]
-    needs += [need for extra in extras for need in extras[extra] if extra not in {"test", "dev", "docs", "examples"}]
+    needs = [*nox.project.load_toml("pyproject.toml")["project"]["dependencies"]]
+    needs += [need for extra in EXTRAS for need in EXTRAS[extra] if extra not in {*FOR_CHANGES, "examples"}]
     # Its tests need the SDK that goes with the oldest API.
-    needs += [need for need in extras["test"] if need.startswith("opentelemetry-sdk")]
+    needs += [need for need in EXTRAS["test"] if need.startswith("opentelemetry-sdk")]
     session.install("-e", ".[test]", *(re.sub(">=", "==", need, count=1) for need in needs))
     session.run("pip", "list", "--format=freeze")
     session.run(*PYTEST, "-m", "not slow", *session.posargs)
@@ -158,7 +159,7 @@ def package(session: nox.Session) -> None:
     dist = build_release(session, away, "--dirty")
     (wheel,) = dist.glob("*.whl")
     for python in (pythons()[0], pythons()[-1]):
-        for extra in ("", *USED):
+        for extra in ("", *sorted(EXTRAS.keys() - FOR_CHANGES)):
             install_alone(session, away, python, wheel, extra)
     session.install(f"{wheel}[cli]")
     shutil.copytree("examples", away / "examples")
@@ -175,7 +176,7 @@ def release(session: nox.Session) -> None:
     dist = build_release(session, away, *(["--dirty"] if "--dirty" in session.posargs else []))
     sdist, wheel = next(dist.glob("*.tar.gz")), next(dist.glob("*.whl"))
     for python in pythons():
-        for extra in ("", *USED):
+        for extra in ("", *sorted(EXTRAS.keys() - FOR_CHANGES)):
             install_alone(session, away, python, wheel, extra)
     for python in (pythons()[0], pythons()[-1]):
         home = away / f"{Path(python).name}-sdist"

@@ -301,6 +301,10 @@ FORGOTTEN: dict[str, tuple[str, str]] = {
         "async with client.start(voice()): pass",
         "'async with client.agent(create) as agent:' makes something and ends it",
     ),
+    "a name and a body": (
+        "await client.call('ListAgents', {})",
+        "a call takes one Action: client.call(ListAgents(...)). By name and body it is client.call_raw(name, body)",
+    ),
     "audio": (
         "await client.stream_task(stream()).open_audio()",
         "this is entered and not awaited: write 'async with task.open_audio() as audio:'",
@@ -322,9 +326,11 @@ async def test_an_await_that_is_missing_is_noted_in_the_clients_block(code: str,
 
 async def test_a_result_that_is_taken_for_a_map_says_how_it_is_read() -> None:
     created: Any = CreatedAgentInstance(agent_instance_id="7")
-    with pytest.raises(TypeError, match=r"has attributes and no keys: result\.agent_instance_id; to_dict\(\) makes a map"):
+    with pytest.raises(
+        TypeError, match=r"is read by attributes and not by keys: write result\.agent_instance_id; to_dict\(\) makes a map"
+    ):
         created["AgentInstanceId"]
-    with pytest.raises(TypeError, match="has attributes and no keys: agent_instance_id"):
+    with pytest.raises(TypeError, match="not by keys: it has agent_instance_id"):
         created["Nothing"]
 
 

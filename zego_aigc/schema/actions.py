@@ -116,8 +116,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename=wire):
 
         def __getitem__(self, name: object) -> NoReturn:
             meant = snake(name) if isinstance(name, str) else name
-            known = f"result.{meant}" if meant in self.__struct_fields__ else ", ".join(self.__struct_fields__)
-            raise TypeError(f"a {type(self).__name__} has attributes and no keys: {known}; to_dict() makes a map of it")
+            there = self.__struct_fields__
+            known = f"write result.{meant}" if meant in there else f"it has {', '.join(there)}"
+            raise TypeError(
+                f"{type(self).__name__} is read by attributes and not by keys: {known}; to_dict() makes a map of it"
+            )
 
     async def __aenter__(self) -> NoReturn:
         raise ConfigurationError(

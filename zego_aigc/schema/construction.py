@@ -23,6 +23,7 @@ __all__ = ["note_mistake", "slips"]
 _SLIPS = ("Missing required argument", "Unexpected keyword argument", "Extra positional arguments provided")
 
 _NOT_AWAITED = "'coroutine' object "
+_NOT_CALLED_SO = "Client.call() "
 _NOT_ENTERED = "object _AsyncGeneratorContextManager can't be used in 'await' expression"
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
@@ -68,6 +69,10 @@ def note_mistake(error: BaseException | None) -> None:
         )
     elif text.startswith(_NOT_AWAITED):
         error.add_note("'await' is missing: write 'result = await client.call(...)'")
+    elif text.startswith(_NOT_CALLED_SO):
+        error.add_note(
+            "a call takes one Action: client.call(ListAgents(...)). By name and body it is client.call_raw(name, body)"
+        )
     elif text == _NOT_ENTERED:
         error.add_note("this is entered and not awaited: write 'async with task.open_audio() as audio:'")
 

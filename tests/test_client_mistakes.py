@@ -295,7 +295,7 @@ async def test_what_is_asynchronous_says_so_to_a_with_statement(client: Client) 
 
 
 FORGOTTEN: dict[str, tuple[str, str]] = {
-    "an attribute": ("client.call(ListAgents()).agents", "'await' is missing: write 'result = await client.call(...)'"),
+    "an attribute": ("client.call(ListAgents()).agents", "'await' is missing, as in 'result = await client.call(...)'"),
     "a key": ("client.call(ListAgents())['Agents']", "'await' is missing"),
     "a block": (
         "async with client.start(voice()): pass",
@@ -307,7 +307,7 @@ FORGOTTEN: dict[str, tuple[str, str]] = {
     ),
     "audio": (
         "await client.stream_task(stream()).open_audio()",
-        "this is entered and not awaited: write 'async with task.open_audio() as audio:'",
+        "this is entered and not awaited, as in 'async with task.open_audio() as audio:'",
     ),
 }
 

@@ -68,13 +68,13 @@ def note_mistake(error: BaseException | None) -> None:
             "ends it with the block, 'agent = await client.start(create)' makes what outlives it"
         )
     elif text.startswith(_NOT_AWAITED):
-        error.add_note("'await' is missing: write 'result = await client.call(...)'")
+        error.add_note("'await' is missing, as in 'result = await client.call(...)'")
     elif text.startswith(_NOT_CALLED_SO):
         error.add_note(
             "a call takes one Action: client.call(ListAgents(...)). By name and body it is client.call_raw(name, body)"
         )
     elif text == _NOT_ENTERED:
-        error.add_note("this is entered and not awaited: write 'async with task.open_audio() as audio:'")
+        error.add_note("this is entered and not awaited, as in 'async with task.open_audio() as audio:'")
 
 
 def _note_slips(error: BaseException) -> None:

@@ -6,32 +6,18 @@ import asyncio
 import gc
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
 import pytest
+from limiter_fixtures import *  # noqa: F403 - fixtures
+from limiter_fixtures import ACTION, APP, SPAN
 from simulated_time import SimulatedLoop
 
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.limits.limiter import FullPermit
 from zego_aigc.limits.local_limiter import LocalLimiter
-
-APP, ACTION = 1, "QueryAgents"
-SPAN = 1.0 + 0.05 + 0.005  # window, guard and slack
-
-
-@pytest.fixture
-def loop() -> Iterator[SimulatedLoop]:
-    loop = SimulatedLoop()
-    yield loop
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-
-
-@pytest.fixture
-def limiter(loop: SimulatedLoop) -> LocalLimiter:
-    return LocalLimiter(clock=loop.time)
 
 
 class RoughLoop(asyncio.SelectorEventLoop):
@@ -337,6 +323,36 @@ def test_a_clock_that_runs_behind_the_loop_only_asks_again(loop: SimulatedLoop) 
     loop.advance(1.1)
     assert tasks[10].done()
     assert loop.timers - timers < 10
+
+
+def test_actions_that_are_not_used_any_more_are_forgotten(loop: SimulatedLoop, limiter: LocalLimiter) -> None:
+    async def use(app_id: int) -> None:
+        permit = await limiter.acquire(app_id, ACTION)
+        permit.departed()
+        permit.answered()
+        permit.served("host")
+
+    async def use_all(count: int) -> None:
+        for app_id in range(1, count + 1):
+            await use(app_id)
+
+    loop.run_until_complete(use_all(500))
+    assert limiter.stats(500, ACTION).sent == 1
+    loop.advance(300)
+    loop.run_until_complete(use(1001))
+    assert limiter.stats(500, ACTION).sent == 0
+    assert limiter.stats(1001, ACTION).sent == 1
+
+
+def test_who_holds_a_token_or_waits_is_not_forgotten(loop: SimulatedLoop) -> None:
+    limiter = LocalLimiter(limit=1, clock=loop.time)
+    permit = loop.run_until_complete(limiter.acquire(1, ACTION))
+    waiting = loop.create_task(limiter.acquire(1, ACTION))
+    loop.advance(300)
+    loop.run_until_complete(limiter.acquire(2, ACTION))
+    permit.release()
+    loop.settle()
+    assert waiting.done()
 
 
 def test_it_is_built_outside_a_loop_and_serves_one_loop_after_another() -> None:

@@ -7,29 +7,14 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from limiter_fixtures import *  # noqa: F403 - fixtures
+from limiter_fixtures import ACTION, APP, SPAN
 from simulated_time import SimulatedLoop
 
 from zego_aigc.aiagent import ListAgents
 from zego_aigc.limits.limiter import FullPermit, full_limiter
 from zego_aigc.limits.local_limiter import LocalLimiter
-from zego_aigc.limits.local_quota import LocalQuota, LocalReservation
 from zego_aigc.sandbox import Sandbox
-
-APP, ACTION = 1, "QueryAgents"
-SPAN = 1.0 + 0.05 + 0.005  # window, guard and slack
-
-
-@pytest.fixture
-def loop() -> Iterator[SimulatedLoop]:
-    loop = SimulatedLoop()
-    yield loop
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-
-
-@pytest.fixture
-def limiter(loop: SimulatedLoop) -> LocalLimiter:
-    return LocalLimiter(clock=loop.time)
 
 
 class Order:
@@ -120,36 +105,6 @@ def test_the_estimate_knows_both_lines(loop: SimulatedLoop, order: Order, limite
     assert limiter.estimate(APP, ACTION) == pytest.approx(2 * SPAN, abs=0.01)
 
 
-def test_actions_that_are_not_used_any_more_are_forgotten(loop: SimulatedLoop, limiter: LocalLimiter) -> None:
-    async def use(app_id: int) -> None:
-        permit = await limiter.acquire(app_id, ACTION)
-        permit.departed()
-        permit.answered()
-        permit.served("host")
-
-    async def use_all(count: int) -> None:
-        for app_id in range(1, count + 1):
-            await use(app_id)
-
-    loop.run_until_complete(use_all(500))
-    assert limiter.stats(500, ACTION).sent == 1
-    loop.advance(300)
-    loop.run_until_complete(use(1001))
-    assert limiter.stats(500, ACTION).sent == 0
-    assert limiter.stats(1001, ACTION).sent == 1
-
-
-def test_who_holds_a_token_or_waits_is_not_forgotten(loop: SimulatedLoop) -> None:
-    limiter = LocalLimiter(limit=1, clock=loop.time)
-    permit = loop.run_until_complete(limiter.acquire(1, ACTION))
-    waiting = loop.create_task(limiter.acquire(1, ACTION))
-    loop.advance(300)
-    loop.run_until_complete(limiter.acquire(2, ACTION))
-    permit.release()
-    loop.settle()
-    assert waiting.done()
-
-
 class OneLine:
     """A limiter of somebody who has never heard of a background."""
 
@@ -206,28 +161,3 @@ async def test_a_limiter_of_ones_own_may_know_the_background(caplog: pytest.LogC
     await full.acquire(1, "A", background=True)
     assert limiter.asked == ["A False", "A True"]
     assert not caplog.records
-
-
-def test_a_visitor_gets_a_place_before_a_fleet(loop: SimulatedLoop) -> None:
-    quota = LocalQuota(streams=1, clock=loop.time)
-    served: list[str] = []
-
-    async def make(name: str, background: bool) -> LocalReservation:
-        reservation = await quota.acquire("streams", background=background)
-        served.append(name)
-        return reservation
-
-    first = loop.run_until_complete(make("first", background=False))
-    fleet = [loop.create_task(make("fleet", background=True)) for _ in range(3)]
-    loop.settle()
-    visitor = loop.create_task(make("visitor", background=False))
-    loop.settle()
-    first.release()
-    loop.settle()
-    assert served == ["first", "visitor"]
-    visitor.result().release()
-    loop.settle()
-    assert served == ["first", "visitor", "fleet"]
-    for task in fleet[1:]:
-        task.cancel()
-    loop.settle()

@@ -126,4 +126,4 @@ class Schedule(RuleBasedStateMachine):
 
 
 TestSchedule = Schedule.TestCase
-TestSchedule.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSchedule.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

@@ -469,6 +469,31 @@ def test_a_paused_loop_with_callers_in_line_is_not_robbed_of_them(loop: Simulate
     dismiss(loop, tasks)
 
 
+def test_a_visitor_gets_a_place_before_a_fleet(loop: SimulatedLoop) -> None:
+    quota = LocalQuota(streams=1, clock=loop.time)
+    served: list[str] = []
+
+    async def make(name: str, background: bool) -> LocalReservation:
+        reservation = await quota.acquire("streams", background=background)
+        served.append(name)
+        return reservation
+
+    first = loop.run_until_complete(make("first", background=False))
+    fleet = [loop.create_task(make("fleet", background=True)) for _ in range(3)]
+    loop.settle()
+    visitor = loop.create_task(make("visitor", background=False))
+    loop.settle()
+    first.release()
+    loop.settle()
+    assert served == ["first", "visitor"]
+    visitor.result().release()
+    loop.settle()
+    assert served == ["first", "visitor", "fleet"]
+    for task in fleet[1:]:
+        task.cancel()
+    loop.settle()
+
+
 def test_an_unknown_kind_is_named() -> None:
     with pytest.raises(ValueError, match="no such kind: 'robots'"):
         asyncio.run(LocalQuota().acquire("robots"))  # type: ignore[arg-type]  # what a caller without a type checker may write

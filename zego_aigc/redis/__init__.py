@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zego_aigc.redis._quota_member import RedisReservation
 from zego_aigc.redis.limiter import RedisLimiter
-from zego_aigc.redis.quota import RedisQuota, RedisReservation
+from zego_aigc.redis.quota import RedisQuota
 from zego_aigc.redis.registry import RedisRegistry
 from zego_aigc.redis.seen import RedisSeen
 from zego_aigc.schema.missing_names import missing_export

@@ -18,17 +18,16 @@ behind    sorted set   who waits in the background, as in ``queue``
 
 from __future__ import annotations
 
-from zego_aigc.redis._scripts import SERVER
+from zego_aigc.redis._lua import CLOCK, SERVER
 
 __all__ = ["KEYS", "NOTE", "TAKE_PLACE"]
 
 KEYS = ("places", "lapses", "living", "early", "over", "state", "queue", "present", "behind")
 
 _COMMON = (
-    SERVER
+    CLOCK
+    + SERVER
     + """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
 local places, lapses, living, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local over, state, queue, present, behind = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 -- ARGV: limit (-1 for none), lease, orphan, presence, share, ...

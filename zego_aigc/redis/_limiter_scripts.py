@@ -17,25 +17,14 @@ epoch       string       since when this server keeps books for the AppId, and w
 
 from __future__ import annotations
 
-__all__ = ["SERVER", "SETTLE", "SETTLE_KEYS", "TAKE", "TAKE_KEYS"]
+from zego_aigc.redis._lua import CLOCK, SERVER
 
-SERVER = """
--- Which server this is. Another one than before may lack the newest entries: a replica that was promoted while it lagged, or
--- the same one after a restart. Where INFO is not allowed that is not noticed.
-local about = redis.pcall('INFO', 'server')
-local server = type(about) == 'string' and string.match(about, 'run_id:(%w+)') or ''
-"""
-"""Lua that begins the scripts of limiter and quota."""
-
-_CLOCK = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-"""
+__all__ = ["SETTLE", "SETTLE_KEYS", "TAKE", "TAKE_KEYS"]
 
 TAKE_KEYS = ("tokens", "queue", "background", "present", "turns", "epoch")
 
 TAKE = (
-    _CLOCK
+    CLOCK
     + SERVER
     + """
 -- ARGV: limit, hold, quiet, presence, keep (ms), who (a process, in one of its lines), request, 1 for the background,
@@ -140,7 +129,7 @@ Returns 1 with the token, or 0 and how long it is until one is released for this
 SETTLE_KEYS = ("tokens", "queue", "background", "present", "pace")
 
 SETTLE = (
-    _CLOCK
+    CLOCK
     + """
 -- ARGV: limit, window, guard, slack, hold, keep (ms), most in the account of late answers, share of tokens to withhold, windows
 -- until each is given back; then for each update: what, id, age, more

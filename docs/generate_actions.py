@@ -75,37 +75,34 @@ def objects_of(package: ModuleType) -> list[type[msgspec.Struct]]:
 
 def action(cls: type[Action[Any]], package: ModuleType) -> Iterator[str]:
     """An Action with its body, and what it returns."""
-    yield from entry(cls, package, "It takes no fields.")
     returns = "nothing" if cls.result is None else link(cls.result, package)
-    yield f"Returns {returns}. After a lost answer {lost_answer(cls)}. {service_name(cls)}, [the vendor's page]({cls.page}).\n"
+    facts = (
+        f"Returns {returns}. After a lost answer {lost_answer(cls)}. {service_name(cls)}, [the vendor's page]({cls.page}).\n"
+    )
+    yield from entry(cls, package, "It takes no fields.\n", facts)
 
 
-def entry(cls: type[msgspec.Struct], package: ModuleType, otherwise: str = "It has no fields.") -> Iterator[str]:
-    """A struct: what it is, its fields and rules, its own methods, and where to read of the rest."""
+def entry(cls: type[msgspec.Struct], package: ModuleType, empty: str = "It has no fields.\n", facts: str = "") -> Iterator[str]:
+    """A struct: what it is, its fields and rules, more facts, its own methods, and where to read of the rest."""
     path = f"{package.__name__}.{cls.__name__}"
     yield f"### {cls.__name__} {{#{path}}}\n"
     yield f"{markdown(inspect.getdoc(cls) or '')}\n"
-    yield from table(cls, package, otherwise)
+    yield from table(cls, package, empty)
+    yield facts
     own, elsewhere = members(cls)
-    fields = {spec.attribute for spec in fields_of(cls)}
-    common = {name: target for name, target in COMMON.items() if name in own and name not in vars(cls)}
-    methods = [name for name in own if name not in fields and name not in common and name != "rules"]
-    for name in methods:
-        yield f"::: {path}.{name}\n    options: {{heading_level: 4}}\n"
-    yield from inherited(
-        path, {name: target for name, target in (common | elsewhere).items() if name not in {*fields, "rules"}}
-    )
+    explained = {*(spec.attribute for spec in fields_of(cls)), "rules"}
+    common = {name: f"zego_aigc.Action.{name}" for name in own if hasattr(Action, name) or name in Action.__annotations__}
+    for name in own:
+        if name not in {*explained, *common}:
+            yield f"::: {path}.{name}\n    options: {{heading_level: 4}}\n"
+    yield from inherited(path, {name: target for name, target in (common | elsewhere).items() if name not in explained})
 
 
-COMMON = {name: f"zego_aigc.Action.{name}" for name in ("extra", "from_wire", "to_wire")}
-"""What structs have in common with Actions: where it is explained."""
-
-
-def table(cls: type[msgspec.Struct], package: ModuleType, otherwise: str) -> Iterator[str]:
+def table(cls: type[msgspec.Struct], package: ModuleType, empty: str) -> Iterator[str]:
     """The fields of a struct, and the rules between them."""
     docs = field_docs(cls)
     if not fields_of(cls):
-        yield f"{otherwise}\n"
+        yield empty
         return
     yield '<div class="stacked" markdown>\n'
     yield "| field | type | rules | meaning |"

@@ -174,7 +174,7 @@ def inherited(path: str, elsewhere: dict[str, str]) -> Iterator[str]:
     """What a class inherits from one that has an entry: where to read of it."""
     if elsewhere:
         links = (f"{anchor(f'{path}.{name}')}[`{name}`][{target}]" for name, target in elsewhere.items())
-        yield f"Inherited: {', '.join(links)}.\n"
+        yield f"In common with others: {', '.join(links)}.\n"
 
 
 def anchor(name: str) -> str:
@@ -197,7 +197,7 @@ def index() -> Iterator[str]:
     yield ""
     for module in MODULES:
         yield f"## {module}\n"
-        yield " · ".join(f"[{name}][{path_of(name, module)}]" for name in exported(module)) + "\n"
+        yield " · ".join(f"[`{name}`][{path_of(name, module)}]" for name in exported(module)) + "\n"
 
 
 # --- codes -------------------------------------------------------------------------------------------------------

@@ -203,7 +203,11 @@ class LiveAgentInstance(_Agent[aiagent.CreatedDigitalHumanAgentInstance]):
 
 
 class AgentInstance(_Agent[AgentT], Generic[AgentT]):
-    """An agent in a room, with or without a digital human's face."""
+    """An agent in a room, with or without a digital human's face.
+
+    What talks to the service raises what :meth:`zego_aigc.Client.call` raises; once the instance has ended that is
+    :class:`~zego_aigc.NotFound`. Speech is never sent twice: after a lost answer it is :class:`~zego_aigc.OutcomeUnknown`.
+    """
 
     async def ask(
         self,
@@ -279,7 +283,11 @@ class AgentInstance(_Agent[AgentT], Generic[AgentT]):
 
 
 class StreamTaskHandle(Handle[digitalhuman.StreamTask]):
-    """A digital human's video stream."""
+    """A digital human's video stream.
+
+    What talks to the service raises what :meth:`zego_aigc.Client.call` raises; once the task has ended that is
+    :class:`~zego_aigc.NotFound`. A drive is never sent twice: after a lost answer it is :class:`~zego_aigc.OutcomeUnknown`.
+    """
 
     async def drive_text(
         self,

@@ -207,6 +207,13 @@ def test_an_env_file_gives_what_the_environment_does_not(
     assert len(state(sandbox)["calls"]) == 2
 
 
+def test_a_wrong_clock_of_this_machine_is_said_once_and_stops_nothing(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    order(sandbox, "advance", Seconds=3600)
+    fleet = write(Path("f.jsonl"), task("a"), task("b"))
+    assert main(["provision", str(fleet), "--journal", "j"]) == 0
+    assert capsys.readouterr().err.count("warning: this machine's clock is -3600 s off the service's") == 1
+
+
 class Proxy:
     """Answers every request by itself, and remembers its first line."""
 

@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["drive"]
 
+SURROUNDINGS = {"_script_runner", "clock"}
+"""The modules that log what happens to Redis, and that this machine's clock is wrong."""
+
 
 async def drive(operation: Operation, options: argparse.Namespace, *, title: str, where: str) -> int:
     """Run an operation to its end and return the exit status."""
-    # What these say is part of the display.
-    logging.getLogger("zego_aigc").addHandler(logging.NullHandler())
-    warnings.simplefilter("ignore", VendorAdvice)
+    warnings.simplefilter("ignore", VendorAdvice)  # which is part of the display
     display = choose_display(options, title, where)
     interrupts = _Interrupts(operation, display)
     display.begin()
     report: Report | None = None
     try:
-        with interrupts:
+        with interrupts, _Notices(display):
             watching = asyncio.create_task(_watch(operation, display))
             try:
                 async with operation:
@@ -57,6 +58,28 @@ async def _watch(operation: Operation, display: Display) -> None:
     while True:
         await anyio.sleep(display.interval)
         display.progress(operation.progress)
+
+
+class _Notices(logging.Handler):
+    """Shows what is logged about the surroundings of a run. What is logged about single calls is in the display already."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__(logging.INFO)
+        self._display = display
+        self._logger = logging.getLogger("zego_aigc")
+        self._before = self._logger.level
+
+    def __enter__(self) -> None:
+        self._logger.addHandler(self)
+        self._logger.setLevel(min(self._before or logging.INFO, logging.INFO))  # which says when Redis answers again
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.module in SURROUNDINGS:
+            self._display.notice(("warning: " if record.levelno >= logging.WARNING else "") + record.getMessage())
 
 
 class _Interrupts:

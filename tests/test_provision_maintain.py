@@ -24,6 +24,7 @@ from zego_aigc.aiagent import (
     DeleteAgentInstance,
     QueryAgentInstanceStatus,
 )
+from zego_aigc.callbacks.events import Event
 from zego_aigc.callbacks.parsing import parse_callback
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.errors import ConfigurationError
@@ -199,6 +200,36 @@ async def test_what_dies_at_once_is_made_anew_later_and_later(sandbox: Sandbox, 
     delays = [round(event.delay) for event in events if isinstance(event, Gone)]
     assert delays[:5] == [10, 20, 40, 80, 160]
     assert len(sandbox.received(CreateAgentInstance)) <= len(delays) + 1
+
+
+async def test_an_end_that_is_told_while_a_round_deals_with_the_beginning_is_not_missed(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    ended: list[Event] = []
+
+    def entries() -> list[Action[Any]]:
+        if upkeep.rounds == 1:  # this round is about to deal with the callback of the creation
+            for event in ended:
+                group.start_soon(upkeep.observe, event)
+        return [register("a"), voice("v", "a")]
+
+    upkeep = maintain(client, entries, journal=journal, interval=600)
+    events: list[MaintenanceEvent] = []
+    async with upkeep, anyio.create_task_group() as group:
+        group.start_soon(collect, upkeep, events)
+        await until(lambda: upkeep.rounds == 1)
+        (instance,) = sandbox.app.instances
+        await until(lambda: any(sent.body["Event"] == "AgentInstanceCreated" for sent in sandbox.outbox.deliveries))
+        await client.call(DeleteAgentInstance(agent_instance_id=instance))
+        await sandbox.settled()
+        created, *ended[:] = [
+            parse_callback(msgspec.json.encode(sent.body), secret=DEFAULT_CALLBACK_SECRET, now=sent.time)
+            for sent in sandbox.outbox.deliveries
+            if sent.body["Event"] in {"AgentInstanceCreated", "AgentInstanceDeleted"}
+        ]
+        await upkeep.observe(created)
+        await until(lambda: any(isinstance(event, Gone) for event in events))
+        upkeep.stop()
 
 
 async def test_a_file_that_is_changed_counts_from_the_next_round_and_an_invalid_one_ends_nothing(

@@ -177,8 +177,6 @@ class Maintenance:
         self._events: deque[MaintenanceEvent] = deque(maxlen=MAX_UNREAD)
         self._news: OrderedDict[str, observation.News] = OrderedDict()
         """What callbacks said and no round has dealt with; by the id that it is about."""
-        self._held: set[str] = set()
-        """Of those, what this round does not make anew yet."""
         self._said: OrderedDict[str, str] = OrderedDict()
         """What was last said of entries that are not done, and of everything together."""
         self._look_again = float("-inf")
@@ -281,14 +279,13 @@ class Maintenance:
     async def _round(self) -> None:
         """Provision once: look at everything when it is time to, else at what callbacks speak of."""
         everything = self._clock() >= self._look_again
-        dealt_with = list(self._news)
-        self._held.clear()
+        dealt_with = dict(self._news)
         run = Provisioning(
             self._client,
             self._entries(),
             self._path,
             self._options._replace(refresh=everything),
-            upkeep=Upkeep(self._revive, list(self._news.values())),
+            upkeep=Upkeep(self._revive, list(dealt_with.values())),
             lock=self._lock,
         )
         try:
@@ -306,9 +303,9 @@ class Maintenance:
             self._say("this round came to nothing", str(error))
         else:
             self.size = run.report.done, run.report.total
-            for made_id in dealt_with:
-                if made_id not in self._held:
-                    self._news.pop(made_id, None)
+            for made_id, news in dealt_with.items():
+                if self._news.get(made_id) is news:  # not what was said about it meanwhile, nor what waits for its time
+                    del self._news[made_id]
             if run.report.stopped and not self._stopping:
                 self._say("this round was stopped", run.report.stopped)
         finally:
@@ -358,7 +355,6 @@ class Maintenance:
         made_id = row.made_id or ""
         if delay > 0:  # the round that begins when it is due need not ask about everything
             self._news[made_id] = observation.News(made_id, lives=False)
-            self._held.add(made_id)
             return False
         self._backoff.revived(row.key)
         self._news.pop(made_id, None)

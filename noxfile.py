@@ -140,7 +140,7 @@ def oldest(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation site, built and checked."""
     session.install("-e", ".[docs]", "mypy>=1.13")
-    session.run("mypy", "docs/generate_site.py", "docs/sphinx_roles.py")
+    session.run("mypy", "docs/generate_site.py", "docs/docstrings.py")
     session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
     session.run("python", "docs/check_site.py", "build/site")
 

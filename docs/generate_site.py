@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from docstrings import fenced
 from drawing import from_mermaid
 from generate_actions import action_pages
 from generate_reference import class_paths, reference_pages
@@ -39,7 +40,7 @@ one: each program then runs as it stands, and the tests run all of them. For the
 `ZEGO_SERVER_SECRET`.
 """
 
-LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".html": "html", ".css": "css", "": "text"}
+LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".html": "html", ".css": "css"}
 
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(\))")
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -77,23 +78,50 @@ def pages_beside() -> Iterator[tuple[str, str]]:
 
 
 def programs() -> Iterator[tuple[str, str]]:
-    """A page for each program or fleet file that a page links to."""
+    """A page for each program, package or fleet file that a page links to."""
     for path in sorted({target for page in written() for target in targets(page)}):
         file = ROOT / path
-        source = file.read_text(encoding="utf-8")
-        about = (ast.get_docstring(ast.parse(source)) or "") if file.suffix == ".py" else ""
-        yield f"{path}.md", f"# `{path}`\n\n{about}\n\n```{LANGUAGES[file.suffix]}\n{source}```\n"
+        title, parts = (path, [file]) if file.name != "__init__.py" else (str(PurePosixPath(path).parent), package(file.parent))
+        text = [f"# `{title}`\n"]
+        for part in parts:
+            if part != file:
+                text.append(f"## {part.relative_to(file.parent)}\n")
+            text += listing(part)
+        yield f"{path}.md", "\n".join(text)
+
+
+def package(folder: Path) -> list[Path]:
+    """The files of a program that is a package, those that say what it is first."""
+    first = ("__init__.py", "app.py", "routes.py")
+    found = (path for path in folder.rglob("*") if path.suffix in LANGUAGES)
+    return sorted(found, key=lambda path: (path.name not in first, path.parent != folder, path.name))
 
 
 def cookbook() -> Iterator[tuple[str, str]]:
     """Short programs, each under what it is for."""
     text = ["# Cookbook\n", COOKBOOK]
     for file in sorted((ROOT / "examples" / "cookbook").glob("*.py")):
-        source = file.read_text(encoding="utf-8")
-        title, _, about = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")
-        code = source.partition('"""\n\n')[2]
+        title, about, code = parts_of(file)
         text.append(f'## {title.rstrip(".")}\n\n{about}\n\n```python title="examples/cookbook/{file.name}"\n{code}```\n')
     yield "cookbook.md", "\n".join(text)
+
+
+def listing(file: Path) -> Iterator[str]:
+    """A file's text, after what it says of itself."""
+    if file.suffix != ".py":
+        yield f"```{LANGUAGES[file.suffix]}\n{file.read_text(encoding='utf-8')}```\n"
+        return
+    title, about, code = parts_of(file)
+    yield f"{title}\n\n{about}\n"
+    if code:
+        yield f"```python\n{code}```\n"
+
+
+def parts_of(program: Path) -> tuple[str, str, str]:
+    """The first line of a program's docstring, the rest of it, and the code."""
+    source = program.read_text(encoding="utf-8")
+    title, _, about = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")
+    return title, fenced(about, "sh"), re.sub(r'\A""".*?"""\n*', "", source, flags=re.DOTALL)
 
 
 def written() -> Iterator[Path]:

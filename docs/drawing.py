@@ -30,6 +30,7 @@ class Drawing:
 
     def __init__(self, width: int, height: int, about: str) -> None:
         self.height = height
+        self.about = about
         self.parts = [
             f'<svg xmlns="{NAMESPACE}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
             f"<title>{escape(about)}</title>",
@@ -124,7 +125,7 @@ def stack(about: str, layers: Sequence[Sequence[str]]) -> Drawing:
     return drawing
 
 
-def from_mermaid(source: str, about: str) -> Drawing:
+def from_mermaid(source: str) -> Drawing:
     """A drawing from what of Mermaid's notation the pages use: sequences, and stacks of layers.
 
     Raises:
@@ -135,10 +136,12 @@ def from_mermaid(source: str, about: str) -> Drawing:
         order = list(heads)
         found = re.findall(r"^ *(\w+)(-{1,2})>>(\w+): (.*)$", source, re.MULTILINE)
         messages = [(order.index(start), order.index(end), "< " * (line == "--") + text) for start, line, end, text in found]
-        return sequence(about, [lines_of(head) for head in heads.values()], messages, column=122)
+        names = [lines_of(head) for head in heads.values()]
+        return sequence(f"Calls between {', '.join(map(' '.join, names))}", names, messages, column=122)
     if "flowchart TB" in source:
-        return stack(about, [lines_of(layer) for layer in re.findall(r'^ *\w+\["(.*)"\]$', source, re.MULTILINE)])
-    raise ValueError(f"{about} is drawn in a way that drawing.py does not know")
+        layers = [lines_of(layer) for layer in re.findall(r'^ *\w+\["(.*)"\]$', source, re.MULTILINE)]
+        return stack(f"Layers, from {layers[0][0]} down to {layers[-1][0]}", layers)
+    raise ValueError(f"drawing.py does not know this kind of drawing: {source.partition(chr(10))[0]}")
 
 
 def lines_of(label: str) -> list[str]:

@@ -64,9 +64,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def draw(found: re.Match[str]) -> str:
         name = f"{page.file.name}-{next(numbers)}.svg"
-        drawing = from_mermaid(found[1], name)
+        drawing = from_mermaid(found[1])
         files.append(File.generated(config, str(PurePosixPath(page.file.src_uri).with_name(name)), content=drawing.svg()))
-        return f"![]({name})"
+        return f"![{drawing.about}]({name})"
 
     return MERMAID.sub(draw, cross_referenced(relinked(markdown, page.file.src_uri), page.file.src_uri))
 

@@ -1,6 +1,6 @@
 """Put a question to the model for the user, and read the conversation.
 
-`add_messages` tells the model what your app knows, without anything being spoken.
+`add_messages` gives the model what your app knows, without anything being spoken.
 """
 
 import asyncio

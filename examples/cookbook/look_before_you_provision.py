@@ -20,7 +20,7 @@ async def main() -> None:
         plan = await provision(client, [HALL], journal="hall.journal").plan(live=True)
         print("to make:", plan.to_make, "in about", plan.seconds, "s")
         async for found in find_unclaimed(client):
-            print("nobody claims", found)
+            print("in no journal:", found)
 
 
 asyncio.run(main())

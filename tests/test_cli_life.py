@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,10 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def under_nohup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class Kept:
     """A fleet that is kept alive by one way of knowing, and the sandbox that it is in; each in a process of its own."""
 
@@ -180,6 +185,7 @@ class Kept:
                 stderr=subprocess.PIPE,
                 text=True,
                 env=self.env,
+                preexec_fn=under_nohup,  # noqa: PLW1509 - no other thread runs here
             )
         )
         stack.callback(self.keeper.kill)
@@ -193,6 +199,7 @@ class Kept:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_fleet_is_kept_alive_by_asking_and_by_callbacks_until_it_is_stopped() -> None:
     write(Path("f.jsonl"), AGENT, voice("v"), task("s"))
     with contextlib.ExitStack() as stack:
@@ -203,6 +210,7 @@ def test_a_fleet_is_kept_alive_by_asking_and_by_callbacks_until_it_is_stopped() 
             first[kept] = kept.instances()
             busy = kept.teardown()
             assert (busy.returncode, "being written" in busy.stderr) == (2, True)
+            kept.keeper.send_signal(signal.SIGHUP)  # which says nothing under nohup
             order(kept.url, "advance", Seconds=200)
         for kept in both:
             until(lambda kept=kept: kept.instances() not in ([], first[kept]))

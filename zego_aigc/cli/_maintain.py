@@ -60,8 +60,10 @@ async def _maintain(options: argparse.Namespace, fleet: Fleet) -> int:
         print_error(f"Keeping {fleet} alive: {where(client)}, looking every {duration(options.interval)}")
         loop = asyncio.get_running_loop()
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            with suppress(NotImplementedError, AttributeError):
-                loop.add_signal_handler(getattr(signal, name), upkeep.stop)
+            number: signal.Signals | None = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+                with suppress(NotImplementedError):  # on Windows
+                    loop.add_signal_handler(number, upkeep.stop)
         async with upkeep:
             async for event in upkeep:
                 _print(event, as_json=options.json)

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zego_aigc.calls.lookup import kept_under
-from zego_aigc.errors import AlreadyExists, ApiError, ConfigurationError, OutcomeUnknown, ZegoError
+from zego_aigc.errors import ApiError, ConfigurationError, ZegoError
 from zego_aigc.provisioning import journal_file
-from zego_aigc.provisioning.entry import is_described, whereabouts
+from zego_aigc.provisioning.entry import is_described
 from zego_aigc.provisioning.errors import JournalError, NotTried
 from zego_aigc.provisioning.events import Outcome, Started, error_facts
 from zego_aigc.provisioning.journal import Journal
@@ -24,6 +24,7 @@ from zego_aigc.provisioning.listings import Listings, unsure
 from zego_aigc.provisioning.operation import Operation
 from zego_aigc.provisioning.outage import CircuitOpen, Outages, Retries, ServiceGone, may_pass
 from zego_aigc.provisioning.recovery import MARGIN, left_of
+from zego_aigc.provisioning.removal_outcomes import anothers, ended, failed, may_be_older, may_live, unknown
 from zego_aigc.provisioning.run_calls import RunCalls
 from zego_aigc.provisioning.service_clock import ServiceClock
 from zego_aigc.provisioning.workers import InFlight, Lane, WorkerPool
@@ -229,7 +230,7 @@ class Removal:
                 failure: ZegoError | None = None
             except ZegoError as error:
                 if not may_pass(error):
-                    await self._report(_failure(row, ending, error))
+                    await self._report(failed(row, ending, error))
                     return
                 in_flight.free()
                 failure = error
@@ -241,11 +242,11 @@ class Removal:
                 else:
                     await retries.wait(failure, counted=True)
             except ServiceGone as gone:
-                await self._report(_failure(row, ending, failure or NotTried(str(gone))))
+                await self._report(failed(row, ending, failure or NotTried(str(gone))))
                 return
         await self._record(JournalUpdate(row.key, "removed", self._clock.now()))
         self.removed += 1
-        await self._report(_outcome(row, ending, "done", None, request_id, attempts))
+        await self._report(ended(row, ending, request_id, attempts))
 
     async def _end(self, ending: Action[Any], in_flight: InFlight) -> tuple[str | None, int]:
         """Send what ends something: its RequestId, and the number of attempts. What is gone already counts as ended.
@@ -293,7 +294,7 @@ class Removal:
                     pass
                 if isinstance(error, JournalError):
                     raise
-                await self._report(_unknown(row, f"it could not be looked up: {error}"))
+                await self._report(unknown(row, f"it could not be looked up: {error}"))
             return
 
     async def _found_or_not(self, row: Row, in_flight: InFlight) -> None:
@@ -304,7 +305,7 @@ class Removal:
             if found is None:
                 await self._report_absent(row)
             elif not found.ours:
-                await self._report(_unknown(row, unsure(life, found)))
+                await self._report(unknown(row, unsure(life, found)))
             else:
                 await self._remove_found(row, found.made_id, in_flight)
         elif life.recovery is Recovery.COMPARE:
@@ -329,29 +330,29 @@ class Removal:
         if kept is None:
             await self._report_absent(row)
         elif row.spec is None:
-            await self._report(_unknown(row, _may_be_older(row, life, chosen)))
+            await self._report(unknown(row, may_be_older(row, life, chosen)))
         elif is_described(row.spec, kept):
             await self._remove_found(row, chosen, in_flight)
         else:
-            error = _anothers(row, life, chosen)
+            error = anothers(row, life, chosen)
             await self._record(JournalUpdate(row.key, "failed", self._clock.now(), error=error_facts(error)))
-            await self._report(_failure(row, life.end(chosen), error))
+            await self._report(failed(row, life.end(chosen), error))
 
     async def _report_absent(self, row: Row) -> None:
         """What is not there was not made, or is not made yet."""
         if (left := self._left_of(MARGIN, row)) > 0:
             why = f"it is not there, but the service may still carry the request out: tear down again at {_in(left)} or later"
-            await self._report(_unknown(row, why))
+            await self._report(unknown(row, why))
         else:
             await self._strike_off(row)
 
     async def _wait_for_end(self, row: Row) -> None:
         """What cannot be asked about has ended by itself after a time, or is unknown until then."""
         if row.idle is None:
-            await self._report(_unknown(row, _may_live(row)))
+            await self._report(unknown(row, may_live(row)))
         elif (left := self._left_of(row.idle + MARGIN, row)) > 0:
             ends = f"Without its user it has ended by {_in(left)}: tear down again then"
-            await self._report(_unknown(row, f"{_may_live(row)}. {ends}"))
+            await self._report(unknown(row, f"{may_live(row)}. {ends}"))
         else:
             await self._strike_off(row)
 
@@ -364,7 +365,7 @@ class Removal:
         """Nothing of an entry lives, nor will."""
         await self._record(JournalUpdate(row.key, "removed", self._clock.now()))
         life = LIFECYCLES[row.action]
-        await self._report(_outcome(row, life.end(_chosen_id(row, life)), "done", None, None, 0))
+        await self._report(ended(row, life.end(_chosen_id(row, life)), None, 0))
 
 
 class Teardown(Operation):
@@ -445,58 +446,6 @@ async def require_known(journal: Journal, keys: Sequence[str]) -> None:
     for key in keys:
         if key not in known:
             raise ConfigurationError(f"the journal {journal.path} knows no entry {key!r}{did_you_mean(key, known[:MAX_KNOWN])}")
-
-
-def _failure(row: Row, ending: Action[Any], error: ZegoError) -> Outcome:
-    return _outcome(row, ending, "failed", error, getattr(error, "request_id", None), getattr(error, "attempts", 0))
-
-
-def _outcome(
-    row: Row, ending: Action[Any], status: Any, error: ZegoError | None, request_id: str | None, attempts: int
-) -> Outcome:
-    return Outcome(
-        key=row.key, action=ending, made_by=row.action, status=status, error=error, request_id=request_id, attempts=attempts
-    )
-
-
-def _unknown(row: Row, why: str) -> Outcome:
-    ending = LIFECYCLES[row.action].end(row.made_id or "unknown")
-    return Outcome(
-        key=row.key,
-        action=ending,
-        made_by=row.action,
-        status="unknown",
-        error=OutcomeUnknown(why, action=ending),
-        where=whereabouts(row.stream_id, row.room_id),
-    )
-
-
-def _lost(row: Row) -> str:
-    sent = "" if row.last_sent is None else time.strftime(" at %Y-%m-%d %H:%M:%S UTC", time.gmtime(row.last_sent))
-    return f"the request left{sent} and its answer was lost"
-
-
-def _may_live(row: Row) -> str:
-    where = whereabouts(row.stream_id, row.room_id)
-    return f"{_lost(row)}: an instance may live on {where}, whose id only the callback AgentInstanceCreated brings"
-
-
-def _may_be_older(row: Row, life: Lifecycle, chosen: str) -> str:
-    return (
-        f"{_lost(row)}: an {life.makes} {chosen!r} exists, which may be older, and this journal is too old to say what was "
-        f"asked for. Provision again to find out, or end it yourself with {life.ended_by.__name__}"
-    )
-
-
-def _anothers(row: Row, life: Lifecycle, chosen: str) -> AlreadyExists:
-    return AlreadyExists(
-        code=0,
-        name="AlreadyExists",
-        action=row.action,
-        attempts=row.attempts,
-        advice=f"What stands under the id {chosen!r} is not what this journal asked for, and was left alone. If it is this "
-        f"fleet's all the same, end it with {life.ended_by.__name__}.",
-    )
 
 
 def _in(seconds: float) -> str:

@@ -109,7 +109,7 @@ def cookbook() -> Iterator[tuple[str, str]]:
 def listing(file: Path) -> Iterator[str]:
     """A file's text, after what it says of itself."""
     if file.suffix != ".py":
-        yield f"```{LANGUAGES[file.suffix]}\n{file.read_text(encoding='utf-8')}```\n"
+        yield f"```{LANGUAGES.get(file.suffix, 'text')}\n{file.read_text(encoding='utf-8')}```\n"
         return
     title, about, code = parts_of(file)
     yield f"{title}\n\n{about}\n"
@@ -134,7 +134,7 @@ def targets(page: Path) -> Iterator[str]:
     """The files of the project, neither pages nor in ``docs/``, that a page links to."""
     for _, target, _, _ in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         path = Path(os.path.normpath(page.parent / target)).relative_to(ROOT)
-        if path.parts[0] != "docs" and path.suffix not in {"", ".md"}:
+        if path.parts[0] != "docs" and path.suffix != ".md" and (ROOT / path).is_file():
             yield path.as_posix()
 
 
@@ -153,7 +153,7 @@ def relinked(markdown: str, uri: str) -> str:
 
 def cross_referenced(markdown: str, uri: str) -> str:
     """A page's text, in which the names of public classes and the vendor's codes lead to the reference."""
-    if uri.startswith("reference/") or uri in BESIDE.values():
+    if uri.startswith("reference/"):
         return markdown
     codes = os.path.relpath("reference/codes.md", PurePosixPath(uri).parent)
 

@@ -85,7 +85,7 @@ def programs() -> Iterator[tuple[str, str]]:
         text = [f"# `{title}`\n"]
         for part in parts:
             if part != file:
-                text.append(f"## {part.relative_to(file.parent)}\n")
+                text.append(f"## `{part.relative_to(file.parent)}`\n")
             text += listing(part)
         yield f"{path}.md", "\n".join(text)
 

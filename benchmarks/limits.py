@@ -18,10 +18,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
 
 from benchmarks.arrivals import Counted, Way, serving
 from benchmarks.measure import package
+from benchmarks.plot import arrivals
 from benchmarks.report import Table, Target
 from benchmarks.sample import APP_ID, SERVER_SECRET
 from zego_aigc.client import Client
@@ -256,7 +256,7 @@ async def run(*, quick: bool) -> list[Table]:
             rows=rows,
             targets=targets,
             skipped=skipped,
-            picture=picture(courses[names[0]]),
+            picture=arrivals({name: each.arrivals for name, each in courses[names[0]].items()}),
         )
     ]
     waits = await asyncio.gather(*(beside_a_fleet(seconds, starting, background=background) for background in (True, False)))
@@ -296,48 +296,6 @@ async def run(*, quick: bool) -> list[Table]:
         )
     )
     return tables
-
-
-# --- the picture
-
-WIDTH, LABEL, LANE, SHOWN = 760, 150, 48, 5.0
-"""Sizes, and how many seconds are shown from the middle of the run."""
-
-
-def picture(courses: dict[str, Counted]) -> str:
-    """When requests arrived at the service, for each contender: a mark each, as high as its count in the second before."""
-    scale = (WIDTH - LABEL - 20) / SHOWN
-    parts: list[str] = []
-    for row, (name, counted) in enumerate(courses.items()):
-        base = 40.0 + row * LANE
-        parts.append(f'<text class="label" x="{LABEL - 12}" y="{base + 16:.0f}">{escape(name)}</text>')
-        parts.append(f'<line class="axis" x1="{LABEL}" x2="{WIDTH - 20}" y1="{base + 24:.0f}" y2="{base + 24:.0f}"/>')
-        middle = (counted.arrivals[0] + counted.arrivals[-1]) / 2
-        start = next(arrival for arrival in counted.arrivals if arrival >= middle)
-        for number, arrival in enumerate(counted.arrivals):
-            if not start <= arrival < start + SHOWN:
-                continue
-            crowd = sum(arrival - other <= 1.0 for other in counted.arrivals[max(0, number - 30) : number + 1])
-            height = min(32.0, 1.6 * crowd)
-            parts.append(
-                f'<line class="{"over" if crowd > 10 else "in"}" x1="{LABEL + (arrival - start) * scale:.1f}" '
-                f'x2="{LABEL + (arrival - start) * scale:.1f}" y1="{base + 24:.0f}" y2="{base + 24 - height:.1f}"/>'
-            )
-    bottom = 40 + len(courses) * LANE
-    parts += [
-        f'<text class="tick" x="{LABEL + second * scale:.0f}" y="{bottom + 8}">{second} s</text>'
-        for second in range(int(SHOWN) + 1)
-    ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 20}" width="{WIDTH}" height="{bottom + 20}" '
-        'role="img" aria-label="Arrivals at the service in five seconds, for each limiter">\n'
-        "<style>text{font:12px system-ui,sans-serif;fill:#333}.title{font-weight:600}.label{text-anchor:end}"
-        ".tick{text-anchor:middle;fill:#777}.axis{stroke:#bbb}.in{stroke:#2f6fed;stroke-width:1.5}"
-        ".over{stroke:#d33;stroke-width:1.5}"
-        "@media(prefers-color-scheme:dark){text{fill:#ddd}.axis{stroke:#555}.over{stroke:#f66}}</style>\n"
-        '<text class="title" x="0" y="16">Arrivals at the service; as high as their count in the second before, '
-        "red where that is over 10</text>\n" + "\n".join(parts) + "\n</svg>\n"
-    )
 
 
 if __name__ == "__main__":

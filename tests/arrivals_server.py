@@ -16,27 +16,15 @@ import random
 import ssl
 import sys
 import time
-from collections import deque
+
+from benchmarks.arrivals import Punctuality
+from benchmarks.counting import SlidingCount
 
 STALL = 0.300
 VARYING = 0.050
-LIMIT, WINDOW = 10, 1.0
 
 GRANTED = b'{"Code":0,"Message":"succeed","RequestId":"1","Data":{}}'
 REFUSED = b'{"Code":400010009,"Message":"too many requests","RequestId":"2"}'
-
-
-class Punctuality:
-    """Finds out how late a process runs on a machine that has other things to do."""
-
-    def __init__(self) -> None:
-        self.late = 0.0
-
-    async def watch(self) -> None:
-        while True:
-            due = time.monotonic() + 0.003
-            await asyncio.sleep(0.003)
-            self.late = max(self.late, time.monotonic() - due)
 
 
 class Service:
@@ -44,9 +32,7 @@ class Service:
 
     def __init__(self, punctuality: Punctuality) -> None:
         self.punctuality = punctuality
-        self.arrivals: list[float] = []
-        self.refused = 0
-        self._recent: deque[float] = deque()
+        self.count = SlidingCount()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -56,26 +42,17 @@ class Service:
                     (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
                 )
                 await reader.readexactly(length)
-                body = GRANTED if self.admit(time.monotonic()) else REFUSED
+                body = GRANTED if self.count.admit(time.monotonic()) else REFUSED
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
                 )
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    def admit(self, now: float) -> bool:
-        recent = self._recent
-        while recent and now - recent[0] > WINDOW:
-            recent.popleft()
-        admitted = len(recent) < LIMIT
-        recent.append(now)
-        self.arrivals.append(now)
-        self.refused += not admitted
-        return admitted
-
     async def report(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        writer.write(json.dumps({"arrivals": self.arrivals, "refused": self.refused, "late": self.punctuality.late}).encode())
+        count = self.count
+        writer.write(json.dumps({"arrivals": count.arrivals, "refused": count.refused, "late": self.punctuality.late}).encode())
         writer.close()
 
 

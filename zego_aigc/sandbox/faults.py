@@ -123,14 +123,22 @@ class FaultRule:
         return self
 
     def every(self, count: int) -> FaultRule:
-        """Every so many calls: ``every(3)`` applies to the third, the sixth..."""
+        """Every so many calls: ``every(3)`` applies to the third, the sixth...
+
+        Raises:
+            ValueError: `count` is less than 1.
+        """
         if count < 1:
             raise ValueError(f"every() takes 1 or more, not {count}")
         self._every = count
         return self
 
     def chance(self, probability: float) -> FaultRule:
-        """With a probability of 0 to 1, drawn from the faults' seeded randomness."""
+        """With a probability of 0 to 1, drawn from the faults' seeded randomness.
+
+        Raises:
+            ValueError: `probability` is out of that range.
+        """
         if not 0 <= probability <= 1:
             raise ValueError(f"chance() takes 0 to 1, not {probability}")
         self._chance = probability
@@ -152,7 +160,7 @@ class FaultRule:
         return self._then(FaultEffect(kind=FaultKind.WRONG_CLOCK, seconds=seconds))
 
     def refuse(self, code: int, message: str = "", *, status: int = 200) -> Fault:
-        """The call is refused with a code. Nothing is done."""
+        """The call is refused with a code, and nothing is done. A message and an HTTP status of one's own may go with it."""
         return self._then(FaultEffect(kind=FaultKind.REFUSE, code=code, message=message, status=status))
 
     def quota_full(self) -> Fault:

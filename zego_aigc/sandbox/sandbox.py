@@ -191,6 +191,12 @@ class Sandbox(World):
 
         In walkie-talkie mode it counts only between StartListening and StopListening.
 
+        Args:
+            text: what is said; empty for speech that is not understood.
+            about: the AgentInstanceId.
+            seconds: how long it takes to say, on the sandbox's clock.
+            app: whose instance it is; the first app's unless given.
+
         Raises:
             LookupError: if no such instance is running.
             RuntimeError: in another thread than the sandbox's: see :class:`~zego_aigc.sandbox.LiveSandbox`.

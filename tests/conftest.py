@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -43,3 +44,9 @@ def anyio_backend() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits for real time goes first: the many that take milliseconds then fill what the workers have left."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests and their libraries are made of stays: no garbage collection need look at it again."""
+    gc.collect()
+    gc.freeze()

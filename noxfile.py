@@ -110,8 +110,8 @@ def coverage(session: nox.Session) -> None:
     """Which branches all tests reach."""
     session.install("-e", ".[test]", "coverage>=7.10")
     session.run("coverage", "erase")
-    # Whether the tests pass is judged without the weight of being measured, by the other parts.
-    session.run("coverage", "run", "-m", *PYTEST, *session.posargs, success_codes=[0, 1])
+    # The tests of what type checkers say run nothing of the library.
+    session.run("coverage", "run", "-m", *PYTEST, "--ignore", "tests/test_actions_typing.py", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import socket
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -116,6 +118,35 @@ def test_under_trio_it_says_that_it_runs_on_asyncio() -> None:
                 pass
 
     anyio.run(main, backend="trio")
+
+
+CONNECTED_AT_ITS_END = """
+import asyncio, gc, socket
+from zego_aigc.sandbox import Sandbox
+
+async def main():
+    for turns in range(6):
+        async with Sandbox() as sandbox:
+            address = sandbox.listening.getsockname()
+            sockets = [socket.create_connection(address) for _ in range(3)]
+            for _ in range(turns):  # of the loop, after which the sandbox ends
+                await asyncio.sleep(0)
+        for each in sockets:
+            each.close()
+
+asyncio.run(main())
+gc.collect()
+"""
+
+
+def test_connections_that_are_being_taken_when_it_ends_are_closed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", CONNECTED_AT_ITS_END],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_setting_that_there_is_not_is_named() -> None:

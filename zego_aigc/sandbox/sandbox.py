@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from aiohttp import web
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
 
 __all__ = ["DEFAULT_APP_ID", "DEFAULT_SERVER_SECRET", "Sandbox", "SandboxSettings", "serve"]
+
+TURNS_TO_ACCEPT = 4
+"""Turns of the event loop from the moment at which it sees a connection until the server knows of it, and one more."""
 
 DEFAULT_APP_ID = 1234567890
 DEFAULT_SERVER_SECRET = "sandbox0sandbox0sandbox0sandbox0"  # noqa: S105 - opens nothing but a sandbox
@@ -232,18 +235,22 @@ class Sandbox(World):
             server = web.Server(services.handle, request_factory=services.request, access_log=None, lingering_time=0)
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
             stack.push_async_callback(runner.cleanup)
+            accepting: list[socket.socket] = []
+            stack.push_async_callback(_stop_accepting, accepting)
             stack.callback(services.close)
             stack.callback(self.clock.close)
             self.clock.bind(asyncio.get_running_loop())
             stack.callback(self.clock.bind, None)
             await runner.setup()
             self.listening = _listen(self._host, self._port)
+            accepting.append(self.listening)
             await web.SockSite(runner, self.listening).start()
             self._set_url(_callable_url(*runner.addresses[0][:2]))
             if self._tls:
                 context, certificate = self_signed(self._host)
                 self.certificate: str = certificate
-                await web.SockSite(runner, _listen(self._host, 0), ssl_context=context).start()
+                accepting.append(_listen(self._host, 0))
+                await web.SockSite(runner, accepting[-1], ssl_context=context).start()
                 self._https_url = _callable_url(*runner.addresses[1][:2]).replace("http", "https", 1)
                 self.set_ws_url(self._https_url.replace("https", "wss", 1))
             self._running = stack.pop_all()
@@ -263,6 +270,18 @@ class Sandbox(World):
         self._url = url
         self._https_url = ""
         self.set_ws_url(url.replace("http", "ws", 1))
+
+
+async def _stop_accepting(listening: list[socket.socket]) -> None:
+    """Accept no more connections, and let those that were accepted reach the server, which closes only those that it knows.
+
+    asyncio drops a connection unclosed whose server is closed between the two.
+    """
+    with suppress(NotImplementedError):  # on Windows
+        for each in listening:
+            asyncio.get_running_loop().remove_reader(each)
+    for _ in range(TURNS_TO_ACCEPT):
+        await asyncio.sleep(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nox
 
@@ -79,6 +80,21 @@ def install_alone(session: nox.Session, away: Path, python: str, wheel: Path, ex
     script = shutil.copy(RELEASE, home / "release.py")  # far from the source, which must not be what is imported
     with session.chdir(home):
         session.run(str(inside), str(script), "smoke", extra, external=True)
+
+
+def test_unpacked(session: nox.Session, away: Path, python: str, sdist: Path) -> None:
+    """Unpack a source distribution, and run its own tests; its public API has to be just what it has stored."""
+    home = away / f"{Path(python).name}-sdist"
+    inside = str(home / "bin" / "python")
+    shutil.unpack_archive(sdist, home / "source", filter="data")
+    (source,) = (home / "source").iterdir()
+    session.run("uv", "venv", "--quiet", "--python", python, "--allow-existing", str(home))
+    session.run("uv", "pip", "install", "--quiet", "--python", inside, "-e", f"{source}[test]")
+    # The tests run programs of their environment, before which a session would put its own.
+    activated = ("env", f"PATH={home / 'bin'}{os.pathsep}{os.environ['PATH']}", f"VIRTUAL_ENV={home}")
+    with session.chdir(source):
+        session.run(*activated, inside, "tests/public_api.py", external=True)
+        session.run(*activated, inside, "-m", *PYTEST, external=True)
 
 
 @nox.session
@@ -155,42 +171,35 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
     """What would be released is sound, and alone, far from the source, it does the job that README.md shows."""
-    away = Path(session.create_tmp()).resolve()
-    dist = build_release(session, away, "--dirty")
-    (wheel,) = dist.glob("*.whl")
-    for python in (pythons()[0], pythons()[-1]):
-        for extra in ("", *sorted(EXTRAS.keys() - FOR_CHANGES)):
-            install_alone(session, away, python, wheel, extra)
-    session.install(f"{wheel}[cli]")
-    shutil.copytree("examples", away / "examples")
-    job = "".join(line for line in block("Run it").splitlines(keepends=True) if not line.startswith("pip install"))
-    session.chdir(away)
-    session.run("bash", "-euo", "pipefail", "-c", job, external=True)
+    with TemporaryDirectory() as folder:
+        away = Path(folder)
+        dist = build_release(session, away, "--dirty")
+        (wheel,) = dist.glob("*.whl")
+        for python in (pythons()[0], pythons()[-1]):
+            for extra in ("", *sorted(EXTRAS.keys() - FOR_CHANGES)):
+                install_alone(session, away, python, wheel, extra)
+        session.install(f"{wheel}[cli]")
+        shutil.copytree("examples", away / "examples")
+        job = "".join(line for line in block("Run it").splitlines(keepends=True) if not line.startswith("pip install"))
+        with session.chdir(away):
+            session.run("bash", "-euo", "pipefail", "-c", job, external=True)
 
 
 @nox.session(reuse_venv=False)
 def release(session: nox.Session) -> None:
     """All that a release takes, publishing apart. Leaves it in dist/; with ``-- --tag``, commits and tags it, too."""
-    away = Path(session.create_tmp()).resolve()
     session.run("python", RELEASE, "notes", silent=True)
-    dist = build_release(session, away, *(["--dirty"] if "--dirty" in session.posargs else []))
-    sdist, wheel = next(dist.glob("*.tar.gz")), next(dist.glob("*.whl"))
-    for python in pythons():
-        for extra in ("", *sorted(EXTRAS.keys() - FOR_CHANGES)):
-            install_alone(session, away, python, wheel, extra)
-    for python in (pythons()[0], pythons()[-1]):
-        home = away / f"{Path(python).name}-sdist"
-        inside = str(home / "bin" / "python")
-        session.run("uv", "venv", "--quiet", "--python", python, str(home))
-        shutil.unpack_archive(sdist, home / "source", filter="data")
-        (source,) = (home / "source").iterdir()
-        session.run("uv", "pip", "install", "--quiet", "--python", inside, "-e", f"{source}[test]")
-        env = {"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(home)}  # tests run programs of it
-        with session.chdir(source):
-            session.run(inside, "tests/public_api.py", external=True, env=env)  # the contract: just what is stored
-            session.run(inside, "-m", *PYTEST, external=True, env=env)
-    shutil.rmtree("dist", ignore_errors=True)
-    shutil.copytree(dist, "dist")
+    with TemporaryDirectory() as folder:
+        away = Path(folder)
+        dist = build_release(session, away)
+        (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
+        for python in pythons():
+            for extra in ("", *sorted(EXTRAS.keys() - FOR_CHANGES)):
+                install_alone(session, away, python, wheel, extra)
+        for python in (pythons()[0], pythons()[-1]):
+            test_unpacked(session, away, python, sdist)
+        shutil.rmtree("dist", ignore_errors=True)
+        shutil.copytree(dist, "dist")
     session.run("python", RELEASE, "tag", *(["--write"] if "--tag" in session.posargs else []))
 
 

@@ -44,7 +44,6 @@ MODULES = {
 BY_ACTION = {"zego_aigc.aiagent", "zego_aigc.digitalhuman"}
 """Modules whose pages ``generate_actions.py`` writes."""
 
-
 RESULT = "zego_aigc.schema.actions.Result"
 """What all results inherit from: it is explained, but not for import."""
 
@@ -64,6 +63,7 @@ def reference_pages() -> Iterator[tuple[str, str]]:
 # --- names -------------------------------------------------------------------------------------------------------
 
 
+@cache
 def exported(module: str) -> list[str]:
     """A module's public names, sorted as in an index, without the modules among them."""
     names = import_module(module).__all__
@@ -72,9 +72,9 @@ def exported(module: str) -> list[str]:
 
 @cache
 def home(module: str, name: str) -> str:
-    """The module on whose page a name is: the one beside which it is explained, where two have it."""
-    homes = [each for each in MODULES if name in import_module(each).__all__]
-    return homes[-1] if module in homes else module
+    """The module on whose page a name is: where two hand on the same thing, the more special one."""
+    value = getattr(import_module(module), name)
+    return [each for each in MODULES if name in exported(each) and getattr(import_module(each), name) is value][-1]
 
 
 @cache

@@ -11,7 +11,7 @@ import ast
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from docstrings import fenced
@@ -59,7 +59,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links to files of the project lead to their pages in the site, and draw what is in Mermaid's notation."""
-
     numbers = itertools.count(1)
 
     def draw(found: re.Match[str]) -> str:
@@ -147,8 +146,7 @@ def relinked(markdown: str, uri: str) -> str:
         place = site_uri(os.path.normpath(here / target))
         return f"{before}{os.path.relpath(place, PurePosixPath(uri).parent)}{anchor or ''}{after}"
 
-    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)
-    return "".join(part if number % 2 else LINK.sub(link, part) for number, part in enumerate(parts))
+    return in_prose(LINK, link, markdown)
 
 
 def cross_referenced(markdown: str, uri: str) -> str:
@@ -163,8 +161,13 @@ def cross_referenced(markdown: str, uri: str) -> str:
             return f"[`{name}`][{class_paths()[name]}]"
         return f"[{code}]({codes}#code-{code})" if code and int(code) in RETURN_CODES else found[0]
 
+    return in_prose(NAMED, link, markdown)
+
+
+def in_prose(pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str], markdown: str) -> str:
+    """Replace what matches outside blocks of code and headings, whose text is their anchor."""
     parts = re.split(r"(^```.*?^```$|^#[^\n]*$)", markdown, flags=re.DOTALL | re.MULTILINE)
-    return "".join(part if number % 2 else NAMED.sub(link, part) for number, part in enumerate(parts))
+    return "".join(part if number % 2 else pattern.sub(replace, part) for number, part in enumerate(parts))
 
 
 def site_uri(path: str) -> str:

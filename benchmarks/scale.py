@@ -32,6 +32,9 @@ from zego_aigc.transport.pool import SessionPool
 
 KINDS = 3
 
+MAX_RESIDENT = 128
+"""MiB of memory that a fleet may take however long it is; half of that is the interpreter with the library."""
+
 
 def entries(each: int) -> Iterator[dict[str, Any]]:
     """Agents, an instance of each that waits for it, and stream tasks."""
@@ -119,6 +122,8 @@ async def huge(file: Path, count: int) -> None:
         print(f"{count:,} {file.stem}, in {time.perf_counter() - began:.0f} s:")
         print(f"  CPU: {(used - alone) * 1e6:.0f} us an entry, beside {alone * 1e6:.0f} us of a call without a network")
         print(f"  memory: {peak:.0f} MiB resident at most, the interpreter included")
+        if peak > MAX_RESIDENT:
+            raise SystemExit(f"that is more than {MAX_RESIDENT} MiB, which a fleet of any size may take")
 
 
 # --- under the limits --------------------------------------------------------------------------------------------

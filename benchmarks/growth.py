@@ -23,11 +23,11 @@ from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.provisioning import Fleet, Report, provision
 from zego_aigc.provisioning.journal_reader import read_journal
 
-STEP = 4
+STEP = 8
 """How many times larger the large fleet is. What is quadratic costs so much more an entry."""
 
-MAX_GROWTH = 2.0
-"""By how many times an entry of the large fleet may cost more than one of the small fleet."""
+MAX_GROWTH = 1.3
+"""By how many times an entry of the large fleet may cost more than one of the small fleet, which bears what is done once."""
 
 
 class Cost(NamedTuple):
@@ -56,6 +56,8 @@ class Course(NamedTuple):
     checked: Cost
     first_create: float
     """Seconds from the end of the check to the first create."""
+    made: Cost
+    """All of the first run."""
     resumed: Cost
     status: Cost
 
@@ -76,9 +78,10 @@ async def course(folder: Path, count: int) -> Course:
     write(file, screens(count))
     pool = unplugged()
     async with pool, Client(1, "secret", pool=pool) as client:
-        began = time.perf_counter()
+        began, watch = time.perf_counter(), Stopwatch()
         checked, report = await carry_out(client, file, journal)
         assert report.done == count
+        made = watch.read()
         first_create = pool.first_post - began - checked.seconds
         write(file, screens(count + 3))
         watch = Stopwatch()
@@ -88,7 +91,7 @@ async def course(folder: Path, count: int) -> Course:
     watch = Stopwatch()
     with read_journal(journal) as reading:
         assert sum(reading.counts().values()) == count + 3
-    return Course(checked, first_create, resumed, watch.read())
+    return Course(checked, first_create, made, resumed, watch.read())
 
 
 async def hub(folder: Path, parents: int, dependents: int) -> Cost:
@@ -126,10 +129,12 @@ def seconds_of_status(journal: Path) -> float:
 
 async def run(*, quick: bool) -> list[Table]:
     """Measure, and end the process with an error where a bound is exceeded."""
-    large = 4_000 if quick else 100_000
-    parents, dependents = (80, 4_000) if quick else (1_000, 100_000)
+    large = 8_000 if quick else 100_000
+    parents, dependents = (400, 8_000) if quick else (1_000, 100_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        await course(folder, 64)  # what is loaded and compiled once is no cost of an entry
+        await hub(folder, 8, 64)
         courses = [await course(folder, size) for size in (large // STEP, large)]
         hubs = [await hub(folder, parents // step, dependents // step) for step in (STEP, 1)]
         status = 0.0 if quick else seconds_of_status(folder / f"{large}.journal")
@@ -137,13 +142,14 @@ async def run(*, quick: bool) -> list[Table]:
     targets: list[Target] = []
     for what, small, big, entries in (
         ("checked", courses[0].checked, courses[1].checked, large),
+        ("checked and made", courses[0].made, courses[1].made, large),
         ("run again with 3 left", courses[0].resumed, courses[1].resumed, large),
         ("asked how it stands", courses[0].status, courses[1].status, large),
         (f"dependents of {parents:,} entries that fail", hubs[0], hubs[1], dependents),
     ):
         each = small.cpu / (entries / STEP), big.cpu / entries
         rows.append([f"{entries:,} {what}", each[0] * 1e6, each[1] * 1e6, big.seconds])
-        targets.append(Target(f"{what}: an entry of all, times one of a quarter", each[1] / each[0], MAX_GROWTH))
+        targets.append(Target(f"{what}: an entry of all, times one of an eighth", each[1] / each[0], MAX_GROWTH))
     if not quick:
         targets += [
             Target("us of CPU an entry to check it", courses[1].checked.cpu / large * 1e6, 60),
@@ -153,8 +159,8 @@ async def run(*, quick: bool) -> list[Table]:
         ]
     table = Table(
         part="growth",
-        title=f"Fleets without a network: microseconds of CPU an entry, in a quarter of the fleet and in all {large:,}",
-        columns=["", "us in a quarter", "us in all", "seconds for all"],
+        title=f"Fleets without a network: microseconds of CPU an entry, in an eighth of the fleet and in all {large:,}",
+        columns=["", "us in an eighth", "us in all", "seconds for all"],
         rows=rows,
         targets=targets,
     )

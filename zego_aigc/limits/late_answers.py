@@ -19,7 +19,7 @@ INCOME_OF_MANY = 0.0025
 """In windows, what it pays in while many are."""
 MAX_BALANCE = 0.3
 """In windows and tokens, what the account holds at most: enough for a stall of 300 ms with every token out."""
-_MANY = 0.4
+_MANY = 0.3
 """The share of late answers from which on they are many."""
 _MEMORY = 32
 """How many answers the share is taken of, the latest counting most."""
@@ -45,7 +45,7 @@ class LateAnswers:
 
     def income(self) -> float:
         """A late answer has come: seconds that the punctual ones before it and itself have paid in."""
-        self._share = self._share * (1 - 1 / _MEMORY) ** self.punctual + 1 / _MEMORY
+        self._share = self._share * (1 - 1 / _MEMORY) ** (self.punctual + 1) + 1 / _MEMORY
         income = (self.punctual + 1) * (INCOME if self._share < _MANY else INCOME_OF_MANY) * self._window
         self.punctual = 0
         return income

@@ -201,11 +201,11 @@ class QuotaMember:
     def _report_again(self) -> None:
         """Another Redis server answers, which may lack what the one before was told last."""
         now = time.monotonic()
-        for reservation in self._reservations.values():
-            self._report(reservation)
         for at, books, update in self._latest:
             if now - at < _REPORT_AGAIN:
                 self._updates.put(books, update)
+        for reservation in self._reservations.values():  # last: what was unknown may have been found since
+            self._report(reservation)
 
     def _report(self, reservation: RedisReservation) -> None:
         """Say what a place is for."""

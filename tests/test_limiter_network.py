@@ -38,21 +38,13 @@ def test_a_guard_alone_leaves_a_twentieth_of_the_limit_unused() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_single_slow_packets_are_no_reason_to_go_over_and_cost_little(seed: int) -> None:
-    out = spikes(jitter(0.03, 0.025), 0.05, 0.1, 0.3)
+@pytest.mark.parametrize(("varying", "at_least"), [(0.025, 0.94), (0.05, 0.925)])
+def test_single_slow_packets_are_no_reason_to_go_over_and_cost_little(varying: float, at_least: float, seed: int) -> None:
+    out = spikes(jitter(0.03, varying), 0.05, 0.1, 0.3)
     with network(out, out, seed=seed) as way:
         way.saturate(200)
-        assert way.pace() >= 0.94
+        assert way.pace() >= at_least
         assert way.worst() == 10
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_single_slow_packets_where_delay_varies_much_cost_few_refusals(seed: int) -> None:
-    out = spikes(jitter(0.03, 0.05), 0.05, 0.1, 0.3)
-    with network(out, out, seed=seed) as way:
-        way.saturate(200)
-        assert way.pace() >= 0.92
-        assert way.refused <= 0.004 * len(way.arrivals)
 
 
 @pytest.mark.parametrize("clients", [2, 3])
@@ -76,11 +68,11 @@ def test_limiters_that_do_not_know_of_each_other_use_most_of_the_limit_and_share
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("seconds", [0.06, 0.1, 0.15])
+@pytest.mark.parametrize("seconds", [0.06, 0.1, 0.15, 0.3])
 def test_a_machine_that_stalls_for_longer_than_the_guard_now_and_then_is_no_reason_to_go_over(
     seconds: float, seed: int
 ) -> None:
-    out = stalls(jitter(0.03, 0.002), 31.7, seconds)
+    out = stalls(jitter(0.03, 0.002), 17.3, seconds)
     with network(out, jitter(0.03, 0.002), seed=seed) as way:
         way.saturate(240)
         assert way.worst() == 10

@@ -203,7 +203,7 @@ class Window:
             self._late_answers.punctual += 1
             return self._bring_forward(mark, bound)
         # The request has arrived later than the guard allows, or was worked on for longer than others.
-        if trips.known and self._late_answers.withdraw(bound - mark) and self._put_off(mark, bound):
+        if trips.known and self._late_answers.withdraw(bound - mark, self._pacing.guard) and self._put_off(mark, bound):
             return bound
         self._cut_short_at = answered
         return mark

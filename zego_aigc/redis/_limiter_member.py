@@ -298,12 +298,14 @@ class _RedisPermit:
             trips.learn(self._answered_at, host, self._answered_at - self._departed_at)
         lane = self.lane
         arrived = max(self._departed_at, self._answered_at - trips.known)
-        income = 0.0
-        if arrived <= self._departed_at + lane.guard:
+        late = arrived - (self._departed_at + lane.guard)
+        if late <= 0:
             lane.late_answers.punctual += 1
+            income: float | None = 0.0
         else:
-            income = lane.late_answers.income()
-        self._member.update(lane, "served", self.id, 1e-6 + income if trips.known else 0.0, at=arrived)
+            income = lane.late_answers.income(late, lane.guard) if trips.known else None
+        # None: the guard counts, and not the answer; see the script.
+        self._member.update(lane, "served", self.id, 0.0 if income is None or not trips.known else 1e-6 + income, at=arrived)
 
     def release(self) -> None:
         if not self._is_over and self._departed_at is None:

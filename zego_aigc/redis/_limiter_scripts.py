@@ -216,7 +216,7 @@ for i = 10, #ARGV, 4 do
     local before = tonumber(redis.call('ZSCORE', tokens, id) or '')
     local late = false
     if what == 'served' and due > now and (before == nil or before < due) then
-      -- `more`: 0 where no round trip is known; else 1 and what its process pays into the account, if the answer is late.
+      -- `more`: 0 where the guard counts, as without a known round trip; else 1 and what its process pays into the account.
       if before and more > 0 and withdraw(more - 1, due - before) then
         late = true
         redis.call('ZADD', tokens, due, id)

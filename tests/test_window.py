@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zego_aigc.limits.late_answers import LateAnswers
 from zego_aigc.limits.sliding_window import Window
 
 TICK = 1 / 1024
@@ -417,3 +418,31 @@ def test_a_successor_keeps_the_promise_of_the_window_before_it(
 def test_numbers_that_make_no_sense_are_refused(numbers: tuple[int, float, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Window(*numbers)
+
+
+def believed(answers: LateAnswers, late: list[float], *, punctual: int = 0) -> float:
+    """How many seconds tokens stay out longer, where so many punctual answers come before each late one."""
+    total = 0.0
+    for seconds in late:
+        answers.punctual += punctual
+        total += seconds * answers.withdraw(seconds, 0.05)
+    return total
+
+
+def test_late_answers_are_believed_where_they_are_few() -> None:
+    assert believed(LateAnswers(10, 1.0), [0.3] * 10) == pytest.approx(3.0), "a stall, after long calm"
+    assert believed(LateAnswers(10, 1.0), [0.2] * 1000, punctual=9) == pytest.approx(200), "one slow packet in ten"
+    assert believed(LateAnswers(10, 1.0), [0.03] * 1000, punctual=9) == pytest.approx(30)
+
+
+def test_late_answers_of_a_service_that_takes_its_time_cost_a_quarter_of_a_percent_of_the_pace() -> None:
+    answers = LateAnswers(10, 1.0)
+    believed(answers, [0.6] * 100)
+    assert believed(answers, [0.6] * 10_000) <= 0.0025 * 10_000 + 0.6
+
+
+def test_answers_that_are_late_by_less_than_another_guard_cost_nothing_where_they_are_many() -> None:
+    answers = LateAnswers(10, 1.0)
+    believed(answers, [0.03] * 100, punctual=1)
+    assert believed(answers, [0.03] * 1000, punctual=1) == 0.0
+    assert answers.withdraw(0.2, 0.05), "but one that is later than that"

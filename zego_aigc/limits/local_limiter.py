@@ -35,7 +35,8 @@ class LocalLimiter:
     Each AppId and Action has tokens and a queue of its own. A token is released one `window` plus `guard` after the request
     that spent it left, or sooner where its answer and the smallest round trip seen of late show that it arrived sooner, and
     half a hundredth of the window for clocks that are a little off. So the server's sliding window never sees more than
-    `limit`, whatever the connections do.
+    `limit`, whatever the connections do. Where it complains all the same, and others seem to use the account, some tokens are
+    left to them for a while.
 
     Each queue has two lines. The foreground goes first; while the background waits, at least one token in ten is for it; within
     a line callers are served in the order of their coming. Where foreground calls were seen in the last minute, the background

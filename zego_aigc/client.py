@@ -274,10 +274,11 @@ class Client:
                 owner=owner,
             )
         # Not Endpoint.call(), which would be one coroutine frame more for each of the thousands that may be queued.
-        with self._endpoints.of(action).prepare(
-            action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
-        ) as call:
-            return await call.run()
+        return (
+            await self._endpoints.of(action)
+            .prepare(action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background)
+            .run()
+        )
 
     async def call_with_response(
         self,
@@ -341,8 +342,7 @@ class Client:
             encoded = msgspec.json.encode(body)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest([Problem("", "encoding", f"cannot be written as JSON: {error}")], action=name) from error
-        with self._endpoints[service].prepare_raw(name, body, encoded, repeat, timeout) as call:
-            return await call.run()
+        return await self._endpoints[service].prepare_raw(name, body, encoded, repeat, timeout).run()
 
     async def look_up(self, action: Action[T], *, not_before: float | None = None) -> T | None:
         """Find what a create whose outcome is unknown has made.

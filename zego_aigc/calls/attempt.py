@@ -37,6 +37,7 @@ class Attempt:
         request: what it asks for.
         action: the struct, or the :class:`~zego_aigc.calls.request.RawAction`.
         number: of the attempt within its call, from 1.
+        granted: when the limiter granted it, by the monotonic clock.
         seconds: until the call's deadline.
         timeout: the seconds that the whole call may take, for messages.
         may_cut_short: whether the call could go on without its answer, so that ``RetryPolicy.attempt_timeout`` applies.
@@ -64,6 +65,7 @@ class Attempt:
         request: Request,
         action: Any,
         number: int,
+        granted: float,
         seconds: float,
         timeout: float,
         *,
@@ -81,7 +83,7 @@ class Attempt:
         self._action = action
         self._number = number
         self._guard = guard
-        self._granted = time.monotonic()
+        self._granted = granted
         self._cut_short = may_cut_short and seconds > route.policy.attempt_timeout
         self._timeout = route.policy.attempt_timeout if self._cut_short else timeout
         # A guarded attempt is given time to end by itself when the client closes; others are cancelled with their connection.

@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from zego_aigc.calls.attempt import Attempt, closed_error
 from zego_aigc.calls.create_guard import CreateGuard
@@ -91,12 +91,11 @@ LookUp = Callable[[LostCreate, ZegoError, AttemptOutcome], Awaitable[bool]]
 
 
 class Call(Generic[T]):
-    """One call, and how far it has come. Hooks are called and the log is written where its block ends.
+    """One call, and how far it has come.
 
     ::
 
-        with Call(route, request, action, body, timeout) as call:
-            result = await call.run()
+        result = await Call(route, request, action, body, timeout).run()
 
     Args:
         route: how it goes.
@@ -118,11 +117,10 @@ class Call(Generic[T]):
         "_body",
         "_clock_corrected",
         "_creates",
-        "_failure",
         "_look_up",
         "_may_have_run",
-        "_outcome",
         "_request",
+        "_response",
         "_route",
         "_runs_from",
         "_started",
@@ -161,39 +159,50 @@ class Call(Generic[T]):
         self._look_up = look_up
         self._creates = creates
         self._attempt: Attempt | None = None  # the one under way, or the last one until it is judged
-        self._failure: Failure | None = None  # of the last attempt
+        self._response: Envelope[Any] | Failure | None = None  # to the last attempt; an Envelope ends the call
         self._may_have_run = may_have_run  # an attempt before may have done the work
         self._clock_corrected = False
         self._tries = 0  # attempts that were lost or found no connection
-        self._outcome: Envelope[Any] | None = None  # what it came to, once it is over
         self._started = time.monotonic()
         self._runs_from: float | None = None if from_grant else self._started
 
-    async def run(self) -> T:
-        """Carry the call on from where it stands, until it is over.
+    async def run(self, *, detached: bool = False) -> T:
+        """Carry the call on from where it stands, until it is over. Then hooks are called and failures are logged.
 
-        A :class:`CreateGuard` has all that follows the first attempt run in another task.
+        Args:
+            detached: whether this is what a :class:`CreateGuard` has run in another task, all that follows the first attempt.
+                The caller's task waits for it, and reports how the call ended.
 
         Raises:
             ZegoError: what the call ended in.
         """
-        while self._outcome is None and not (self._failure is not None and await self._recover(self._failure)):
-            if (permit := self._take_permit()) is None:
-                # Inlined: one coroutine frame less for each of the thousands that may be queued.
-                deadline = self._join_queue()
-                try:
-                    permit = await self._route.pool.limiter.acquire(
-                        self._route.signer.app_id, self._request.name, background=self.background
-                    )
-                except BaseException as error:
-                    self._left_queue(deadline, error)
-                    raise
-                deadline.stop()
-            if self._creates is None or self.attempts > 1:
-                await self.run_attempt(permit)
-            else:
-                await CreateGuard(self._route, self._creates.begin(self.action)).run(self, permit)
-        return self.result
+        try:
+            while not isinstance(self._response, Envelope):
+                if self._response is not None:
+                    await self._recover(self._response)
+                    continue  # it may turn out to be over
+                if (permit := self._take_permit()) is None:
+                    # Inlined: one coroutine frame less for each of the thousands that may be queued.
+                    deadline = self._join_queue()
+                    try:
+                        permit = await self._route.pool.limiter.acquire(
+                            self._route.signer.app_id, self._request.name, background=self.background
+                        )
+                    except BaseException as error:
+                        self._left_queue(deadline, error)
+                        raise
+                    deadline.stop()
+                if self._creates is None or self.attempts > 1:
+                    await self.run_attempt(permit)
+                else:
+                    await CreateGuard(self._route, self._creates.begin(self.action)).run(self, permit)
+        except BaseException as error:
+            if not detached:
+                self._report_failure(error)
+            raise
+        if not detached and self._route.hooks.on_result is not None:
+            self._emit_result(None)
+        return self._response.data  # type: ignore[return-value]  # of the request's type
 
     # --- the limiter's queue
 
@@ -259,28 +268,30 @@ class Call(Generic[T]):
             TimedOut: the call's time is up.
             ConfigurationError: the client was closed.
         """
+        granted = time.monotonic()
         if self._runs_from is None:
-            self._runs_from = time.monotonic()
+            self._runs_from = granted
         attempt = self._attempt = Attempt(
             self._route,
             self._request,
             self.action,
             self.attempts,
-            self._runs_from + self._timeout - time.monotonic(),
+            granted,
+            self._runs_from + self._timeout - granted,
             self._timeout,
             may_cut_short=not self._request.never_blindly or self._look_up is not None,
             guard=guard,
         )
-        response = await attempt.run(permit, self._body, self._before_send)
-        if isinstance(response, Failure):
-            self._failure = response
-            if attempt.body is not None:
-                self._body = attempt.body.body
-                self.first_sent = self.first_sent or attempt.sent_at
-            return False
-        self._route.pool.budget.earn()
-        self._outcome = response
-        return True
+        response = self._response = await attempt.run(permit, self._body, self._before_send)
+        if isinstance(response, Envelope):
+            if self._request.result is None:
+                response.data = None  # whatever came
+            self._route.pool.budget.earn()
+            return True
+        if attempt.body is not None:
+            self._body = attempt.body.body
+            self.first_sent = self.first_sent or attempt.sent_at
+        return False
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinitely many while it does not run yet."""
@@ -288,38 +299,34 @@ class Call(Generic[T]):
 
     # --- what follows an attempt that failed
 
-    async def _recover(self, failure: Failure) -> bool:
+    async def _recover(self, failure: Failure) -> None:
         """Find out whether the work was done all the same, or wait until it is time for another attempt.
-
-        Returns:
-            whether the call is over.
 
         Raises:
             ZegoError: there is nothing more to be done.
         """
         error, outcome, answer = failure.error, failure.outcome, self._answer
-        self._failure = self._attempt = None
+        self._response = self._attempt = None
         if outcome is AttemptOutcome.CLOCK_SKEW:
             # Answered by one corrected attempt: if that is refused as well, the clock is not the reason.
             assert answer is not None
             if not self._route.clock.correct(answer.headers.get("Date")) or self._clock_corrected:
                 self._give_up(error)
             self._clock_corrected = True
-            return False
+            return
         decision = retry_decision(outcome, self._request.repeat, may_have_run=self._may_have_run)
         if outcome is AttemptOutcome.AMBIGUOUS:
             self._may_have_run = True
         if decision is RetryDecision.DONE:
             self.resolve(None)  # type: ignore[arg-type]  # what ends something has no result
-            return True
+            return
         if decision is RetryDecision.UNKNOWN:
             raise self.as_unknown(error) from error
         if decision is RetryDecision.LOOK_UP and await self._find_out(error, outcome):
-            return True
+            return
         if decision is RetryDecision.RAISE or outcome in _FINAL:
             raise error
         await self._pause(error, outcome)
-        return False
 
     async def _find_out(self, error: ZegoError, outcome: AttemptOutcome) -> bool:
         """Look a create up; whether its work was done."""
@@ -375,8 +382,8 @@ class Call(Generic[T]):
     @property
     def result(self) -> T:
         """What the call returns, once it is over."""
-        nothing = self._outcome is None or self._request.result is None
-        return None if nothing else self._outcome.data  # type: ignore[return-value,union-attr]  # of the request's type
+        response = self._response
+        return response.data if isinstance(response, Envelope) else None  # type: ignore[return-value]  # of the request's type
 
     @property
     def may_have_been_processed(self) -> bool:
@@ -395,7 +402,7 @@ class Call(Generic[T]):
 
     def resolve(self, result: T) -> None:
         """The work turned out to have been done, by an attempt without an answer."""
-        self._outcome = Envelope(0, data=result)
+        self._response = Envelope(0, data=result)
 
     def closed_error(self) -> ConfigurationError:
         """What the call ends in when the client is closed."""
@@ -414,15 +421,12 @@ class Call(Generic[T]):
 
     # --- its end
 
-    def __enter__(self) -> Self:
-        return self
+    def _report_failure(self, error: BaseException) -> None:
+        """Something has ended the call.
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        hooks = self._route.hooks
-        if error is None:
-            if hooks.on_result is not None:
-                self._emit_result(None)
-            return
+        Raises:
+            OutcomeUnknown: that leaves open whether the work was done.
+        """
         final = self.final(error)
         if isinstance(final, TransportError):
             final.__dict__.update(action=self._request.name, attempts=self.attempts)
@@ -444,5 +448,5 @@ class Call(Generic[T]):
 
     def response(self) -> Response[T]:
         """The result of :meth:`run`, which is just over, with what came along."""
-        request_id = None if self._outcome is None else self._outcome.request_id
+        request_id = self._response.request_id if isinstance(self._response, Envelope) else None
         return Response(self.result, request_id, self._answer, self.attempts, time.monotonic() - self._started)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from zego_aigc.calls.orphans import Orphan
 from zego_aigc.errors import OutcomeUnknown
@@ -75,8 +75,8 @@ class GuardedCall(Protocol):
         """Make an attempt; whether the call is over."""
         ...
 
-    async def run(self) -> Any:
-        """Carry the call on from where it stands, until it is over."""
+    async def run(self, *, detached: bool = False) -> Any:
+        """Carry the call on from where it stands, until it is over; `detached` if another task is to report its end."""
         ...
 
     def suppress_send(self) -> None:
@@ -105,13 +105,14 @@ class CreateGuard:
         creation: learns what becomes of the create.
     """
 
-    __slots__ = ("_creation", "_grace", "_held_until", "_pool", "_reported", "cancelled_by")
+    __slots__ = ("_creation", "_held_until", "_reported", "_route", "cancelled_by")
+
+    _held_until: float
+    """How long a cancelled caller waits at most, by the monotonic clock."""
 
     def __init__(self, route: Route, creation: Creation) -> None:
-        self._pool = route.pool
-        self._grace = route.policy.cancel_grace
+        self._route = route
         self._creation = creation
-        self._held_until = 0.0
         self._reported = False
         self.cancelled_by: asyncio.CancelledError | None = None
         """The cancellation that came during the first attempt. It is raised when that is over."""
@@ -124,10 +125,18 @@ class CreateGuard:
             ZegoError: what the call ended in.
         """
         try:
-            if not self._pool.writes_inline:
+            if not self._route.pool.writes_inline:
                 await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
-            elif not await self._first_attempt(call, permit):
-                await self._run_detached(call)
+            else:
+                try:
+                    over = await call.run_attempt(permit, self)
+                except BaseException as error:
+                    self._attempt_failed(call, error)
+                    raise
+                if self.cancelled_by is not None:
+                    await self._end_cancelled(call, self.cancelled_by, over=over)
+                if not over:
+                    await self._run_detached(call)
         except asyncio.CancelledError:
             if not self._reported:
                 self._creation.not_made()
@@ -140,31 +149,29 @@ class CreateGuard:
             raise
         self._creation.made(call.result)
 
-    async def _first_attempt(self, call: GuardedCall, permit: FullPermit) -> bool:
-        """Make the first attempt in the caller's task.
-
-        Returns:
-            whether the call is over.
+    def _attempt_failed(self, call: GuardedCall, error: BaseException) -> None:
+        """The first attempt ended the call. If its caller is cancelled, what it may have made is reported.
 
         Raises:
-            CancelledError: the caller was cancelled meanwhile. What was made is reported.
+            CancelledError: the caller was cancelled meanwhile.
         """
-        try:
-            over = await call.run_attempt(permit, self)
-        except BaseException as error:
-            cancelled = isinstance(error, asyncio.CancelledError)
-            if call.may_have_been_processed if cancelled else self._is_unknown(call, error) and self.cancelled_by is not None:
-                self._report_orphan(call, certain=False)
-            if self.cancelled_by is not None:
-                raise self.cancelled_by from None
-            raise
+        cancelled = isinstance(error, asyncio.CancelledError)
+        if call.may_have_been_processed if cancelled else self._is_unknown(call, error) and self.cancelled_by is not None:
+            self._report_orphan(call, certain=False)
         if self.cancelled_by is not None:
-            if over:
-                self._report_orphan(call, certain=True)
-            else:
-                await self._abandon(call, self._pool.spawn(call.run()), self._held_until - time.monotonic())
-            raise self.cancelled_by
-        return over
+            raise self.cancelled_by from None
+
+    async def _end_cancelled(self, call: GuardedCall, cancelled: asyncio.CancelledError, *, over: bool) -> NoReturn:
+        """The first attempt has come to its end after the caller was cancelled: report what it made, or what follows makes.
+
+        Raises:
+            CancelledError: in any case.
+        """
+        if over:
+            self._report_orphan(call, certain=True)
+        else:
+            await self._abandon(call, self._route.pool.spawn(call.run(detached=True)), self._held_until - time.monotonic())
+        raise cancelled
 
     async def finish_read(
         self, cancelled: asyncio.CancelledError, deadline: DrainedDeadline, waiting: Coroutine[Any, Any, T]
@@ -178,8 +185,8 @@ class CreateGuard:
         """
         if self.cancelled_by is None:
             self.cancelled_by = cancelled
-            self._held_until = time.monotonic() + self._grace
-        task = self._pool.spawn(waiting)
+            self._held_until = time.monotonic() + self._route.policy.cancel_grace
+        task = self._route.pool.spawn(waiting)
         deadline.redirected_to = task
         try:
             await wait_shielded(task, self._held_until - time.monotonic())
@@ -195,13 +202,13 @@ class CreateGuard:
 
     async def _run_detached(self, call: GuardedCall, permit: FullPermit | None = None) -> None:
         """Carry out the rest of a call in a task of its own."""
-        task = self._pool.spawn(_rest(call, permit))
+        task = self._route.pool.spawn(_rest(call, permit))
         try:
             await wait_done(task)
         except asyncio.CancelledError:
             # aiohttp's own requests write in a task: without this, one might leave after it was seen not to have left.
             call.suppress_send()
-            await self._abandon(call, task, self._grace)
+            await self._abandon(call, task, self._route.policy.cancel_grace)
             raise
         finally:
             if permit is not None:
@@ -236,4 +243,4 @@ class CreateGuard:
 
 async def _rest(call: GuardedCall, permit: FullPermit | None) -> None:
     if permit is None or not await call.run_attempt(permit):
-        await call.run()
+        await call.run(detached=True)

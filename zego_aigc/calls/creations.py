@@ -12,7 +12,6 @@ import msgspec
 
 from zego_aigc.aiagent import CreatedAgentInstance
 from zego_aigc.calls.orphans import Orphan
-from zego_aigc.calls.request import RawAction
 
 if TYPE_CHECKING:
     from zego_aigc.schema.actions import Action
@@ -70,22 +69,20 @@ class Creation:
 
     __slots__ = ("_creations", "action", "expires_at", "lifecycle")
 
+    expires_at: float
+    """When what it may have made has ended by itself (monotonic), once its outcome is unknown."""
+
     def __init__(self, creations: Creations, action: Any) -> None:
         self.action: Any = action
         """The struct, or the :class:`~zego_aigc.calls.request.RawAction`."""
-        self.lifecycle: Lifecycle | None = None if isinstance(action, RawAction) or action is None else action.lifecycle
-        self.expires_at: float = math.inf
-        """When what it may have made has ended by itself (monotonic), once its outcome is unknown."""
+        self.lifecycle: Lifecycle | None = getattr(action, "lifecycle", None)
         self._creations = creations
-
-    def begin(self) -> Creation:
-        """It is about to be sent: from now on callbacks may belong to it."""
-        self._creations.add(self)
-        return self
 
     def made(self, result: Any) -> None:
         """It was carried out, and that was its result."""
-        self._creations.settle(self, made_id=self.made_id_of(result))
+        life = self.lifecycle
+        # Callbacks speak only of what counts against a quota.
+        self._creations.settle(self, made_id=None if life is None or life.quota is None else life.id_of(self.action, result))
 
     def not_made(self) -> None:
         """It was not carried out."""
@@ -107,11 +104,6 @@ class Creation:
     def found(self, result: Any) -> None:
         """A callback shows that it was carried out although its outcome was unknown. Of the result only the id is known."""
         self._creations.report(Orphan(self.action, result, certain=True), why="was not answered")
-
-    def made_id_of(self, result: Any) -> str | None:
-        """The id of what it made, if callbacks may speak of it."""
-        life = self.lifecycle
-        return None if life is None or life.quota is None else life.id_of(self.action, result)
 
     def may_have_made(self, birth: Birth) -> bool:
         """Whether a callback may speak of what it made."""
@@ -146,10 +138,12 @@ class Creations:
 
     def begin(self, action: Any) -> Creation:
         """A create by a bare call is about to be sent."""
-        return Creation(self, action).begin()
+        creation = Creation(self, action)
+        self._under_way.add(creation)
+        return creation
 
     def add(self, creation: Creation) -> None:
-        """A create is about to be sent."""
+        """A create is about to be sent: from now on callbacks may belong to it."""
         self._under_way.add(creation)
 
     def settle(self, creation: Creation, *, made_id: str | None = None, unknown: bool = False) -> None:
@@ -166,9 +160,9 @@ class Creations:
 
     def know(self, made_id: str) -> None:
         """It is known whose that is."""
-        self._unclaimed.pop(made_id, None)
+        if self._unclaimed:
+            self._unclaimed.pop(made_id, None)
         self._known[made_id] = None
-        self._known.move_to_end(made_id)
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
 

@@ -50,8 +50,7 @@ class Endpoint:
 
     async def call(self, action: Action[T], *, timeout: float | None = None) -> T:
         """See :meth:`zego_aigc.Client.call`."""
-        with self.prepare(action, timeout=timeout) as call:
-            return await call.run()
+        return await self.prepare(action, timeout=timeout).run()
 
     async def call_with_response(
         self,
@@ -63,10 +62,10 @@ class Endpoint:
         background: bool = False,
     ) -> Response[T]:
         """See :meth:`zego_aigc.Client.call_with_response`."""
-        with self.prepare(
+        call = self.prepare(
             action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background
-        ) as call:
-            await call.run()
+        )
+        await call.run()
         return call.response()
 
     def prepare(
@@ -91,7 +90,6 @@ class Endpoint:
         route = self.route
         route.pool.bind()
         request = request_for(action)
-        look_up = None if request.recovery is None else self._look_ups.get(request.recovery)
         return Call(
             route,
             request,
@@ -101,7 +99,7 @@ class Endpoint:
             before_send=before_send,
             from_grant=deadline_from == "grant",
             background=background,
-            look_up=None if look_up is None else functools.partial(look_up, self),
+            look_up=None if request.look_up is None else functools.partial(self._look_ups[request.look_up], self),
             may_have_run=may_have_run,
             creates=(creates or self._creates) if request.creates else None,
         )
@@ -171,8 +169,7 @@ class Endpoints(dict["Service", Endpoint]):
             ZegoError: it could not be ended.
         """
         endpoint = self[action.service]
-        with endpoint.prepare(action, timeout=timeout, deadline_from="grant", may_have_run=True) as call:
-            await call.run()
+        await endpoint.prepare(action, timeout=timeout, deadline_from="grant", may_have_run=True).run()
 
 
 def checked_timeout(timeout: float) -> float:

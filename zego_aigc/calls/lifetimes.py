@@ -95,8 +95,8 @@ class Life(Creation):
         return other
 
     def begin(self, action: Any = None) -> Life:  # noqa: ARG002 - it is this one's own
-        """See :class:`Creation`."""
-        super().begin()
+        """See :class:`~zego_aigc.calls.create_guard.Creates`."""
+        self._inventory.creations.add(self)
         return self
 
     def made(self, result: Any) -> None:
@@ -238,21 +238,19 @@ class Lifetimes:
         """
         endpoint = self.caller.of(action)
         if self._register is None or self.sweeper is None or action.lifecycle is None or action.lifecycle.quota is None:
-            with endpoint.prepare(
+            return await endpoint.prepare(
                 action, timeout=timeout, deadline_from=deadline_from, background=background, creates=creates
-            ) as call:
-                return await call.run()
+            ).run()
 
         async def make(before_send: Callable[[int], Awaitable[None]], note: Callable[[Orphan], object]) -> T:
-            with endpoint.prepare(
+            return await endpoint.prepare(
                 action,
                 timeout=timeout,
                 before_send=before_send,
                 deadline_from=deadline_from,
                 background=background,
                 creates=_Noted(creates, note),
-            ) as call:
-                return await call.run()
+            ).run()
 
         await self.sweeper.start()
         return await self._register.create(action, owner, make, self._cleanup.end)

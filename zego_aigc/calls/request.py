@@ -11,11 +11,12 @@ import msgspec
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat
 from zego_aigc.schema.fields import fields_of
+from zego_aigc.schema.lifecycle import Recovery
 from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.redaction import mask_map
 
 if TYPE_CHECKING:
-    from zego_aigc.schema.lifecycle import Lifecycle, Recovery
+    from zego_aigc.schema.lifecycle import Lifecycle
 
 __all__ = ["RawAction", "Request", "not_an_action", "request_for", "required_fields"]
 
@@ -31,17 +32,18 @@ class Request(msgspec.Struct, frozen=True):
     creates: bool
     never_blindly: bool
     """Whether a request that may have been carried out must not be sent again as if nothing were."""
-    recovery: Recovery | None = None
-    """How to find out what it made, if it makes something."""
+    look_up: Recovery | None = None
+    """How to look up what it made, if it makes something that the service shows."""
 
     @classmethod
     def of(cls, name: str, repeat: Repeat, result: Any, lifecycle: Lifecycle | None = None) -> Request:
         """A request of that name, rule, result type and lifecycle of what it makes."""
         creates = repeat is Repeat.CREATES
-        recovery = None if lifecycle is None else lifecycle.recovery
-        return cls(name, repeat, result, creates, creates or repeat is Repeat.ONCE, recovery)
+        look_up = lifecycle.recovery if lifecycle is not None and lifecycle.recovery in _SHOWN else None
+        return cls(name, repeat, result, creates, creates or repeat is Repeat.ONCE, look_up)
 
 
+_SHOWN = frozenset({Recovery.COMPARE, Recovery.FIND})
 _as_declared = Action[Any].repeatable
 
 
@@ -54,7 +56,7 @@ def request_for(action: Action[Any]) -> Request:
     kind = type(action)
     try:
         if kind.repeatable is _as_declared:
-            return _request(kind)  # hashing a Repeat takes longer than all the rest of this
+            return _request(kind)
         return _request(kind, action.repeatable())
     except AttributeError:
         raise not_an_action(action) from None

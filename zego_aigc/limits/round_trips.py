@@ -49,18 +49,23 @@ class RoundTrips:
             self.forget()
             self._host = host
         if now - self._since >= _AGE:
-            fresh = now - self._since < 2 * _AGE
-            self._earlier = (self._count, self._least, self._total) if fresh and self._count else None
-            self._forget_present()
-            self._since = now
-        self._count += 1
-        self._total += seconds
-        self._least = min(self._least, seconds)
-        count, least, total = self._count, self._least, self._total
+            self._turn(now)
+        self._count = count = self._count + 1
+        self._total = total = self._total + seconds
+        least = self._least
+        if seconds < least:
+            self._least = least = seconds
         if self._earlier is not None:
             count, least, total = count + self._earlier[0], min(least, self._earlier[1]), total + self._earlier[2]
-        margin = _SPREADS * (total / count - least) / math.sqrt(count) + least / count
-        self.known = max(0.0, least - margin)
+        known = least - _SPREADS * (total / count - least) / math.sqrt(count) - least / count
+        self.known = max(0.0, known)
+
+    def _turn(self, now: float) -> None:
+        """The present samples become those of the time before."""
+        fresh = now - self._since < 2 * _AGE
+        self._earlier = (self._count, self._least, self._total) if fresh and self._count else None
+        self._forget_present()
+        self._since = now
 
     def is_stale(self, now: float) -> bool:
         """Whether nothing was learned for so long that routes may have changed."""

@@ -146,7 +146,7 @@ def _not_finite(var: str, bind: Bind) -> Iterator[str]:
     through the whole JSON for the null that they become there, takes longer.
     """
     pack = bind("pack", _pack)
-    floats = f"b'\\xcb' in (packed := {pack}({var}))"
+    floats = f"0xcb in (packed := {pack}({var}))"  # as a number: to look for bytes takes an exception inside of CPython
     yield f"{var} and {floats} and (b'\\xcb\\x7f' in packed or b'\\xcb\\xff' in packed)"
 
 

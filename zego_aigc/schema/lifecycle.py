@@ -34,6 +34,8 @@ QuotaKind = Literal["agents", "digital_humans", "streams"]
 class Recovery(enum.Enum):
     """How to find out what a create whose answer was lost has made, and what a refusal as taken means then."""
 
+    __hash__ = object.__hash__  # Enum's is written in Python, and calls of creates ask for it
+
     COMPARE = enum.auto()
     """The service shows what it keeps under the id that the request chose: ours if that is what was sent. Taken on a first
     attempt, it is somebody else's, and may be kept or updated."""

@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
+from multidict import CIMultiDict
 
 from zego_aigc.transport.body import RequestBody
 
@@ -52,6 +53,14 @@ class InlineWriteRequest(aiohttp.ClientRequest):
 
     request_body: RequestBody | None = None
     """The body, which is kept from aiohttp. A WebSocket's request has none."""
+
+    def update_headers(self, headers: Any) -> None:
+        """Take headers in one go, where Host is not among them: aiohttp looks at each."""
+        if headers.__class__ is CIMultiDict and "Host" not in headers:
+            super().update_headers(None)  # sets Host
+            self.headers.extend(headers)
+        else:
+            super().update_headers(headers)
 
     def update_body_from_data(self, body: Any, *args: Any, **kwargs: Any) -> None:
         """Keep the body from aiohttp, which would make a task for it."""
@@ -104,12 +113,14 @@ def _close_unless_written(protocol: ResponseHandler, transport: asyncio.Transpor
 class _HeadBuffer:
     """Stands in for a connection, its protocol and its transport while aiohttp writes a head, and keeps that."""
 
-    __slots__ = ("_connection", "written")
+    __slots__ = ("_connection", "_connector", "written")
 
     writing_paused = False
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # Every request asks for it, and __getattr__() would be slow.
+        self._connector = connection._connector  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # aiohttp's insides
         self.written: bytes = b""
 
     @property

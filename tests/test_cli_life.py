@@ -161,6 +161,28 @@ def under_nohup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def plainly(out: str) -> list[tuple[str, str]]:
+    """What plain lines say happened, and to which key."""
+    words = [line.split()[2:4] for line in out.splitlines()]
+    return [("gone" if what == "gone" else "outcome", key.rstrip(":")) for what, key in words]
+
+
+def test_callbacks_need_a_secret_and_an_address_that_is_free(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ZEGO_APP_ID", "1")
+    monkeypatch.setenv("ZEGO_SERVER_SECRET", "0123456789abcdef0123456789abcdef")
+    write(Path("f.jsonl"), AGENT)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = ["maintain", "f.jsonl", "--journal", "j", "--callbacks", address]
+        assert main(command) == 2
+        assert "ZEGO_CALLBACK_SECRET" in capsys.readouterr().err
+        monkeypatch.setenv("ZEGO_CALLBACK_SECRET", "secret")
+        assert main(command) == 2
+        assert f"cannot listen on {address}" in capsys.readouterr().err
+
+
 class Kept:
     """A fleet that is kept alive by one way of knowing, and the sandbox that it is in; each in a process of its own."""
 
@@ -177,10 +199,11 @@ class Kept:
             name, _, value = box.stdout.readline().strip().removeprefix("export ").partition("=")
             self.env[name] = value
         self.journal = f"{by}.journal"
-        how = ["--interval", "0.5"] if by == "asking" else ["--interval", "600", "--callbacks", f"127.0.0.1:{port}"]
+        self.is_json = by == "asking"
+        how = ["--interval", "0.5", "--json"] if by == "asking" else ["--interval", "600", "--callbacks", f"127.0.0.1:{port}"]
         self.keeper = stack.enter_context(
             subprocess.Popen(
-                [*PROGRAM, "maintain", "f.jsonl", "--journal", self.journal, "--json", *how],
+                [*PROGRAM, "maintain", "f.jsonl", "--journal", self.journal, *how],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -217,9 +240,9 @@ def test_a_fleet_is_kept_alive_by_asking_and_by_callbacks_until_it_is_stopped() 
             kept.keeper.send_signal(signal.SIGTERM)
             out, err = kept.keeper.communicate(timeout=60)
             assert kept.keeper.returncode == 0, err
-            events = lines(out)
-            assert [event["event"] for event in events if event["event"] == "gone"] == ["gone"]
-            assert sum(event.get("key") == "CreateAgentInstance:s-v" and event["event"] == "outcome" for event in events) == 2
+            said = [(event["event"], event.get("key")) for event in lines(out)] if kept.is_json else plainly(out)
+            assert [key for what, key in said if what == "gone"] == ["CreateAgentInstance:s-v"]
+            assert sum(key == "CreateAgentInstance:s-v" and what == "outcome" for what, key in said) == 2
             assert "3 of 3 were alive" in err
             assert kept.teardown().returncode == 0
             assert not kept.instances()

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.default_venv_backend = "venv"
+nox.options.default_venv_backend = "uv|venv"  # uv where there is one: most parts install the same hundred packages
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "fast"]
 
@@ -148,7 +148,8 @@ def oldest(session: nox.Session) -> None:
     # Its tests need the SDK that goes with the oldest API.
     needs += [need for need in EXTRAS["test"] if need.startswith("opentelemetry-sdk")]
     session.install("-e", ".[test]", *(re.sub(">=", "==", need, count=1) for need in needs))
-    session.run("pip", "list", "--format=freeze")
+    listing = ("uv", "pip", "freeze") if session.venv_backend == "uv" else ("pip", "list", "--format=freeze")
+    session.run(*listing)
     session.run(*PYTEST, "-m", "not slow", *session.posargs)
 
 
@@ -168,7 +169,7 @@ def benchmarks(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", "--quick")
 
 
-@nox.session(reuse_venv=False)
+@nox.session(reuse_venv=False, venv_backend="venv")
 def package(session: nox.Session) -> None:
     """What would be released is sound, and alone, far from the source, it does the job that README.md shows."""
     with TemporaryDirectory() as folder:
@@ -185,7 +186,7 @@ def package(session: nox.Session) -> None:
             session.run("bash", "-euo", "pipefail", "-c", job, external=True)
 
 
-@nox.session(reuse_venv=False)
+@nox.session(reuse_venv=False, venv_backend="venv")
 def release(session: nox.Session) -> None:
     """All that a release takes, publishing apart. Leaves it in dist/; with ``-- --tag``, commits and tags it, too."""
     session.run("python", RELEASE, "notes", silent=True)
@@ -203,7 +204,7 @@ def release(session: nox.Session) -> None:
     session.run("python", RELEASE, "tag", *(["--write"] if "--tag" in session.posargs else []))
 
 
-@nox.session(reuse_venv=False)
+@nox.session(reuse_venv=False, venv_backend="venv")
 def test_it(session: nox.Session) -> None:
     """All tests, as README.md says."""
     session.run("bash", "-euo", "pipefail", "-c", block("Test it"), external=True)

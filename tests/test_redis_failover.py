@@ -53,7 +53,12 @@ class Address:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        there, back = await asyncio.open_connection("127.0.0.1", self.target.port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target.port)
+        except OSError:  # the server is dead, and no other leads yet
+            writer.close()
+            self._connections.discard(task)
+            return
         ways = {asyncio.create_task(_copy(reader, back)), asyncio.create_task(_copy(there, writer))}
         self._ways |= ways
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)

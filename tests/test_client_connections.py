@@ -181,29 +181,42 @@ async def test_a_connection_that_the_server_closed_while_idle_is_never_used_agai
 @pytest.mark.parametrize("unasked", [http(408, b"<h1>Request Timeout</h1>"), ok({"Round": 999}), b"\r\n\0"])
 async def test_what_comes_on_an_idle_connection_is_never_taken_for_the_answer_to_the_next_request(unasked: bytes) -> None:
     connections: list[int] = []
+    came = asyncio.Event()
+
+    def send_unasked(exchange: Exchange) -> None:
+        exchange.writer.write(unasked)
+        came.set()
 
     async def handle(exchange: Exchange) -> None:
         connections.append(exchange.connection)
         await exchange.send(ok({"Round": exchange.number}))
         if exchange.number == 1:
-            asyncio.get_running_loop().call_later(0.01, exchange.writer.write, unasked)
+            asyncio.get_running_loop().call_later(0.01, send_unasked, exchange)
 
     async with raw_server(handle) as url, client_of(url) as client:
         assert (await client.call(SAY)).round == 1
-        await asyncio.sleep(0.05)
+        await came.wait()
+        await asyncio.sleep(0.05)  # the loop reads it, however busy the machine is
         for number in (2, 3):
             assert (await client.call(SAY)).round == number
     assert len(connections) == 3
 
 
 async def test_without_another_try_it_is_told_what_came_on_the_idle_connection() -> None:
+    came = asyncio.Event()
+
+    def send_unasked(exchange: Exchange) -> None:
+        exchange.writer.write(http(408, b"<h1>Request Timeout</h1>"))
+        came.set()
+
     async def handle(exchange: Exchange) -> None:
         await exchange.send(ok(ROUND))
-        asyncio.get_running_loop().call_later(0.01, exchange.writer.write, http(408, b"<h1>Request Timeout</h1>"))
+        asyncio.get_running_loop().call_later(0.01, send_unasked, exchange)
 
     async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=1)) as client:
         await client.call(SAY)
-        await asyncio.sleep(0.05)
+        await came.wait()
+        await asyncio.sleep(0.05)  # the loop reads it, however busy the machine is
         with pytest.raises(ConnectFailed, match=r"cannot use the connection to 127\.0\.0\.1: an answer to no request had come"):
             await client.call(SAY)
 

@@ -160,9 +160,12 @@ class QuotaMember:
     def ended(self, instance_id: str) -> bool:
         """An instance is gone; whether this process held its place."""
         mine = [each for each in self._reservations.values() if each.instance_id == instance_id]
+        now = time.monotonic()
         for reservation in mine:
             reservation.settle("gone")
             del self._reservations[reservation.place]
+            # A server that takes over may know the place, and not what came to live there: that end would not free the place.
+            self._latest.append((now, reservation.books, ("gone", reservation.place, "", now)))
         for books in {reservation.books for reservation in mine} or set(self._kinds.values()):
             self.update(books, "ended", "", instance_id, _REMEMBER_ENDINGS)
         return bool(mine)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zego_aigc.transport.audio import AudioStream
     from zego_aigc.transport.pcm import AudioFormat
 
-__all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTaskHandle", "attached", "handle_of"]
+__all__ = ["AgentInstance", "Handle", "LiveAgentInstance", "StreamTaskHandle"]
 
 ResultT = TypeVar("ResultT")
 AgentT = TypeVar("AgentT", bound=aiagent.CreatedAgentInstance)

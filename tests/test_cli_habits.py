@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -211,7 +212,8 @@ def test_a_wrong_clock_of_this_machine_is_said_once_and_stops_nothing(sandbox: s
     order(sandbox, "advance", Seconds=3600)
     fleet = write(Path("f.jsonl"), task("a"), task("b"))
     assert main(["provision", str(fleet), "--journal", "j"]) == 0
-    assert capsys.readouterr().err.count("warning: this machine's clock is -3600 s off the service's") == 1
+    said = re.findall(r"warning: this machine's clock is -3(?:600|59\d) s off the service's", capsys.readouterr().err)
+    assert len(said) == 1
 
 
 class Proxy:

@@ -418,7 +418,10 @@ async def test_what_was_refused_and_is_to_be_sent_again_is_not_unknown_when_the_
     await run(client, [stream()], journal)
     await removed(client, journal)
     sandbox.faults.on(CreateDigitalHumanStreamTask).refuse(400000015)  # as while what was there is still being closed
-    async with provision(client, [stream()], journal=journal) as running:
+    async with (
+        sandbox.client(limiter=LocalLimiter(FAST), timeout=60) as patient,  # so that it is stopped before it gives up
+        provision(patient, [stream()], journal=journal) as running,
+    ):
         await until(lambda: [(row["status"], row["attempts"] > 1) for row in rows(journal).values()] == [("pending", True)])
         running.stop()
         async for _ in running:

@@ -80,7 +80,8 @@ async def test_a_disk_that_fills_up_ends_the_run_with_1_and_every_id_is_in_the_j
     entries = [{"Action": "CreateDigitalHumanStreamTask", "Body": stream(str(n)).to_wire()} for n in range(80)]
     fleet.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
     environment = {
-        **os.environ,
+        # Where branches are measured, what they are written to would be full, too.
+        **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
         "ZEGO_APP_ID": str(sandbox.app_id),
         "ZEGO_SERVER_SECRET": sandbox.server_secret,
         "ZEGO_AIAGENT_URL": sandbox.url,

@@ -19,6 +19,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 LIMIT, WINDOW, GUARD = 4, 0.2, 0.02
 
+IN_TIME = 0.5
+"""Seconds for which a process may stand still and yet report to the new server in the second that is left for it."""
+
 
 class Address:
     """Where clients find the primary: a port that leads to one server, and later to another."""
@@ -89,8 +92,11 @@ class Failover:
         self._address = address
 
     async def lag(self) -> None:
-        """From now on the replica hears nothing."""
+        """From now on the replica hears nothing more."""
         async with Redis.from_url(self._replica.url) as redis:
+            # It may hear of the first commands a second after the link is up.
+            while not await redis.dbsize():  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.02)
             await redis.replicaof("127.0.0.1", "1")
 
     async def promote(self) -> None:
@@ -120,7 +126,30 @@ async def failover(servers: tuple[RedisServer, RedisServer]) -> AsyncIterator[Fa
         yield Failover(primary, replica, address)
 
 
-async def test_no_window_has_more_than_the_limit_when_a_lagging_replica_takes_over(failover: Failover) -> None:
+class Stalls:
+    """How long this process has stood still at most, as on a machine that has too much to do."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def measure(self) -> None:
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(0.02)
+            now = time.monotonic()
+            self.longest, before = max(self.longest, now - before), now
+
+
+@pytest.fixture
+async def stalls() -> AsyncIterator[Stalls]:
+    stalls = Stalls()
+    measuring = asyncio.create_task(stalls.measure())
+    yield stalls
+    measuring.cancel()
+    await asyncio.wait({measuring})
+
+
+async def test_no_window_has_more_than_the_limit_when_a_lagging_replica_takes_over(failover: Failover, stalls: Stalls) -> None:
     departures: list[float] = []
     going = True
 
@@ -151,10 +180,12 @@ async def test_no_window_has_more_than_the_limit_when_a_lagging_replica_takes_ov
         await asyncio.gather(*callers)
     departures.sort()
     spans = [later - earlier for earlier, later in zip(departures, departures[LIMIT:], strict=False)]
-    assert min(spans) > WINDOW
+    assert min(spans) > WINDOW or stalls.longest > IN_TIME
 
 
-async def test_no_more_than_the_budget_live_when_a_lagging_replica_takes_over_and_no_place_is_lost(failover: Failover) -> None:
+async def test_no_more_than_the_budget_live_when_a_lagging_replica_takes_over_and_no_place_is_lost(
+    failover: Failover, stalls: Stalls
+) -> None:
     ids = itertools.count()
     live: set[int] = set()
     most = made = 0
@@ -195,7 +226,7 @@ async def test_no_more_than_the_budget_live_when_a_lagging_replica_takes_over_an
         await failover.promote()
         before = made
         await _until(lambda: made >= before + 10)
-        assert most <= LIMIT
+        assert most <= LIMIT or stalls.longest > IN_TIME
         going = False
         await asyncio.gather(*visitors)
         usage = await quotas[0].look("agents")
@@ -204,6 +235,23 @@ async def test_no_more_than_the_budget_live_when_a_lagging_replica_takes_over_an
         living.release()
         await quotas[1].look("agents")
         assert (await quotas[0].look("agents")).used == 0
+
+
+async def test_a_server_that_lost_all_its_data_gives_out_no_place_before_it_has_heard_which_are_taken() -> None:
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer())
+        quotas = [await stack.enter_async_context(RedisQuota(server.url, agents=LIMIT, app_id=1)) for _ in range(2)]
+        held = [await quotas[0].acquire("agents") for _ in range(LIMIT)]
+        await quotas[1].look("agents")
+        server.stop()
+        server.start()
+        next_one = asyncio.create_task(quotas[1].acquire("agents"))
+        await _until(lambda: quotas[0].usage("agents").making == LIMIT and quotas[1].usage("agents").making == LIMIT)
+        assert not next_one.done()
+        held.pop().release()
+        (await next_one).release()
+        for each in held:
+            each.release()
 
 
 async def _until(condition: Callable[[], bool]) -> None:

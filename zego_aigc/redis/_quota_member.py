@@ -239,7 +239,7 @@ class QuotaMember:
 
     def _common(self, books: QuotaBooks) -> list[Any]:
         limit = -1 if books.limit is None else books.limit
-        return [limit, _us(self._lease), _us(self._orphan), _us(_PRESENCE), BACKGROUND_SHARE]
+        return [limit, _us(self._lease), _us(self._orphan), _us(_PRESENCE), BACKGROUND_SHARE, self._server or ""]
 
     def _renew_later(self) -> None:
         if self._renewal is None:

@@ -30,7 +30,7 @@ _COMMON = (
     + """
 local places, lapses, living, early = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local over, state, queue, present, behind = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
--- ARGV: limit (-1 for none), lease, orphan, presence, share, ...
+-- ARGV: limit (-1 for none), lease, orphan, presence, share, the server that the process has heard of last, ...
 local limit, lease, orphan = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local presence, share = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -99,7 +99,8 @@ local changeover = 2000000
 local keeper = redis.call('HGET', state, 'server')
 if keeper ~= server then
   redis.call('HSET', state, 'server', server)
-  if keeper then put('settled_at', now + changeover) end
+  -- One that has lost all its data cannot know that it took over: the process does.
+  if keeper or (ARGV[6] ~= '' and ARGV[6] ~= server) then put('settled_at', now + changeover) end
 end
 local settling = math.min(changeover, (number('settled_at') or now) - now)
 if settling <= 0 then redis.call('HDEL', state, 'settled_at') end
@@ -114,7 +115,7 @@ TAKE_PLACE = (
     _COMMON
     + """
 -- ... place ('' only to look), who (a process, in one of its lines; '' not to wait), 1 for the background
-local place, who, background = ARGV[6], ARGV[7], ARGV[8] == '1'
+local place, who, background = ARGV[7], ARGV[8], ARGV[9] == '1'
 local waits = who ~= ''
 if place == '' then
   return answer(0, 0)
@@ -187,7 +188,7 @@ NOTE = (
     _COMMON
     + """
 -- ... then for each update: what, place, instance, microseconds
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   local what, place, instance, time = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local standing = standing_of(place)
   if (what == 'making' or what == 'live' or what == 'unknown') and redis.call('ZSCORE', over, place) then

@@ -27,7 +27,8 @@ __all__ = ["ACTIONS", "Action", "Repeat", "Result", "Service", "Wire"]
 class Service(enum.Enum):
     """Which of the vendor's two services an Action belongs to."""
 
-    __hash__ = object.__hash__  # Enum's is written in Python, and every call asks for it
+    if not TYPE_CHECKING:  # which would have it declared as Enum's is
+        __hash__ = object.__hash__  # Enum's is written in Python, and every call asks for it
 
     AI_AGENT = "aiagent"
     """Agents and their instances."""
@@ -38,7 +39,8 @@ class Service(enum.Enum):
 class Repeat(enum.Enum):
     """What a client may do when a request may have been carried out but no clear answer came."""
 
-    __hash__ = object.__hash__  # as above
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__  # as above
 
     READS = "reads"
     """Send again."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -34,7 +34,8 @@ QuotaKind = Literal["agents", "digital_humans", "streams"]
 class Recovery(enum.Enum):
     """How to find out what a create whose answer was lost has made, and what a refusal as taken means then."""
 
-    __hash__ = object.__hash__  # Enum's is written in Python, and calls of creates ask for it
+    if not TYPE_CHECKING:  # which would have it declared as Enum's is
+        __hash__ = object.__hash__  # Enum's is written in Python, and calls of creates ask for it
 
     COMPARE = enum.auto()
     """The service shows what it keeps under the id that the request chose: ours if that is what was sent. Taken on a first

@@ -20,7 +20,7 @@ LAYERS = [
     "limits storage",
     "transport tokens environment",
     "calls callbacks llm redis",
-    "client handles otel",
+    "_client_handles client handles otel",
     "sandbox provisioning",
     "pytest_plugin cli",
     "__main__",
@@ -101,6 +101,7 @@ def test_at_the_top_stand_only_what_a_user_imports_and_a_dozen_packages() -> Non
     assert [path.name for path in FILES if len(path.parts) == 1 and path.name.startswith("_")] == [
         "__init__.py",
         "__main__.py",
+        "_client_handles.py",  # a part of client.py, which would be too long
         "_version.py",
     ]
     assert len({path.parts[0] for path in FILES if len(path.parts) > 1}) <= 13

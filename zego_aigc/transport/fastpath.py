@@ -17,7 +17,6 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
-from multidict import CIMultiDict
 
 from zego_aigc.transport.body import RequestBody
 
@@ -53,14 +52,6 @@ class InlineWriteRequest(aiohttp.ClientRequest):
 
     request_body: RequestBody | None = None
     """The body, which is kept from aiohttp. A WebSocket's request has none."""
-
-    def update_headers(self, headers: Any) -> None:
-        """Take headers in one go, where Host is not among them: aiohttp looks at each."""
-        if headers.__class__ is CIMultiDict and "Host" not in headers:
-            super().update_headers(None)  # sets Host
-            self.headers.extend(headers)
-        else:
-            super().update_headers(headers)
 
     def update_body_from_data(self, body: Any, *args: Any, **kwargs: Any) -> None:
         """Keep the body from aiohttp, which would make a task for it."""

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.anyio
 
 AIOHTTP = tuple(int(number) for number in aiohttp.__version__.split(".")[:2])
 
-QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=0.2)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=1.0)
 SAY = aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!")
 ROUND = {"Round": 5}
 AGENTS = {"Total": 0, "Agents": [], "Cursor": ""}

@@ -30,7 +30,7 @@ from zego_aigc.sandbox import Pace, Sandbox
 pytestmark = pytest.mark.anyio
 
 QUICK = RetryPolicy(
-    max_attempts=2, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=0.3, delete_timeout=0.5, cancel_grace=0.2
+    max_attempts=2, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=1.0, delete_timeout=1.5, cancel_grace=0.2
 )
 
 

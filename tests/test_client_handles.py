@@ -41,9 +41,9 @@ QUICK = RetryPolicy(
     max_attempts=2,
     initial_backoff=0.001,
     max_backoff=0.01,
-    attempt_timeout=0.3,
+    attempt_timeout=2.0,
     lookup_delay=0.02,
-    delete_timeout=0.5,
+    delete_timeout=3.0,
     cancel_grace=0.2,
 )
 

@@ -34,7 +34,7 @@ from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
 
-QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=0.5, lookup_delay=0.05)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=1.0, lookup_delay=0.05)
 
 
 @pytest.fixture

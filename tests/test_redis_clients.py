@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis as blocking
+from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import NoPermissionError, ResponseError
@@ -255,7 +256,12 @@ async def test_a_pool_that_others_use_up_is_logged_once_as_what_it_is(
     pool: Any = ConnectionPool.from_url(server.url, max_connections=4)
     async with Redis(connection_pool=pool) as given, RedisLimiter(given, window=0.1, prefix="used-up") as limiter:
         await use(limiter, app_id)
-        others = [await pool.get_connection() for _ in range(4)]
+        others: list[Any] = []
+        while len(others) < 4:  # the limiter may still report what has left
+            try:
+                others.append(await pool.get_connection())
+            except exceptions.ConnectionError:
+                await asyncio.sleep(0.01)
         waiting = asyncio.create_task(use(limiter, app_id, 1))
         await asyncio.sleep(0.2)
         for connection in others:

@@ -330,6 +330,15 @@ def test_status_lists_every_entry_with_what_a_front_end_needs(fleet: str, capsys
     assert "ERROR" not in header, "a column that holds nothing is left out"
 
 
+def test_status_says_as_json_what_still_lives(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = state(fleet)
+    capsys.readouterr()
+    assert main(["status", "j", "--live", "--json"]) == 0
+    found = {line["key"]: line for line in lines(capsys.readouterr().out) if line["event"] == "entry"}
+    assert {line["live"] for line in found.values()} == {True}
+    assert made["instances"][0]["AgentInstanceId"] in {line["id"] for line in found.values()}
+
+
 def test_status_says_what_to_do_next(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
     del fleet
     capsys.readouterr()

@@ -575,6 +575,23 @@ async def test_every_key_but_one_of_an_app_lapses_by_itself(server: RedisServer,
     assert lasting == [f"lapses:{{{app_id}}}:epoch"]
 
 
+async def test_the_wait_is_estimated_by_those_who_go_first_in_this_process(
+    make: Callable[..., RedisLimiter], app_id: int
+) -> None:
+    limiter = make(limit=2, window=60.0)
+    limiter.too_fast(app_id, "A")  # an Action of which nothing is known yet
+    assert limiter.estimate(app_id, "A") == limiter.stats(app_id, "A").sent == 0
+    fleet = [asyncio.create_task(limiter.acquire(app_id, "A", background=True)) for _ in range(6)]
+    async with asyncio.timeout(60):
+        while limiter.stats(app_id, "A").waiting_background < len(fleet):  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.01)
+    assert limiter.estimate(app_id, "A", background=True) == 3 * 60.0
+    assert limiter.estimate(app_id, "A") == 0
+    for each in fleet:
+        each.cancel()
+    await asyncio.wait(fleet)
+
+
 async def test_another_event_loop_is_told_that_the_limiter_is_not_its(make: Callable[..., RedisLimiter], app_id: int) -> None:
     limiter = make()
     await spend(limiter, app_id, [])

@@ -725,10 +725,11 @@ async def test_a_stream_task_that_fails_to_stream_fails_with_the_reason_and_is_m
 async def test_a_task_that_was_made_when_the_run_was_killed_is_watched_by_the_next(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
-    sandbox.app.pace.stream_start = 0.5
+    sandbox.app.pace.stream_start = 25.0
     async with provision(client, [stream("a")], journal=journal, until="streaming") as running:
         await until(lambda: rows(journal)["CreateDigitalHumanStreamTask:stream-a"]["status"] == "made")
     assert running.report.pending == 1
+    await sandbox.clock.advance(25.0)
     outcomes, report = await run(client, [stream("a")], journal, until="streaming")
     assert (report.done, len(sandbox.received(CreateDigitalHumanStreamTask))) == (1, 1)
     assert ids(outcomes.values()) == set(sandbox.app.tasks)

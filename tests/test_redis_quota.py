@@ -352,7 +352,7 @@ PROCESS = """
     from zego_aigc.redis import RedisQuota
 
     async def main(url, app_id):
-        quota = RedisQuota(url, agents=2, app_id=app_id, lease=1, orphan=1, forget_after=1.5)
+        quota = RedisQuota(url, agents=2, app_id=app_id, lease=3, orphan=1, forget_after=4.5)
         making = await quota.acquire("agents")
         live = await quota.acquire("agents")
         live.live("i1")
@@ -370,17 +370,19 @@ async def test_places_of_a_living_process_are_kept_and_those_of_a_dead_one_come_
     make: Make, server: RedisServer, app_id: int
 ) -> None:
     command = [sys.executable, "-c", textwrap.dedent(PROCESS), server.url, str(app_id)]
+    quota = make(orphan=1.0, lease=3.0)
     holder = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout
-    assert await asyncio.to_thread(holder.stdout.readline) == "holding\n"
-    quota = make(orphan=1.0)
-    await asyncio.sleep(2.0)
-    usage = await quota.look("agents")
-    assert (usage.making, usage.live) == (1, 1)
-    holder.kill()
-    holder.communicate()
+    try:
+        assert holder.stdout
+        assert await asyncio.to_thread(holder.stdout.readline) == "holding\n"
+        await asyncio.sleep(5.0)
+        usage = await quota.look("agents")
+        assert (usage.making, usage.live) == (1, 1)
+    finally:
+        holder.kill()
+        holder.communicate()
     seen: set[tuple[int, int, int]] = set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (usage := await quota.look("agents")).used:
             seen.add((usage.making, usage.live, usage.unknown))
             await asyncio.sleep(0.05)

@@ -25,7 +25,7 @@ _LOOK = 0.25
 _PRESENCE = 2.0
 """Seconds without a look after which a process in the queue is taken for dead."""
 _RENEW = 1.0
-"""Seconds between two reports of what is being made: two in the time for which a new Redis server gives nothing out."""
+"""Seconds between two reports of what is being made, at most: two in the time for which a new server gives nothing out."""
 _REPORT_AGAIN = 60.0
 """Seconds for which a place that was given back, or became unknown, is reported again to a new Redis server."""
 _REMEMBER_ENDINGS = 3600.0
@@ -243,7 +243,7 @@ class QuotaMember:
 
     def _renew_later(self) -> None:
         if self._renewal is None:
-            self._renewal = asyncio.get_running_loop().call_later(_RENEW, self._renew)
+            self._renewal = asyncio.get_running_loop().call_later(min(_RENEW, self._lease / 3), self._renew)
 
     def _renew(self) -> None:
         """Report what is being made, and now and then what lives; whatever it is, the answer says which server this is."""

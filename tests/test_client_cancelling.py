@@ -148,7 +148,7 @@ async def test_a_call_that_is_cancelled_in_the_limiters_queue_leaves_it_without_
         await cancel(lambda: client.call(action, timeout=100), after(0.02))
         assert not stage.reached.is_set()
         permit.release()
-        await client.call(action, timeout=1)
+        await client.call(action, timeout=30)
     assert orphans == []
 
 
@@ -161,7 +161,7 @@ async def test_a_call_that_is_cancelled_in_before_send_gives_its_token_back(canc
     async with staged() as (stage, client, orphans):
         await cancel(lambda: client.call(action, before_send=forever), after(0.02))
         assert not stage.reached.is_set()
-        await client.call(action, timeout=1)
+        await client.call(action, timeout=30)
     assert orphans == []
 
 
@@ -215,7 +215,7 @@ async def test_a_call_of_a_task_that_is_being_cancelled_sends_nothing(action: Ac
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.create_task(cancelled_before_its_first_wait())
             assert not stage.reached.is_set()
-            await client.call(action, timeout=1)  # and the token came back
+            await client.call(action, timeout=30)  # and the token came back
     assert orphans == []
 
 
@@ -232,7 +232,7 @@ async def test_a_call_that_is_cancelled_once_sent_ends_at_once_and_frees_its_con
         setattr(stage, point, False)
         other = aiagent.QueryAgents(agent_ids=["a"]) if action is READ else voice()
         ANSWERS.setdefault("QueryAgents", {"Agents": []})
-        await client.call(other, timeout=1)
+        await client.call(other, timeout=30)
 
 
 @every_way
@@ -316,7 +316,7 @@ async def test_a_create_is_held_through_every_piece_of_its_answer(cancel: Cancel
             await cancel(create, at(came, then=go_on.set))
         assert [orphan.result and orphan.result.agent_instance_id for orphan in orphans] == ["i-1"]
         orphans.clear()
-        await client.call(voice(), timeout=1)
+        await client.call(voice(), timeout=30)
     assert orphans == []
 
 
@@ -573,7 +573,7 @@ async def test_a_create_over_a_borrowed_session_whose_task_is_ended_before_its_f
         with pytest.raises(ConfigurationError, match="closed before CreateAgentInstance was sent"):
             await asyncio.wait_for(caller, 1)
         assert not stage.reached.is_set()
-        await client.call(voice(), timeout=1)  # the token came back
+        await client.call(voice(), timeout=30)  # the token came back
         await client.aclose()
 
 

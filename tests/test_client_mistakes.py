@@ -441,7 +441,7 @@ async def test_a_codes_name_stands_once_in_a_message_and_what_to_do_after_it(mes
 
 async def test_a_sandbox_that_does_not_run_is_named_as_a_reason(client: Client) -> None:
     with pytest.raises(ConnectFailed, match=r"check that it runs and listens there.*'zego-aigc sandbox'"):
-        await client.call(ListAgents(), timeout=1)
+        await client.call(ListAgents(), timeout=20)
 
 
 async def test_an_object_says_whose_fields_it_has() -> None:

@@ -224,7 +224,7 @@ async def test_a_proxy_that_refuses_says_no_signature(said: io.StringIO) -> None
         Client(1, PLANTED["ServerSecret"], aiagent_url="https://vendor.example", proxy=url) as client,
     ):
         with pytest.raises(ZegoError) as caught:
-            await client.call(aiagent.ListAgents(), timeout=1)
+            await client.call(aiagent.ListAgents(), timeout=20)
     search(shown(caught.value) + said.getvalue())
     assert "Signature" not in shown(caught.value)
 

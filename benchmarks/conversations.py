@@ -253,7 +253,7 @@ class Run:
                 entries = await redis.xrange(f"conversation:{delivery.about}:events")
                 self.forged_taken += sum("forged" in fields["event"] for _, fields in entries)
                 events = [load_event(fields["event"]) for _, fields in entries]
-                had[delivery.about] = Counter((event.event, event.order) for event in events)  # type: ignore[attr-defined]
+                had[delivery.about] = Counter((event.event, event.order) for event in events)  # type: ignore[attr-defined]  # all that come are of conversations
             count = had[delivery.about][delivery.event, delivery.body["Sequence"]]
             again += max(0, count - len(delivery.attempts))
             if delivery.state == "delivered":

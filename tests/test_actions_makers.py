@@ -70,7 +70,7 @@ def test_the_trial_takes_the_vendors_pairs_without_a_warning(provider: Any) -> N
 
 def test_the_trial_names_what_it_takes() -> None:
     with pytest.raises(InvalidRequest, match=r"must be minimax, doubao, qwen or stepfun .*; did you mean stepfun\?"):
-        LLM.zego_test("step_fun")  # type: ignore[arg-type]
+        LLM.zego_test("step_fun")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(InvalidRequest, match=r"Model: must be doubao-1-5-pro-32k-250115 or doubao-1-5-lite-32k-250115 with"):
         LLM.zego_test("doubao", model="doubao-pro")
 

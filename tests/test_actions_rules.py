@@ -266,7 +266,7 @@ def test_broken_rules_are_named_beside_broken_fields() -> None:
         agent_id="",
         rtc=msgspec.structs.replace(SOUND_RTC, agent_user_id="user", room_id="a room"),
         tts=TTS(vendor="CosyVoice", params={"voice": "v"}, terminator_text="ab", character_filter=["long"]),
-        advanced_config=AdvancedConfig(disable_tts=True, max_idle_time=1, tts_param_paths={"a": "b", "c": 1}),  # type: ignore[dict-item]
+        advanced_config=AdvancedConfig(disable_tts=True, max_idle_time=1, tts_param_paths={"a": "b", "c": 1}),  # type: ignore[dict-item]  # what is tested
     )
     assert refusals_of(action) == [
         ("AgentId", "length"),

@@ -221,7 +221,7 @@ def test_from_wire_knows_two_ways_with_unknown_fields() -> None:
     with pytest.raises(InvalidRequest, match="New: is not a field of RegisterAgent"):
         RegisterAgent.from_wire(body, unknown="error")
     with pytest.raises(ConfigurationError, match="'extra' or 'error'"):
-        RegisterAgent.from_wire(body, unknown="ignore")  # type: ignore[arg-type]
+        RegisterAgent.from_wire(body, unknown="ignore")  # type: ignore[arg-type]  # what is tested
 
 
 def test_requests_pickle_copy_and_compare() -> None:
@@ -234,7 +234,7 @@ def test_requests_pickle_copy_and_compare() -> None:
 def test_secrets_are_in_no_repr() -> None:
     body = copy.deepcopy(EVERYTHING)
     body["LLM"]["ApiKey"] = "hunter2"  # type: ignore[index]  # a literal of mixed values
-    body["TTS"]["Params"]["app"] = {"appid": "hunter2", "token": "hunter2"}  # type: ignore[index]
+    body["TTS"]["Params"]["app"] = {"appid": "hunter2", "token": "hunter2"}  # type: ignore[index]  # a body is a map of maps
     text = repr(ACTIONS["CreateDigitalHumanAgentInstance"].from_wire(body))
     assert "hunter2" not in text
     assert "doubao-1-5-lite-32k-250115" in text

@@ -68,14 +68,14 @@ async def test_what_is_no_action_is_named_with_what_to_write(client: Client, giv
 
 async def test_a_mistake_costs_no_token(client: Client) -> None:
     with pytest.raises(ConfigurationError):
-        await client.call({})  # type: ignore[arg-type]
+        await client.call({})  # type: ignore[arg-type]  # what is tested
     assert client.pool.limiter.stats(1, "QueryAgents").waiting == 0
     assert QueryAgents(agent_ids=["a"]).to_wire() == {"AgentIds": ["a"]}
 
 
 async def test_a_handle_is_not_awaited(client: Client) -> None:
     with pytest.raises(ConfigurationError, match="async with"):
-        await client.agent(voice())  # type: ignore[misc]
+        await client.agent(voice())  # type: ignore[misc]  # what is tested
 
 
 async def test_a_handle_is_entered_before_it_is_used(client: Client) -> None:
@@ -395,7 +395,7 @@ SLIPS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "from a map": (lambda: MISSPELT(**FIELDS), ["Model is written model"]),
     "by way of a module, over lines": (
         lambda: aiagent.RegisterAgent(
-            agentId="a",  # type: ignore[call-arg]
+            agentId="a",  # type: ignore[call-arg]  # what is tested
             name="ü" * 3,
             llm=LLM(url="ü", model="m"),
         ),

@@ -320,7 +320,7 @@ async def test_the_model_sees_as_much_context_as_the_window_holds(
     sandbox: Sandbox, vendor: VendorClient, window: int | None, seen: int
 ) -> None:
     asked: list[Question] = []
-    sandbox.app.reply = lambda question: asked.append(question) or "ok"  # type: ignore[func-returns-value]
+    sandbox.app.reply = lambda question: asked.append(question) or "ok"  # type: ignore[func-returns-value]  # append() returns None
     await vendor.agent()
     given = [{"Role": "user", "Content": str(number)} for number in range(30)]
     history = {"SyncMode": 1, "Messages": given, "WindowSize": window}

@@ -10,10 +10,11 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["PROGRAMS", "find", "program", "required"]
+__all__ = ["PROGRAMS", "absent", "find", "program", "required"]
 
 PROGRAMS = {
     "redis": ("redis-server",),
@@ -38,9 +39,13 @@ def required() -> frozenset[str]:
 
 def program(name: str) -> str:
     """The path of an installed program; the test is skipped where it is absent, and fails if CI requires it."""
-    if path := find(name):
-        return path
-    missing = f"{name} is not installed (looked for {', '.join(PROGRAMS[name])} on PATH)"
+    if not (path := find(name)):
+        absent(name, f"{name} is not installed (looked for {', '.join(PROGRAMS[name])} on PATH)")
+    return path
+
+
+def absent(name: str, missing: str) -> NoReturn:
+    """Skip the test for want of something, or fail if CI requires it."""
     if name in required():
-        pytest.fail(f"{missing}, and ZEGO_AIGC_CI_REQUIRES names it")
+        pytest.fail(f"{missing}, and ZEGO_AIGC_CI_REQUIRES names {name}")
     pytest.skip(missing)

@@ -36,6 +36,8 @@ LOSSY = ("RegisterAgent", *AGENT_ACTIONS, "CreateDigitalHumanStreamTask")
 ENDING = ("DeleteAgentInstance", "StopDigitalHumanStreamTask", "UnregisterAgent")
 COMPLETE_RUNS = 3
 """So many runs that are over before their end comes show that there is nothing left to do in which it could come."""
+RUNS_TO_THE_END = 20
+"""So often is a command run again that says that something is left for its next run."""
 LONG = {"AdvancedConfig": {"MaxIdleTime": 1800}}
 
 
@@ -178,12 +180,17 @@ def zego_aigc(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "zego_aigc", *map(str, arguments)]
 
 
-def run_to_the_end(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run a command; its exit status."""
-    ran = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    if ran.returncode not in {0, 1, 3}:
-        raise RuntimeError(f"{' '.join(command)} ended with {ran.returncode}: {ran.stderr}")
-    return ran.returncode
+def run_to_the_end(command: Sequence[str], environment: dict[str, str]) -> None:
+    """Run a command until it has nothing left to do."""
+    for _ in range(RUNS_TO_THE_END):
+        ran = subprocess.run(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+        )
+        if ran.returncode in {0, 3}:
+            return
+        if ran.returncode != 1:
+            break
+    raise RuntimeError(f"{' '.join(command)} ended with {ran.returncode}: {ran.stderr}")
 
 
 def run_until(command: Sequence[str], environment: dict[str, str], delay: float, end: End) -> bool:
@@ -319,13 +326,11 @@ def torture(size: int, ends: int, seed: int, *, quiet: bool = False) -> Verdict:
                 complete += 1
                 if not quiet:
                     print(f"provisioned after {tortured.ends} ends", flush=True)
-        while run_to_the_end(zego_aigc(*provision, tortured.journal, "--json"), environment) == 1:
-            pass
+        run_to_the_end(zego_aigc(*provision, tortured.journal, "--json"), environment)
         verdict = judge(tortured.journal, entries, environment)
         while tortured.ends < ends and kinds and tortured.meet(["teardown"], kinds.pop(0)):
             pass
-        while run_to_the_end(zego_aigc("teardown", tortured.journal, "--json"), environment) == 1:
-            pass
+        run_to_the_end(zego_aigc("teardown", tortured.journal, "--json"), environment)
         left = state(environment)
         live = len(left["agents"]) + len(left["tasks"]) + len(left["instances"])
         return verdict._replace(

@@ -82,6 +82,7 @@ async def test_a_disk_that_fills_up_ends_the_run_with_1_and_every_id_is_in_the_j
     environment = {
         # Where branches are measured, what they are written to would be full, too.
         **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+        "PYTHONDONTWRITEBYTECODE": "1",  # or the interpreter leaves half a compiled module to whoever imports it next
         "ZEGO_APP_ID": str(sandbox.app_id),
         "ZEGO_SERVER_SECRET": sandbox.server_secret,
         "ZEGO_AIAGENT_URL": sandbox.url,

@@ -57,10 +57,12 @@ class InFlight:
             lane.replace()
 
     def answered(self) -> None:
-        """What came of the request is recorded. The worker may still have something to wait for."""
+        """What came of the request is recorded. The worker may have more to wait for, but not in a pool that stops."""
         if self.sent:
             self.sent = False
             self._lane.in_flight -= 1
+            if self._lane.stopping:  # this one was spared for what it had sent
+                self.scope.cancel()
 
     def free(self) -> None:
         """The worker is ready to send again."""
@@ -161,6 +163,11 @@ class Lane:
         self._workers = 0
         self._wake = anyio.Event()
         self._handoff: Handoff[Any] = Handoff()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self._pool.stopping
 
     def wake(self) -> None:
         """There may be more to fetch."""

@@ -21,10 +21,12 @@ pytest.importorskip("pyright")
 
 
 def run(*command: str) -> str:
+    # pyright takes packages from the first Python on PATH, which need not be the one that runs this.
+    path = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=ROOT,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
+        env={**os.environ, "MYPYPATH": str(ROOT), "PATH": path},
         capture_output=True,
         text=True,
         check=False,

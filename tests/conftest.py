@@ -24,9 +24,11 @@ hypothesis.settings.register_profile("shared machine", deadline=None, derandomiz
 hypothesis.settings.load_profile("shared machine")
 
 
-# Where this runs under nohup, what it starts would not be ended by a terminal that goes away, which is tested.
-if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# What this starts would not be ended by a terminal that goes away where it runs under nohup, nor by Ctrl-C where it runs in the
+# background of a script: both are tested.
+for name, default in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), default)
 
 
 def pytest_report_header() -> list[str]:

@@ -6,7 +6,10 @@ import argparse
 import io
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any, Self
 
+import anyio
 import pytest
 
 from zego_aigc import QuotaExceeded
@@ -15,8 +18,9 @@ from zego_aigc.cli._display import choose_display
 from zego_aigc.cli._format import duration, error_text
 from zego_aigc.cli._json import JsonDisplay
 from zego_aigc.cli._plain import PlainDisplay
+from zego_aigc.cli._run import drive
 from zego_aigc.errors import NotFound
-from zego_aigc.provisioning import Finished, LaneProgress, Outcome, Progress, Report, Started, Warned
+from zego_aigc.provisioning import Finished, LaneProgress, Outcome, Progress, Report, RunEvent, Started, Warned
 
 pytest.importorskip("rich")
 from hypothesis import given
@@ -183,6 +187,33 @@ def test_json_lines_say_everything_that_the_other_displays_do(capsys: pytest.Cap
     assert [event["event"] for event in events] == ["warning", "outcome", "progress", "note", "finished"]
     assert events[1]["error"]["code"] == 1
     assert events[-1]["exit_status"] == 1
+
+
+class ClosesSlowly:
+    """An operation that has done its work, and whose journal takes its time to be closed."""
+
+    progress = PROGRESS
+    report = REPORT
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await anyio.sleep(1.2 * JsonDisplay.interval)
+
+    async def events(self) -> AsyncIterator[RunEvent]:
+        yield Started({})
+        yield Finished(REPORT)
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_finished_is_the_last_word_however_long_the_journal_takes_to_close(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    operation: Any = ClosesSlowly()
+    assert await drive(operation, argparse.Namespace(json=True, plain=False), title="t", where="w") == REPORT.exit_status
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["started", "finished"]
 
 
 def test_the_summary_names_what_went_wrong_and_how_it_ended() -> None:

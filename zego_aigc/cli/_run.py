@@ -19,6 +19,7 @@ import anyio
 from zego_aigc.cli._display import Display, choose_display
 from zego_aigc.cli._output import print_error
 from zego_aigc.errors import VendorAdvice
+from zego_aigc.provisioning.events import Finished
 
 if TYPE_CHECKING:
     from zego_aigc.provisioning.events import Report
@@ -44,6 +45,8 @@ async def drive(operation: Operation, options: argparse.Namespace, *, title: str
                 async with operation:
                     interrupts.running = True
                     async for event in operation.events():
+                        if isinstance(event, Finished):
+                            watching.cancel()  # it is the last word, however long the journal takes to be closed
                         display.event(event)
             finally:
                 watching.cancel()

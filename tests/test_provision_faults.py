@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
-from provision_fixtures import FAST, ids, removed, rows, run, until
+from provision_fixtures import FAST, PATIENT, ids, removed, rows, run, until
 from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Permit
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def slow(sandbox: Sandbox) -> AsyncIterator[Client]:
     """A client that makes a hundred calls a second."""
-    async with sandbox.client(limiter=LocalLimiter(10, 0.1, 0.0), timeout=2.0) as made:
+    async with sandbox.client(limiter=LocalLimiter(10, 0.1, 0.0), timeout=60.0, retry=PATIENT) as made:
         yield made
 
 
@@ -436,9 +436,11 @@ async def test_a_teardown_that_is_stopped_while_it_looks_things_up_ends_at_once(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
     sandbox.faults.on(CreateDigitalHumanStreamTask).after(3).cut_after_work()
-    sandbox.faults.on(QueryDigitalHumanStreamTasks).stall()
+    sandbox.faults.on(QueryDigitalHumanStreamTasks).refuse(400000001)
     async with provision(client, [stream(str(n)) for n in range(20)], journal=journal, lookup_delay=60):
         await until(lambda: journal.exists() and sum(row["status"] == "unknown" for row in rows(journal).values()) == 17)
+    sandbox.faults.clear()
+    sandbox.faults.on(QueryDigitalHumanStreamTasks).stall()
     async with sandbox.client(limiter=LocalLimiter(FAST), timeout=600) as patient, teardown(patient, journal) as running:
         await until(lambda: running.report.done == 3)  # what is known is not held up
         began = time.monotonic()

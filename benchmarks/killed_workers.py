@@ -12,7 +12,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from aiohttp import web
 
+from benchmarks.ports import reserved_port
 from zego_aigc import aiagent
 from zego_aigc.sandbox import Sandbox
 from zego_aigc.schema.lifecycle import LIFECYCLES
@@ -63,9 +63,7 @@ class Worker:
 
     async def start(self) -> None:
         self.serves = False
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = reserved_port()
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "uvicorn", "--port", str(self.port), "--log-level", "error", "benchmarks.worker_app:app",
             env=self.env, cwd=Path(__file__).parent.parent,

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks.arrivals import Counted, Way, serving
 from benchmarks.measure import package
 from benchmarks.plot import arrivals
+from benchmarks.ports import reserved_port
 from benchmarks.report import Table, Target
 from benchmarks.sample import APP_ID, SERVER_SECRET
 from zego_aigc.client import Client
@@ -188,9 +188,7 @@ def _redis() -> str | None:
 @contextlib.contextmanager
 def redis_server(executable: str) -> Iterator[str]:
     """A Redis of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = reserved_port()
     command = [executable, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         time.sleep(0.5)

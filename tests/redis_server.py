@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any, Self
 
 import pytest
 import requirements
+
+from benchmarks.ports import reserved_port
 
 __all__ = ["RedisServer", "kinds", "on_one_server"]
 
@@ -51,9 +54,7 @@ class RedisServer:
         self._options = options
         self.port: int = 65535
         while self.port > 55535:  # a node of a cluster listens at 10,000 more, too
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
+            self.port = reserved_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -63,10 +64,10 @@ class RedisServer:
         self._folder = tempfile.TemporaryDirectory(prefix="redis-")
         command += ["--dir", self._folder.name, *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                probe.settimeout(1)
+            with socket.socket() as probe, contextlib.suppress(ConnectionError):
+                probe.settimeout(60)
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     probe.sendall(b"PING\r\n")
                     if probe.recv(16).startswith(b"+PONG"):

@@ -9,7 +9,6 @@ import os
 import random
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +18,8 @@ import pytest
 from callback_requests import SECRET, body_of
 from redis.asyncio import Redis
 from redis_server import RedisServer
+
+from benchmarks.ports import reserved_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")]
 
@@ -77,17 +78,11 @@ class Process:
             await self._running.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 async def processes(server: RedisServer, tmp_path: Path) -> AsyncIterator[tuple[list[Process], list[int]]]:
     """Two web servers and two workers, with the ports of the first."""
     recipe(tmp_path)
-    ports = [free_port(), free_port()]
+    ports = [reserved_port(), reserved_port()]
     made = [
         Process(tmp_path, server.url, "uvicorn", "--port", str(port), "--log-level", "error", "events:app") for port in ports
     ]

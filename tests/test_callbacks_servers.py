@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -16,6 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from callback_requests import SECRET, body_of
+
+from benchmarks.ports import reserved_port
 
 pytestmark = [
     pytest.mark.anyio,
@@ -117,9 +118,7 @@ async def process(folder: Path, source: str, command: list[str]) -> AsyncIterato
     (folder / "served.py").write_text(textwrap.dedent(source))
     kept = folder / "kept.txt"
     kept.touch()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = reserved_port()
     log = folder / "log.txt"
     with log.open("w") as output:
         running = await asyncio.create_subprocess_exec(

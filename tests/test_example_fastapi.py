@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from anyio.from_thread import start_blocking_portal
 from browser import DESK, PHONE, Page, axe, chromium
 from callback_requests import until
 
+from benchmarks.ports import reserved_port
 from examples.fastapi_app.app import create_app
 from examples.fastapi_app.settings import Settings
 from zego_aigc import ConfigurationError
@@ -44,10 +44,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveSandbox]:
 @contextlib.asynccontextmanager
 async def served(live: LiveSandbox, tmp_path: Path, **settings: Any) -> AsyncIterator[str]:
     """The app under a real server; at the end the server is stopped as a deployment stops it."""
-    probe = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = probe.sockets[0].getsockname()[1]
-    probe.close()
-    await probe.wait_closed()
+    port = reserved_port()
     url = f"http://127.0.0.1:{port}"
     live.sandbox.app.callback_url = f"{url}/callbacks"
     app = create_app(
@@ -188,9 +185,7 @@ async def test_a_changed_agent_is_updated_when_the_app_starts(live: LiveSandbox,
 async def test_one_command_starts_it_against_a_sandbox_of_its_own_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ZEGO_")} | {"PYTHONPATH": str(root)}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = reserved_port()
     command = ["-m", "examples.fastapi_app", "--port", str(port)]
     pipe = asyncio.subprocess.PIPE
     running = await asyncio.create_subprocess_exec(

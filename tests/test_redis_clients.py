@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import os
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +20,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import NoPermissionError, ResponseError
 from redis_server import RedisServer, kinds, on_one_server
 
+from benchmarks.ports import reserved_port
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.redis import RedisLimiter, RedisQuota
 from zego_aigc.redis._errors import set_up_problem
@@ -304,10 +304,7 @@ async def test_what_cannot_be_used_is_refused_in_words(kind: str, wrong: Any, ad
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return reserved_port()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A sandbox without a rate limit, and a client of it that owes nothing to the library."""
+"""A sandbox without a rate limit whose clock stands, and a client of it that owes nothing to the library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from vendor_client import VendorClient
 
 from zego_aigc.sandbox import Pace, Sandbox
 
-__all__ = ["eventually", "sandbox", "vendor"]
+__all__ = ["NOW", "eventually", "in_real_time", "sandbox", "vendor"]
+
+NOW = 1_800_000_000.0
+"""Where a clock stands that only the test moves: what falls due meanwhile does not depend on how long its calls take."""
+
+in_real_time = pytest.mark.parametrize("sandbox", [None], ids=["clock goes"], indirect=True)
+"""For a test that is about a clock that goes by itself."""
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -22,8 +28,8 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(rate_limit=None, pace=Pace(think=1, character=0.1)) as running:
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    async with Sandbox(time=getattr(request, "param", NOW), rate_limit=None, pace=Pace(think=1, character=0.1)) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from sandbox_fixtures import eventually, vendor
+from sandbox_fixtures import NOW, eventually, vendor
 from vendor_client import LLM, TTS, VendorClient, digital_human
 
 from zego_aigc.sandbox import Catalogue, Pace, Sandbox
@@ -30,7 +30,7 @@ META = {"LLMMetaInfo": {"BeginCharacters": "[[", "EndCharacters": "]]", "SendMet
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(rate_limit=None, pace=Pace(join=0.2, think=1, character=0.1)) as running:
+    async with Sandbox(time=NOW, rate_limit=None, pace=Pace(join=0.2, think=1, character=0.1)) as running:
         yield running
 
 

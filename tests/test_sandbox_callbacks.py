@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from sandbox_fixtures import sandbox, vendor
+from sandbox_fixtures import in_real_time, sandbox, vendor
 from vendor_client import VendorClient
 
 from zego_aigc.sandbox import Sandbox
@@ -152,6 +152,7 @@ async def test_a_receiver_that_is_not_there_is_tried_again(sandbox: Sandbox) -> 
     assert all(attempt.status is None and attempt.error for attempt in delivery.attempts)
 
 
+@in_real_time
 async def test_retries_come_by_themselves_as_real_time_passes(receiver: Receiver, sandbox: Sandbox) -> None:
     receiver.statuses = [500]
     delivery = sandbox.emit("ASRResult", "77")

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_fixtures import eventually, sandbox, vendor
+from sandbox_fixtures import NOW, eventually, sandbox, vendor
 from vendor_client import VendorClient
 
 from zego_aigc.aiagent import RegisterAgent
@@ -222,7 +222,7 @@ def test_a_query_means_the_same_whether_or_not_it_is_quoted(raw_query: str) -> N
 
 
 async def test_the_eleventh_call_of_an_action_in_a_second_is_refused_and_other_actions_are_not() -> None:
-    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+    async with Sandbox(time=NOW) as sandbox, aiohttp.ClientSession() as session:
         vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
         codes = [await vendor.code("QueryDigitalHumanStreamTasks") for _ in range(11)]
         assert codes == [0] * 10 + [400010009]

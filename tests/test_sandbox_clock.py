@@ -16,19 +16,19 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_clock_is_real_time_until_it_is_moved() -> None:
     clock = Clock()
-    assert clock.now() == pytest.approx(time.time(), abs=0.5)
+    assert clock.now() == pytest.approx(time.time(), abs=60)  # for a machine that halts between the two
     await clock.advance(3600)
-    assert clock.now() == pytest.approx(time.time() + 3600, abs=0.5)
+    assert clock.now() == pytest.approx(time.time() + 3600, abs=60)
 
 
 async def test_timers_on_the_way_fire_in_order_each_at_its_own_time() -> None:
-    clock, fired = Clock(), list[tuple[str, float, float]]()
+    clock, fired = Clock(start=0.0), list[tuple[str, float, float]]()
     now = clock.now()
     for name, seconds in (("late", 50.0), ("early", 10.0), ("never", 200.0), ("middle", 20.0), ("middle again", 20.0)):
         clock.call_at(now + seconds, lambda at, name=name: fired.append((name, round(at - now), clock.now() - at)))  # type: ignore[misc]  # mypy does not know a default of a lambda
     await clock.advance(100)
     assert [(name, at) for name, at, _ in fired] == [("early", 10), ("middle", 20), ("middle again", 20), ("late", 50)]
-    assert all(0 <= lag < 0.5 for *_, lag in fired)
+    assert all(lag == 0 for *_, lag in fired)
 
 
 async def test_what_a_timer_starts_falls_due_within_the_same_advance() -> None:
@@ -66,7 +66,7 @@ async def test_timers_fire_by_themselves_as_real_time_passes() -> None:
 
 
 async def test_a_sleeper_wakes_when_the_clock_has_passed() -> None:
-    clock = Clock()
+    clock = Clock(start=0.0)
     sleeper = asyncio.create_task(clock.sleep(3600))
     await asyncio.sleep(0)
     await clock.advance(3599)
@@ -107,11 +107,11 @@ async def test_the_clock_does_not_go_back() -> None:
 
 
 async def test_two_advances_at_once_add_up() -> None:
-    clock, fired = Clock(), list[float]()
+    clock, fired = Clock(start=0.0), list[float]()
     began = clock.now()
     clock.call_at(began + 15, lambda _: fired.append(clock.now() - began))
     await asyncio.gather(clock.advance(10), clock.advance(10))
-    assert clock.now() - began == pytest.approx(20, abs=0.5)
+    assert clock.now() - began == 20
     assert len(fired) == 1
 
 

@@ -171,7 +171,7 @@ def test_a_running_sandbox_is_controlled_from_the_command_line(
         assert command("trigger", "Interrupted", capsys=capsys)["About"] == identity
         rule = ("--on", "ListAgents", "--times", "1")
         assert command("fault", "refuse", "code=410000006", *rule, capsys=capsys) == {"Faults": 1}
-        assert main(["call", "ListAgents", "--timeout", "5"]) == 1
+        assert main(["call", "ListAgents", "--timeout", "60"]) == 1
         assert "410000006" in capsys.readouterr().err
         assert command("fault", "clear", capsys=capsys) == {"Faults": 0}
         for wrong, message in (

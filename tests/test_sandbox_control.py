@@ -196,6 +196,7 @@ async def test_what_happened_to_an_instance_is_listed_in_order(sandbox: Sandbox,
     identity = await vendor.voice(CallbackConfig={"AgentInstanceStatus": 1})
     await sandbox.clock.advance(1)
     await vendor.do("SendAgentInstanceTTS", {"AgentInstanceId": identity, "Text": "Hello"})
+    await sandbox.clock.advance(0.1)
     await vendor.call("StartListening", {"AgentInstanceId": identity})
     await sandbox.clock.advance(10)
     events = await get(vendor, f"/_sandbox/timeline?about={identity}")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sandbox_fixtures import vendor
+from sandbox_fixtures import NOW, vendor
 from vendor_client import VendorClient
 
 from zego_aigc.sandbox import ModelFailure, Pace, Question, Sandbox
@@ -24,7 +24,7 @@ ALL_ON = dict.fromkeys(SWITCHES.split(), 1)
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     """One whose agents are in their rooms at once."""
-    async with Sandbox(rate_limit=None, pace=Pace(join=0, think=1, character=0.1)) as running:
+    async with Sandbox(time=NOW, rate_limit=None, pace=Pace(join=0, think=1, character=0.1)) as running:
         yield running
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from sandbox_fixtures import eventually, sandbox, vendor
+from sandbox_fixtures import eventually, in_real_time, sandbox, vendor
 from vendor_client import VendorClient
 
 from zego_aigc.aiagent import CreateAgentInstance, ListAgents, QueryAgents, RegisterAgent
@@ -76,8 +76,7 @@ async def test_a_redirect_names_another_address(sandbox: Sandbox, vendor: Vendor
 async def test_latency_passes_on_the_sandboxs_clock(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.on(RegisterAgent).times(1).latency(60)
     late = asyncio.create_task(register(vendor))
-    await eventually(lambda: sandbox.recording.calls)
-    await asyncio.sleep(0.02)
+    await eventually(lambda: sandbox.recording.calls and sandbox.recording.calls[0].faults)
     assert not sandbox.app.agents
     await sandbox.clock.advance(60)
     assert (await late)[0] == 200
@@ -87,12 +86,13 @@ async def test_latency_passes_on_the_sandboxs_clock(sandbox: Sandbox, vendor: Ve
 async def test_a_late_call_is_carried_out_although_its_client_has_given_up(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.on(RegisterAgent).latency(60)
     late = asyncio.create_task(register(vendor))
-    await eventually(lambda: sandbox.recording.calls)
+    await eventually(lambda: sandbox.recording.calls and sandbox.recording.calls[0].faults)
     late.cancel()
     await sandbox.clock.advance(61)
     await eventually(lambda: sandbox.app.agents)
 
 
+@in_real_time
 async def test_latency_passes_in_real_time_too(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.on(RegisterAgent).latency(0.05)
     began = time.monotonic()
@@ -233,6 +233,7 @@ def test_latency_with_jitter_stays_within_its_bounds() -> None:
     assert 0.2 <= min(delays) < max(delays) <= 0.3
 
 
+@in_real_time
 async def test_delays_add_up_and_the_first_ending_counts(sandbox: Sandbox, vendor: VendorClient) -> None:
     sandbox.faults.everywhere().latency(0.01)
     sandbox.faults.everywhere().latency(0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tracemalloc
 from collections import Counter
 from typing import Any
@@ -43,6 +44,7 @@ async def test_memory_stays_flat_however_many_instances_come_and_go() -> None:
             for number in range(begin, begin + 500):
                 made = do(sandbox, "CreateAgentInstance", voice(number))
                 do(sandbox, "DeleteAgentInstance", made)
+            gc.collect()
             return tracemalloc.get_traced_memory()[0]
 
         tracemalloc.start()

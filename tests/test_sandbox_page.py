@@ -6,6 +6,7 @@ unless ``ZEGO_TEST_AXE`` is the path of axe-core's ``axe.min.js``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,7 +79,8 @@ def call(live: LiveSandbox, *bodies: tuple[str, dict[str, Any]]) -> None:
 
 @pytest.fixture
 def live() -> Iterator[LiveSandbox]:
-    with LiveSandbox(rate_limit=None) as running:
+    """Its clock stands: what an instance does lasts until a browser, however slow, has shown it."""
+    with LiveSandbox(time=time.time(), rate_limit=None) as running:
         running.sandbox.app.rate_limits["ListAgents"] = 5
         yield running
 

@@ -55,15 +55,15 @@ class Recorder:
         self._more.set()
 
     async def texts(self, count: int) -> list[str]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.events) < count:
                 self._more.clear()
                 await self._more.wait()
         return [event.data.text for event in self.events]
 
 
-async def until(condition: Callable[[], object], within: float = 10.0) -> None:
-    """Wait until something is the case."""
+async def until(condition: Callable[[], object], within: float = 60.0) -> None:
+    """Wait until something is the case; a minute is for a machine that hangs."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0.001)

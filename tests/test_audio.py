@@ -52,7 +52,7 @@ async def task(sandbox: Sandbox) -> AsyncIterator[StreamTaskHandle]:
 
 @contextlib.asynccontextmanager
 async def service(
-    socket: Socket, *, heartbeat: float | None = None, tls: ssl.SSLContext | None = None, **options: Any
+    socket: Socket, *, autoping: bool = True, tls: ssl.SSLContext | None = None, **options: Any
 ) -> AsyncIterator[StreamTaskHandle]:
     """A service whose audio WebSocket does as it is asked to: the sandbox keeps to the vendor's page."""
     done: list[asyncio.Event] = []
@@ -61,7 +61,7 @@ async def service(
         if request.method == "POST":
             address = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/?Token=hunter2"
             return web.json_response({"Code": 0, "Data": {"TaskId": "t", "DriveId": "d", "WssAddress": address}})
-        response = web.WebSocketResponse(heartbeat=heartbeat)
+        response = web.WebSocketResponse(autoping=autoping)
         await response.prepare(request)
         over = asyncio.Event()
         done.append(over)
@@ -105,8 +105,18 @@ async def start_comes(socket: web.WebSocketResponse) -> None:
 
 
 async def test_a_stream_that_nothing_is_written_to_lives_on_since_pings_are_answered() -> None:
-    async with service(take_all, heartbeat=0.1) as task, task.open_audio() as audio:
-        await asyncio.sleep(0.6)  # several heartbeats; one that is not answered closes the connection
+    answered = asyncio.Event()
+
+    async def ping(socket: web.WebSocketResponse) -> None:
+        await start_comes(socket)
+        for _ in range(3):
+            await socket.ping()
+            assert (await socket.receive()).type is aiohttp.WSMsgType.PONG
+        answered.set()
+        await take_all(socket)
+
+    async with service(ping, autoping=False) as task, task.open_audio() as audio, asyncio.timeout(60):
+        await answered.wait()
         await audio.write(bytes(3200))
 
 
@@ -417,7 +427,7 @@ async def test_finished_waits_until_it_was_spoken(sandbox: Sandbox) -> None:
             await audio.write(bytes(3200))
             await audio.finished()
         await audio.finished()  # it is remembered
-        await task.drive_finished(audio.drive_id, timeout=5)
+        await task.drive_finished(audio.drive_id, timeout=60)
 
 
 async def test_a_drive_that_fails_is_not_finished(sandbox: Sandbox) -> None:
@@ -425,7 +435,7 @@ async def test_a_drive_that_fails_is_not_finished(sandbox: Sandbox) -> None:
         await sandbox.clock.advance(1)
         sandbox.emit("drive", task.id, DriveId="d", Status=3)
         with pytest.raises(ZegoError, match="failed"):
-            await task.drive_finished("d", timeout=5)
+            await task.drive_finished("d", timeout=60)
 
 
 async def test_without_callbacks_finished_says_how_they_come(sandbox: Sandbox, task: StreamTaskHandle) -> None:

@@ -137,7 +137,7 @@ async def test_a_service_that_hangs_up_cancels_the_answer(adapter: str) -> None:
             ended.set()
 
     endpoint = ChatEndpoint(answer, api_key=KEY)
-    async with served(endpoint, adapter) as url, aiohttp.ClientSession() as session, asyncio.timeout(10):
+    async with served(endpoint, adapter) as url, aiohttp.ClientSession() as session, asyncio.timeout(60):
         response = await session.post(url, data=body(), headers={"Authorization": f"Bearer {KEY}"})
         await response.content.readline()
         await begun.wait()
@@ -433,13 +433,16 @@ async def test_the_callback_of_an_interruption_ends_the_answer_of_that_round_onl
 
     endpoint = ChatEndpoint(answer, api_key=KEY)
 
-    async def run(instance: str, round_: int) -> str:
-        asked = parse_request(body(agent_info={"agent_instance_id": instance, "round_id": round_}))
-        return read(b"".join([frame async for frame in endpoint.stream(asked)]))[0]
+    frames: dict[tuple[str, int], bytes] = {("a", 1): b"", ("a", 2): b"", ("b", 1): b""}
 
-    answers = {key: asyncio.create_task(run(*key)) for key in (("a", 1), ("a", 2), ("b", 1))}
-    await until(lambda: sum(map(len, endpoint._running.values())) == 3)
-    await asyncio.sleep(0.01)
+    async def run(key: tuple[str, int]) -> str:
+        asked = parse_request(body(agent_info={"agent_instance_id": key[0], "round_id": key[1]}))
+        async for frame in endpoint.stream(asked):
+            frames[key] += frame
+        return read(frames[key])[0]
+
+    answers = {key: asyncio.create_task(run(key)) for key in frames}
+    await until(lambda: all(b"Once upon" in said for said in frames.values()))
     await endpoint.observe(interrupted("a", 1))
     assert await answers["a", 1] == "Once upon a time "
     assert ended == [1]

@@ -187,6 +187,9 @@ async def test_misuse_that_the_service_answers_only_after_stop_is_raised_too() -
     async with service(strict) as task:
         with pytest.raises(TransportError, match="4000"):
             await speak(task, after=lambda audio: audio.stop())
+        with pytest.raises(TransportError, match="4000"):  # in answer to the Stop of the block's end
+            async with task.open_audio() as audio:
+                await audio.write(bytes(3200))
 
 
 async def test_a_drive_that_is_interrupted_says_so(sandbox: Sandbox, task: StreamTaskHandle) -> None:

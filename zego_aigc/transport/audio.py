@@ -222,7 +222,8 @@ class AudioStream:
                     self._closed = message.data, message.extra or ""
                     return
                 case aiohttp.WSMsgType.CLOSING | aiohttp.WSMsgType.CLOSED | aiohttp.WSMsgType.ERROR:
-                    self._closed = self._socket.close_code, ""
+                    if self._socket.close_code is not None:  # else finish() closes it, and the service has still to answer
+                        self._closed = self._socket.close_code, ""
                     return
                 case _:
                     pass  # the vendor documents no message

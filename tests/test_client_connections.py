@@ -41,14 +41,14 @@ pytestmark = pytest.mark.anyio
 
 AIOHTTP = tuple(int(number) for number in aiohttp.__version__.split(".")[:2])
 
-QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=1.0)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=50.0)
 SAY = aiagent.SendAgentInstanceTTS(agent_instance_id="1", text="Hello!")
 ROUND = {"Round": 5}
 AGENTS = {"Total": 0, "Agents": [], "Cursor": ""}
 
 
 def client_of(url: str, **options: object) -> Client:
-    settings = {"limiter": LocalLimiter(limit=1000), "retry": QUICK, "timeout": 5.0, **options}
+    settings = {"limiter": LocalLimiter(limit=1000), "retry": QUICK, "timeout": 60.0, **options}
     return Client(1, "server-secret", aiagent_url=url, digitalhuman_url=url, **settings)  # type: ignore[arg-type] # free options
 
 
@@ -68,6 +68,12 @@ def answering(*answers: bytes | None) -> tuple[Handle, list[Exchange]]:
             await exchange.send(answer)
 
     return handle, seen
+
+
+async def settled() -> None:
+    """Let the loop look at its sockets a few times, so that it has read what was sent before, however late timers are."""
+    for _ in range(5):
+        await asyncio.sleep(0.01)
 
 
 # --- what is sent
@@ -175,48 +181,32 @@ async def test_a_connection_that_the_server_closed_while_idle_is_never_used_agai
         for _ in range(5):
             response = await client.call_with_response(SAY)
             assert response.attempts == 1
-            await asyncio.sleep(0.01)
+            await settled()
 
 
 @pytest.mark.parametrize("unasked", [http(408, b"<h1>Request Timeout</h1>"), ok({"Round": 999}), b"\r\n\0"])
 async def test_what_comes_on_an_idle_connection_is_never_taken_for_the_answer_to_the_next_request(unasked: bytes) -> None:
-    connections: list[int] = []
-    came = asyncio.Event()
-
-    def send_unasked(exchange: Exchange) -> None:
-        exchange.writer.write(unasked)
-        came.set()
+    seen: list[Exchange] = []
 
     async def handle(exchange: Exchange) -> None:
-        connections.append(exchange.connection)
+        seen.append(exchange)
         await exchange.send(ok({"Round": exchange.number}))
-        if exchange.number == 1:
-            asyncio.get_running_loop().call_later(0.01, send_unasked, exchange)
 
     async with raw_server(handle) as url, client_of(url) as client:
         assert (await client.call(SAY)).round == 1
-        await came.wait()
-        await asyncio.sleep(0.05)  # the loop reads it, however busy the machine is
+        seen[0].writer.write(unasked)
+        await settled()
         for number in (2, 3):
             assert (await client.call(SAY)).round == number
-    assert len(connections) == 3
+    assert [exchange.connection for exchange in seen] == [1, 2, 2]
 
 
 async def test_without_another_try_it_is_told_what_came_on_the_idle_connection() -> None:
-    came = asyncio.Event()
-
-    def send_unasked(exchange: Exchange) -> None:
-        exchange.writer.write(http(408, b"<h1>Request Timeout</h1>"))
-        came.set()
-
-    async def handle(exchange: Exchange) -> None:
-        await exchange.send(ok(ROUND))
-        asyncio.get_running_loop().call_later(0.01, send_unasked, exchange)
-
+    handle, seen = answering(ok(ROUND))
     async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=1)) as client:
         await client.call(SAY)
-        await came.wait()
-        await asyncio.sleep(0.05)  # the loop reads it, however busy the machine is
+        seen[0].writer.write(http(408, b"<h1>Request Timeout</h1>"))
+        await settled()
         with pytest.raises(ConnectFailed, match=r"cannot use the connection to 127\.0\.0\.1: an answer to no request had come"):
             await client.call(SAY)
 
@@ -299,12 +289,14 @@ async def test_a_connection_that_idled_close_to_the_servers_patience_is_not_used
         connections.append((exchange.query["Action"], exchange.connection))
         await exchange.send(ok(AGENTS if exchange.query["Action"] == "ListAgents" else ROUND))
 
-    async with raw_server(handle) as url, SessionPool(careful_keepalive=0.05, keepalive=30) as pool:
+    async with raw_server(handle) as url, SessionPool(careful_keepalive=0.6, keepalive=30) as pool:
         client = Client(1, "s", aiagent_url=url, pool=pool)
-        for _ in range(2):
-            await client.call(aiagent.ListAgents())
-            await client.call(SAY)
-            await asyncio.sleep(0.1)
+        await client.call(aiagent.ListAgents())
+        await client.call(SAY)
+        await asyncio.sleep(0.7)
+        await client.call(aiagent.ListAgents())
+        await asyncio.sleep(0)
+        await client.call(SAY)
     reads = {number for action, number in connections if action == "ListAgents"}
     once = {number for action, number in connections if action != "ListAgents"}
     assert (len(reads), len(once)) == (1, 2)
@@ -449,13 +441,13 @@ async def test_retry_after_is_respected_for_refusals_and_for_gateways() -> None:
         async with raw_server(handle) as url, client_of(url) as client:
             response = await client.call_with_response(aiagent.ListAgents())
         assert response.attempts == 2
-        assert 0.15 <= response.elapsed < 1
+        assert 0.15 <= response.elapsed < 30
 
 
 async def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
     handle, seen = answering(http(429, b"", retry_after="3600"))
     async with raw_server(handle) as url, client_of(url) as client:
-        with anyio.fail_after(1):
+        with anyio.fail_after(30):
             with pytest.raises(RateLimited) as caught:
                 await client.call(SAY)
     assert caught.value.retry_after == 3600
@@ -476,7 +468,7 @@ async def test_a_service_that_says_too_fast_makes_the_limiter_slow_down() -> Non
 
 
 async def test_the_pool_stops_retrying_when_its_budget_is_spent_but_never_starves_clean_up() -> None:
-    handle, seen = answering(None)
+    handle, seen = answering(*[None] * 9, ok())
     async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=10**6, initial_backoff=0)) as client:
         client.pool.budget.tokens = 12.0
         with pytest.raises(TransportError):
@@ -485,31 +477,34 @@ async def test_the_pool_stops_retrying_when_its_budget_is_spent_but_never_starve
         with pytest.raises(TransportError):
             await client.call(aiagent.ListAgents())
         assert len(seen) == 4
-        with pytest.raises(TransportError):
-            await client.call(aiagent.DeleteAgentInstance(agent_instance_id="1"), timeout=1.0)
-        assert len(seen) > 6  # more than the budget would have let through
+        await client.call(aiagent.DeleteAgentInstance(agent_instance_id="1"))
+        assert len(seen) == 10  # more than the budget would have let through
 
 
 # --- slow and silent
 
 
 async def test_a_silent_connection_costs_a_read_one_attempt_and_not_the_whole_call() -> None:
+    numbers: list[int] = []
+
     async def handle(exchange: Exchange) -> None:
+        numbers.append(exchange.number)
         if exchange.number > 1:
             await exchange.send(ok(AGENTS))
 
-    async with raw_server(handle) as url, client_of(url) as client:
+    policy = RetryPolicy(max_attempts=20, initial_backoff=0.001, attempt_timeout=0.5)
+    async with raw_server(handle) as url, client_of(url, retry=policy) as client:
         response = await client.call_with_response(aiagent.ListAgents())
-    assert response.attempts == 2
-    assert 0.2 <= response.elapsed < 2
+    assert response.attempts == len(numbers) > 1  # 2, unless the machine stands still for as long as an attempt may take
+    assert 0.5 <= response.elapsed < 30
 
 
 async def test_what_is_sent_only_once_gets_the_whole_deadline_for_its_answer() -> None:
     async def handle(exchange: Exchange) -> None:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.2)
         await exchange.send(ok(ROUND))
 
-    async with raw_server(handle) as url, client_of(url) as client:
+    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(attempt_timeout=0.01)) as client:
         assert (await client.call(SAY)).round == 5
 
 
@@ -520,13 +515,15 @@ async def test_a_deadline_that_passes_while_the_answer_is_awaited_says_what_is_k
     action: aiagent.SendAgentInstanceTTS, ending: type[Exception]
 ) -> None:
     async def handle(exchange: Exchange) -> None:
-        await asyncio.sleep(60)
+        if exchange.number == 1:
+            await exchange.send(ok({"Agents": []}))
 
     async with raw_server(handle) as url, client_of(url) as client:
+        await client.call(aiagent.QueryAgents(agent_ids=["a"]))  # there is a connection: the request leaves at once
         began = time.monotonic()
         with pytest.raises(ending, match=r"waiting for the answer of 127\.0\.0\.1 when its time was up") as caught:
-            await client.call(action, timeout=0.15)
-        assert 0.149 <= time.monotonic() - began < 1  # uvloop counts milliseconds
+            await client.call(action, timeout=0.5)
+        assert 0.499 <= time.monotonic() - began < 30  # uvloop counts milliseconds
     late = caught.value if isinstance(caught.value, TimedOut) else caught.value.__cause__
     assert isinstance(late, TimedOut)
     assert late.waited_for == "answer"

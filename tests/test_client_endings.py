@@ -29,9 +29,7 @@ from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
 
-QUICK = RetryPolicy(
-    max_attempts=2, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=1.0, delete_timeout=1.5, cancel_grace=0.2
-)
+QUICK = RetryPolicy(max_attempts=2, initial_backoff=0.001, max_backoff=0.01, delete_timeout=60.0)
 
 
 @pytest.fixture
@@ -99,22 +97,25 @@ async def test_ending_what_is_gone_is_no_failure_that_anybody_is_warned_of(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["the blocks end", "the client closes"])
 async def test_a_crowd_that_ends_at_once_is_ended_although_the_limiters_queue_is_longer_than_an_endings_deadline(
-    sandbox: Sandbox,
+    sandbox: Sandbox, how: str
 ) -> None:
-    limiter = LocalLimiter(limit=10, window=0.06, guard=0.0)  # 200 take 1.2 s, and each may take 0.5
+    limiter = LocalLimiter(limit=10, window=0.4, guard=0.0)  # 100 take 3.6 s, and each may take 2
     leaving = asyncio.Event()
 
     async def visit(n: int) -> None:
         async with client.agent(voice(str(n))):
             await leaving.wait()
 
-    async with client_of(sandbox, limiter=limiter) as client:
+    async with client_of(sandbox, limiter=limiter, retry=RetryPolicy(delete_timeout=2.0)) as client:
         await client.call(register())
         async with asyncio.TaskGroup() as group:
-            for n in range(200):
+            for n in range(100):
                 group.create_task(visit(n))
-            await until(lambda: len(sandbox.app.instances) == 200)
+            await until(lambda: len(sandbox.app.instances) == 100)
+            if how == "the client closes":
+                assert await client.aclose(drain=2.0) == []
             leaving.set()
         assert not sandbox.app.instances
         assert await client.aclose() == []
@@ -140,12 +141,11 @@ async def test_what_could_not_be_ended_gives_its_place_back_when_it_must_have_en
 
 
 async def test_waiting_for_a_place_is_part_of_the_deadline_and_says_who_holds_them(sandbox: Sandbox) -> None:
-    async with client_of(sandbox, quota=LocalQuota(agents=1), timeout=0.1) as client:
-        await client.call(register(), timeout=5)
+    async with client_of(sandbox, quota=LocalQuota(agents=1)) as client:
+        await client.call(register())
         async with client.agent(voice()) as agent:
             with pytest.raises(QuotaExceeded, match=rf"in time \(1 live, .*this client holds {agent.id}\).*Nothing was sent"):
-                async with client.agent(voice("2")):
-                    pass
+                await client.start(voice("2"), timeout=0.1)
     assert len(sandbox.received(aiagent.CreateAgentInstance)) == 1
 
 
@@ -187,9 +187,9 @@ async def test_closing_ends_what_open_handles_own_and_refuses_callers_that_wait_
         assert await client.aclose() == []
         assert not sandbox.app.instances
         with pytest.raises(ConfigurationError, match="the client was closed before CreateAgentInstance was sent"):
-            await asyncio.wait_for(second, 1)
+            await asyncio.wait_for(second, 60)
         leave.set()
-        await asyncio.wait_for(first, 1)  # there is nothing left for it to end
+        await asyncio.wait_for(first, 60)  # there is nothing left for it to end
         assert quota.usage("agents").used == 0
 
 
@@ -208,4 +208,4 @@ async def test_closing_lists_what_open_handles_own_if_it_cannot_be_ended(sandbox
     assert await client.aclose(drain=0.1) == ids
     task.cancel()
     with pytest.raises((asyncio.CancelledError, TransportError, ConfigurationError)):
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 60)

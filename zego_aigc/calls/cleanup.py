@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zego_aigc.calls.hooks import logger
 from zego_aigc.calls.retry import Backoff
@@ -87,16 +87,14 @@ class Cleanup:
             Why it could not be ended at once, or None.
         """
         ending = self.begin(made_id, action)
-        bound = self._within + self._queue(action) + SLACK
-        waiting = asyncio.ensure_future(asyncio.wait({ending.first}, timeout=bound))
-        cancelled = await wait_shielded(waiting, bound + SLACK)
+        cancelled = await self._wait([ending.first], [action], self._within + SLACK)
         if cancelled is not None:
             raise cancelled
         if ending.first.done():
             return ending.first.result()
         return TimedOut(
-            f"{made_id} was not ended within {bound:.0f} s, and bills until it is: that is tried again in the background. "
-            "Is the limiter's queue for that Action very long?",
+            f"{made_id} was not ended within {self._within:g} s beside the time that the limiter's queue took at first, and "
+            "bills until it is: that is tried again in the background. Are there many calls of that Action?",
             waited_for="limiter",
         )
 
@@ -123,12 +121,21 @@ class Cleanup:
         self._closing = drain
         for ending in endings:
             ending.wake.set()
-        bound = drain + max(self._queue(ending.action) for ending in endings)
         tasks = [ending.task for ending in endings if ending.task is not None]
-        cancelled = await wait_shielded(asyncio.ensure_future(asyncio.wait(tasks, timeout=bound)), bound + SLACK)
+        cancelled = await self._wait(tasks, [ending.action for ending in endings], drain)
         for task in tasks:
             task.cancel()
         return cancelled
+
+    async def _wait(
+        self, endings: Sequence[asyncio.Future[Any]], actions: Iterable[Action[None]], within: float
+    ) -> asyncio.CancelledError | None:
+        """Wait for endings that may just have begun, beside the time in the limiter's queue, in spite of all cancellations."""
+        # After a turn of the loop those that begin together with these, as a crowd's do, are in the queue as well.
+        cancelled = await wait_shielded(asyncio.ensure_future(asyncio.sleep(0)), SLACK)
+        bound = within + max(map(self._queue, actions))
+        waiting = asyncio.ensure_future(asyncio.wait(endings, timeout=bound))
+        return await wait_shielded(waiting, bound + SLACK) or cancelled
 
     def _queue(self, action: Action[None]) -> float:
         """Seconds that the limiter's queue takes at the moment."""

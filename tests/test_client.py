@@ -104,7 +104,7 @@ async def test_a_response_tells_what_came_along_with_the_result(client: Client) 
     assert response.request_id
     assert response.headers["Date"]
     assert (response.attempts, response.status) == (1, 200)
-    assert 0 < response.elapsed < 5
+    assert 0 < response.elapsed < 60
 
 
 async def test_a_raw_call_reaches_actions_that_the_library_has_never_heard_of(sandbox: Sandbox, client: Client) -> None:
@@ -266,11 +266,11 @@ async def test_a_limiter_that_cannot_be_reached_is_a_connection_that_failed_when
 
 
 async def test_a_deadline_that_the_limiters_queue_alone_exceeds_fails_at_once_and_says_so(sandbox: Sandbox) -> None:
-    async with sandbox.client(limiter=LocalLimiter(limit=1, window=30)) as client:
+    async with sandbox.client(limiter=LocalLimiter(limit=1, window=300, clock=lambda: 0.0)) as client:
         await client.call(aiagent.ListAgents())
-        with anyio.fail_after(1):
-            with pytest.raises(TimedOut, match=r"would wait 30\.\d s for its turn at the limiter") as caught:
-                await client.call(aiagent.ListAgents(), timeout=5)
+        with anyio.fail_after(30):
+            with pytest.raises(TimedOut, match=r"would wait 30\d\.\d s for its turn at the limiter") as caught:
+                await client.call(aiagent.ListAgents(), timeout=50)
     assert caught.value.waited_for == "limiter"
     assert (caught.value.action, caught.value.attempts) == ("ListAgents", 1)
     assert isinstance(caught.value, TimeoutError)
@@ -289,12 +289,13 @@ async def test_the_deadline_covers_waiting_for_a_limiter_that_cannot_tell_how_lo
     assert caught.value.waited_for == "limiter"
 
 
+@pytest.mark.slow
 async def test_a_deadline_from_the_grant_lets_a_call_wait_longer_than_it_may_take(sandbox: Sandbox) -> None:
-    async with sandbox.client(limiter=LocalLimiter(limit=1, window=0.2)) as client:
+    async with sandbox.client(limiter=LocalLimiter(limit=1, window=2.0)) as client:
         await client.call(aiagent.ListAgents())
-        await client.call(aiagent.ListAgents(), timeout=0.1, deadline_from="grant")
+        await client.call(aiagent.ListAgents(), timeout=1.0, deadline_from="grant")
         with pytest.raises(TimedOut):
-            await client.call(aiagent.ListAgents(), timeout=0.1)
+            await client.call(aiagent.ListAgents(), timeout=1.0)
 
 
 async def test_before_send_is_awaited_after_the_grant_and_before_the_first_byte(sandbox: Sandbox) -> None:

@@ -31,7 +31,7 @@ def event_of(instance: str, name: str = "AgentInstanceCreated", **data: Any) -> 
 
 async def test_joined_waits_for_the_callback_that_says_so(client: Client) -> None:
     async with client.agent(voice()) as agent:
-        waiting = asyncio.create_task(agent.joined(timeout=10))
+        waiting = asyncio.create_task(agent.joined(timeout=60))
         await asyncio.sleep(0)
         await client.observe(event_of("another"))
         await asyncio.sleep(0)
@@ -44,13 +44,13 @@ async def test_a_callback_that_came_before_the_answer_of_the_create_counts(clien
     handle = client.agent(voice())
     async with handle as agent:
         await client.observe(event_of(agent.id))
-        await agent.joined(timeout=0.01)
-        await agent.joined(timeout=0.01)
+        await agent.joined(timeout=60)
+        await agent.joined(timeout=60)
 
 
 async def test_an_instance_that_ends_before_it_joins_says_why(client: Client) -> None:
     async with client.agent(voice()) as agent:
-        waiting = asyncio.create_task(agent.joined(timeout=10))
+        waiting = asyncio.create_task(agent.joined(timeout=60))
         await asyncio.sleep(0)
         await client.observe(event_of(agent.id, "AgentInstanceDeleted", Code=1202))
         with pytest.raises(ZegoError, match="has ended: UserAbsent"):
@@ -92,7 +92,7 @@ async def test_events_end_when_the_client_closes() -> None:
 async def test_a_wait_that_is_cancelled_leaves_nothing_behind_and_what_is_remembered_is_bounded(client: Client) -> None:
     async with client.agent(voice()) as agent:
         hub = client._lifetimes.events
-        waiting = asyncio.create_task(agent.joined(timeout=10))
+        waiting = asyncio.create_task(agent.joined(timeout=60))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])

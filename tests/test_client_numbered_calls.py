@@ -13,7 +13,7 @@ from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
-QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, attempt_timeout=1.0)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01)
 
 
 async def walkie_talkie(client: Client) -> str:

@@ -150,5 +150,5 @@ async def test_how_the_limit_is_used_is_observed_for_each_action_in_use(sandbox:
         assert recorded.values("zego.limiter.guard") == {("ListAgents",): 0.05}
         assert recorded.values("zego.limiter.withheld") == {("ListAgents",): 0}
         assert recorded.values("zego.limiter.waiting") == {("ListAgents", "foreground"): 0, ("ListAgents", "background"): 0}
-        assert 0 < recorded.values("zego.limiter.round_trip")["ListAgents",] < 1
+        assert 0 < recorded.values("zego.limiter.round_trip")["ListAgents",] < 60
         assert 0 < recorded.values("zego.limiter.share")["ListAgents",] <= 1

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 LEASE = 9000.0
 """Seconds: a third of it is longer than any test, so that a client sweeps only when it is asked to."""
 
-QUICK = RetryPolicy(max_attempts=2, initial_backoff=0.001, max_backoff=0.01, lookup_delay=0.02, cancel_grace=2.0)
+QUICK = RetryPolicy(max_attempts=2, initial_backoff=0.001, max_backoff=0.01, lookup_delay=0.02, cancel_grace=60.0)
 
 
 class Time:
@@ -62,7 +62,7 @@ class Processes:
 
     def start(self, registry: SQLiteRegistry | None = None, **options: Any) -> Client:
         client = self.sandbox.client(
-            registry=registry or self.registry(), retry=QUICK, limiter=LocalLimiter(limit=1000), timeout=5, **options
+            registry=registry or self.registry(), retry=QUICK, limiter=LocalLimiter(limit=1000), timeout=60, **options
         )
         self.clients.append(client)
         return client
@@ -144,7 +144,7 @@ async def test_what_is_made_is_noted_and_struck_off_when_it_ends(processes: Proc
 async def test_a_create_is_noted_before_its_first_byte_leaves(processes: Processes, sandbox: Sandbox) -> None:
     client = processes.start()
     sandbox.faults.on(CreateAgentInstance).stall()
-    creating = asyncio.ensure_future(client.call(voice(), owner="ann", timeout=1))
+    creating = asyncio.ensure_future(client.call(voice(), owner="ann", timeout=5))
     await eventually(lambda: sandbox.received(CreateAgentInstance))
     assert [(record.state, record.owner) for record in await client.live()] == [("starting", "ann")]
     with pytest.raises(OutcomeUnknown):

@@ -30,7 +30,7 @@ def quota() -> LocalQuota:
 
 @pytest.fixture
 async def client(sandbox: Sandbox, quota: LocalQuota) -> AsyncIterator[Client]:
-    async with sandbox.client(limiter=LocalLimiter(limit=1000), timeout=5, quota=quota) as client:
+    async with sandbox.client(limiter=LocalLimiter(limit=1000), timeout=60, quota=quota) as client:
         await client.call(register())
         yield client
 

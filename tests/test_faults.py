@@ -104,11 +104,11 @@ FAULTS: dict[str, Callable[[FaultRule], object]] = {
     "oversize": lambda calls: calls.oversize(16 << 20),
 }
 
-POLICY = RetryPolicy(max_attempts=3, initial_backoff=0.005, max_backoff=0.05, attempt_timeout=1.0, lookup_delay=0.02)
-DEADLINE = 3.0
-"""Seconds: above what three attempts without an answer take."""
-SHORT_DEADLINE = 1.2
-"""Seconds, for what waits for the deadline in any case."""
+POLICY = RetryPolicy(max_attempts=3, initial_backoff=0.005, max_backoff=0.05, attempt_timeout=2.0, lookup_delay=0.02)
+DEADLINE = 30.0
+"""Seconds: far above what three attempts without an answer take."""
+SHORT_DEADLINE = 5.0
+"""Seconds, for what waits for the deadline in any case: it leaves the last attempt one second at least."""
 
 
 class Column(NamedTuple):

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Self
 import aiohttp
 from redis.asyncio import Redis
 
+from benchmarks.ports import reserved_port
 from zego_aigc.callbacks import load_event
 from zego_aigc.sandbox import LiveSandbox
 
@@ -87,10 +88,7 @@ class App:
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        probe = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-        port = probe.sockets[0].getsockname()[1]
-        probe.close()
-        await probe.wait_closed()
+        port = reserved_port()
         self.url = f"http://127.0.0.1:{port}"
         self._live.sandbox.app.callback_url = f"{self.url}/callbacks"
         environ = {

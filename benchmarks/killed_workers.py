@@ -170,8 +170,15 @@ async def serve_callbacks(job: Run) -> web.AppRunner:
     return runner
 
 
-async def run(seconds: float, *, redis: str | None = None, seed: int = 1) -> Verdict:
-    """Kill workers for so many seconds, and judge."""
+async def run(seconds: float, *, redis: str | None = None, lease: float = 2.0, seed: int = 1) -> Verdict:
+    """Kill workers for so many seconds, and judge.
+
+    Args:
+        seconds: how long.
+        redis: where the workers share what they have; None for a file.
+        lease: seconds without a sign of life after which a worker counts as dead; a slow machine may keep it from one for long.
+        seed: for what is drawn.
+    """
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         async with Sandbox(rate_limit=None, quota=QUOTA) as sandbox, sandbox.client() as client:
@@ -183,6 +190,7 @@ async def run(seconds: float, *, redis: str | None = None, seed: int = 1) -> Ver
                 "ZEGO_AIAGENT_URL": sandbox.url,
                 "ZEGO_DIGITALHUMAN_URL": sandbox.url,
                 "REGISTRY": redis or str(Path(folder) / "live.db"),
+                "LEASE": str(lease),
                 "QUOTA": str(QUOTA),
                 "ZEGO_CALLBACK_SECRET": sandbox.app.callback_secret,
             }

@@ -1,6 +1,6 @@
 """A small web app for :mod:`benchmarks.killed_workers`: it makes conversations on request, and ends them on request.
 
-It reads ``ZEGO_*`` from the environment, and ``REGISTRY``: the path of a file, or the URL of a Redis.
+It reads ``ZEGO_*`` from the environment, ``REGISTRY``, the path of a file or the URL of a Redis, and ``LEASE`` in seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zego_aigc import Client, LocalLimiter, RetryPolicy, SQLiteRegistry, ZegoErr
 from zego_aigc.callbacks import AgentInstanceCreated, AgentInstanceDeleted, CallbackRouter
 from zego_aigc.redis import RedisLimiter, RedisQuota, RedisRegistry
 
-LEASE = 2.0
+LEASE = float(os.environ.get("LEASE", "2"))
 
 
 def make_client() -> Client:

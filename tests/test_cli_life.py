@@ -18,6 +18,7 @@ import pytest
 from cli_fixtures import *  # noqa: F403 - fixtures
 from cli_fixtures import PROGRAM, lines, order, state, task, voice, write
 
+from benchmarks.ports import reserved_port
 from zego_aigc.cli import main
 
 AGENT: dict[str, Any] = {"Action": "RegisterAgent", "Body": {"AgentId": "a", "Name": "Guide"}}
@@ -187,8 +188,7 @@ class Kept:
     """A fleet that is kept alive by one way of knowing, and the sandbox that it is in; each in a process of its own."""
 
     def __init__(self, by: str, stack: contextlib.ExitStack) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = reserved_port()
         command = [*PROGRAM, "sandbox", "--callback-url", f"http://127.0.0.1:{port}/zego"]
         box = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         stack.callback(box.kill)

@@ -63,7 +63,7 @@ async def served(live: LiveSandbox, tmp_path: Path, **settings: Any) -> AsyncIte
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     try:
-        await until(lambda: server.started or running.done(), 30)
+        await until(lambda: server.started or running.done(), 60)
         yield url
     finally:
         server.should_exit = True
@@ -89,7 +89,7 @@ async def read_until(response: aiohttp.ClientResponse, name: str) -> list[tuple[
     """The events of a stream up to one."""
     got: list[tuple[str, Any]] = []
     kind = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not got or got[-1][0] != name:
             line = (await response.content.readline()).decode().strip()
             if line.startswith("event: "):
@@ -158,13 +158,13 @@ async def test_what_goes_wrong_has_a_status_that_says_whose_fault_it_is(live: Li
 @pytest.mark.slow
 @pytest.mark.slow
 async def test_shutdown_ends_every_conversation_also_those_that_are_just_beginning(live: LiveSandbox, tmp_path: Path) -> None:
-    live.faults.on("CreateAgentInstance").latency(0.3)
+    slow = live.faults.on("CreateAgentInstance").latency(0.3)
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(live, tmp_path))
         sessions = [await stack.enter_async_context(visitor(url)) for _ in range(8)]
         await asyncio.gather(*map(begin, sessions[:4]))
         late = [asyncio.create_task(session.post("/conversations")) for session in sessions[4:]]
-        await asyncio.sleep(0.1)  # on their way
+        await until(lambda: slow.hits == 8, 60)  # on their way
     for task in late:
         with contextlib.suppress(aiohttp.ClientError):
             (await task).close()

@@ -13,9 +13,9 @@ import pytest
 
 from zego_aigc import Client, LocalLimiter, RetryPolicy
 from zego_aigc.provisioning import Outcome, Report, provision, teardown
-from zego_aigc.sandbox import Sandbox
+from zego_aigc.sandbox import Fault, Sandbox
 
-__all__ = ["FAST", "PATIENT", "client", "content", "ids", "journal", "removed", "rows", "run", "sandbox", "until"]
+__all__ = ["FAST", "PATIENT", "client", "content", "ids", "journal", "removed", "rows", "run", "sandbox", "together", "until"]
 
 FAST = 10_000
 """Calls a second."""
@@ -65,6 +65,13 @@ async def until(condition: Callable[[], object]) -> None:
     with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110 - it happens in a server
             await anyio.sleep(0.01)
+
+
+async def together(sandbox: Sandbox, late: Fault, count: int) -> None:
+    """Have so many requests arrive at the same moment, which `late` holds back for a minute of the sandbox's clock."""
+    await until(lambda: late.hits == count)
+    late.remove()
+    await sandbox.clock.advance(60.0)
 
 
 def content(journal: Path) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -100,7 +99,8 @@ async def test_an_instance_waits_for_its_agent_wherever_it_stands(sandbox: Sandb
         if isinstance(call.request, CreateDigitalHumanStreamTask)
     ]
     assert order == ["stream-b", "stream-a"]
-    assert list(outcomes)[-1] == "CreateDigitalHumanAgentInstance:agent-1"
+    told = list(outcomes)
+    assert told.index("RegisterAgent:late") < told.index("CreateDigitalHumanAgentInstance:agent-1")
 
 
 async def test_what_waits_for_something_that_failed_is_left_pending_and_made_later(
@@ -287,8 +287,9 @@ async def test_what_finds_no_place_for_too_long_stays_pending(sandbox: Sandbox, 
 async def test_places_that_the_service_refuses_are_no_progress(journal: Path) -> None:
     async with Sandbox(quota=1, rate_limit=None) as sandbox, sandbox.client() as client:
         _, report = await run(client, [stream("1"), stream("2")], journal, quota_wait=1.2)
+        asked = len(sandbox.received(CreateDigitalHumanStreamTask))
     assert report.pending == 1
-    assert report.seconds < 1.9, "the service is asked again after a second, and that begins no new wait"
+    assert asked <= 3, "the service is asked again after a second, and that begins no new wait"
 
 
 async def test_a_budget_holds_back_what_would_be_refused(sandbox: Sandbox, client: Client, journal: Path) -> None:
@@ -322,12 +323,12 @@ async def test_a_function_may_substitute_another_action_when_the_account_is_full
 @pytest.mark.slow
 async def test_leaving_the_block_early_stops_and_the_next_run_goes_on(sandbox: Sandbox, client: Client, journal: Path) -> None:
     fleet = [stream(str(n)) for n in range(40)]
-    async with sandbox.client(limiter=LocalLimiter(5, 0.2, 0.0)) as slow:
+    async with sandbox.client(limiter=LocalLimiter(5, 60.0)) as slow:
         async with provision(slow, fleet, journal=journal) as running:
             async for _ in running:
                 break
         assert running.report.stopped
-        assert 0 < running.report.done < 40
+        assert 0 < running.report.done <= 5
         assert running.report.done == len(live_tasks(sandbox))
         assert running.report.exit_status == 3
     outcomes, report = await run(client, fleet, journal)
@@ -349,16 +350,17 @@ async def test_pace_and_pause_of_a_run_are_those_of_the_limiter(sandbox: Sandbox
                 if isinstance(event, Outcome):
                     break
             lane = running.progress.lanes[0]
-        ended = time.monotonic()
         assert lane.limit == 2.0
         assert lane.seconds_left == pytest.approx(lane.pending * 1.6 / 3)
+    before = len(sandbox.recording.calls)
     async with (
         sandbox.client(limiter=of_the_account()) as another,
         provision(another, [stream(str(n)) for n in range(6)], journal=journal, extend=True) as running,
     ):
         async for _ in running:
             break
-        assert time.monotonic() - ended >= 1.5, "what the run before sent has left the account's window"
+    calls = sandbox.recording.calls
+    assert calls[before].time - calls[before - 1].time >= 1.5, "what the run before sent has left the account's window"
 
 
 async def test_an_outcome_is_told_once_it_is_durable(client: Client, journal: Path) -> None:
@@ -489,7 +491,7 @@ async def test_what_a_rollback_cannot_remove_is_told(sandbox: Sandbox, client: C
 
 
 async def test_a_cancelled_run_is_rolled_back_when_asked(sandbox: Sandbox, client: Client, journal: Path) -> None:
-    with anyio.move_on_after(5) as scope:
+    with anyio.CancelScope() as scope:
         async with provision(client, [stream(str(n)) for n in range(5)], journal=journal, rollback=True) as running:
             async for _ in running:
                 scope.cancel()

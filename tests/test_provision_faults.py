@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
-from provision_fixtures import FAST, PATIENT, ids, removed, rows, run, until
+from provision_fixtures import FAST, PATIENT, ids, removed, rows, run, together, until
 from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Permit
@@ -121,25 +121,30 @@ def shift(journal: Path, seconds: float) -> None:
         connection.execute("UPDATE entries SET first_sent = first_sent + ?, last_sent = last_sent + ?", (seconds, seconds))
 
 
-async def killed_in_flight(client: Client, fleet: Sequence[Action[Any]], journal: Path) -> Path:
-    """The journal of a run that was killed with all its requests in flight. They are carried out nevertheless."""
+async def killed_in_flight(sandbox: Sandbox, client: Client, fleet: Sequence[Action[Any]], journal: Path) -> Path:
+    """The journal of a run that was killed with all its requests in flight. They are carried out a minute later."""
+    late = sandbox.faults.everywhere().latency(60.0)
     async with provision(client, fleet, journal=journal):
-        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["sent"] * len(fleet))
-        return copied(journal)
+        await until(lambda: late.hits == len(fleet))
+        killed = copied(journal)
+        await together(sandbox, late, len(fleet))
+    assert {row["status"] for row in rows(killed).values()} == {"sent"}
+    return killed
 
 
 @pytest.mark.slow
 async def test_what_may_still_be_carried_out_is_unknown_and_not_struck_off(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
-    sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).latency(4.0)
+    late = sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).latency(60.0)
     fleet = [make(str(n)) for make in (stream, register) for n in range(3)]
-    async with sandbox.client(limiter=LocalLimiter(FAST), timeout=30.0) as patient, provision(patient, fleet, journal=journal):
-        await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["sent"] * 6)
+    async with provision(client, fleet, journal=journal):
+        await until(lambda: late.hits == 6)
         killed = copied(journal)
         outcomes, report = await removed(client, killed)
         assert (report.unknown, report.exit_status) == (6, 3)
         assert all("may still carry the request out" in str(outcome.error) for outcome in outcomes.values())
+        await together(sandbox, late, 6)
     _, report = await removed(client, killed)
     assert (report.done, report.exit_status) == (6, 0)
     assert not sandbox.app.agents
@@ -155,7 +160,9 @@ async def test_an_agent_of_unknown_outcome_is_removed_if_it_is_what_was_asked_fo
     await client.call(register("anothers", LLM={**llm().to_wire(), "SystemPrompt": f"{prompt}!"}))
     sandbox.faults.on(RegisterAgent).cut_after_work()
     sandbox.faults.on(QueryAgents).refuse(410000001)
-    async with provision(client, fleet, journal=journal, lookup_delay=60):
+    late = sandbox.faults.on(RegisterAgent).latency(60.0)  # none is lost before the other has left
+    async with provision(client, fleet, journal=journal, lookup_delay=600):
+        await together(sandbox, late, 2)
         await until(lambda: journal.exists() and [row["status"] for row in rows(journal).values()] == ["unknown"] * 2)
     sandbox.faults.clear()
     outcomes, report = await removed(client, journal)
@@ -197,11 +204,9 @@ async def test_a_task_of_ours_that_seems_older_than_its_request_is_unknown_and_n
     sandbox: Sandbox, client: Client, journal: Path, again: Any
 ) -> None:
     """As when this machine's clock was ahead, and has been put right."""
-    sandbox.faults.on(CreateDigitalHumanStreamTask).latency(0.5)
     fleet = [stream(str(n)) for n in range(3)]
-    killed = await killed_in_flight(client, fleet, journal)
-    sandbox.faults.clear()
-    shift(killed, 10)
+    killed = await killed_in_flight(sandbox, client, fleet, journal)
+    shift(killed, 70)
     outcomes, report = await (run(client, fleet, killed) if again is run else removed(client, killed))
     assert (report.unknown, report.exit_status) == (3, 3)
     told = " ".join(str(outcome.error) for outcome in outcomes.values())
@@ -353,13 +358,13 @@ async def cancel_unanswered(journal: Path, *, rollback: bool) -> None:
         Sandbox(quota=None, rate_limit=None) as sandbox,
         sandbox.client(limiter=LocalLimiter(FAST), timeout=600) as patient,
     ):
-        sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).after(5).stall_after_work()
+        stalled = sandbox.faults.on(RegisterAgent, CreateDigitalHumanStreamTask).after(5).stall_after_work()
         with anyio.CancelScope() as scope:
             async with provision(patient, fleet, journal=journal, rollback=rollback) as running:
                 seen = 0
                 async for _ in running:
                     if (seen := seen + 1) == 5:
-                        await anyio.sleep(0.2)
+                        await until(lambda: stalled.hits)
                         scope.cancel()
         assert rows(journal)
         if not rollback:  # which finds and removes what was made all the same
@@ -437,7 +442,9 @@ async def test_a_teardown_that_is_stopped_while_it_looks_things_up_ends_at_once(
 ) -> None:
     sandbox.faults.on(CreateDigitalHumanStreamTask).after(3).cut_after_work()
     sandbox.faults.on(QueryDigitalHumanStreamTasks).refuse(400000001)
-    async with provision(client, [stream(str(n)) for n in range(20)], journal=journal, lookup_delay=60):
+    late = sandbox.faults.on(CreateDigitalHumanStreamTask).latency(60.0)  # none is lost before all have left
+    async with provision(client, [stream(str(n)) for n in range(20)], journal=journal, lookup_delay=600):
+        await together(sandbox, late, 20)
         await until(lambda: journal.exists() and sum(row["status"] == "unknown" for row in rows(journal).values()) == 17)
     sandbox.faults.clear()
     sandbox.faults.on(QueryDigitalHumanStreamTasks).stall()
@@ -451,16 +458,16 @@ async def test_a_teardown_that_is_stopped_while_it_looks_things_up_ends_at_once(
     assert running.report.done == 3
 
 
-async def test_one_list_serves_all_look_ups_of_a_teardown(sandbox: Sandbox, journal: Path) -> None:
+async def test_one_list_serves_all_look_ups_of_a_teardown(sandbox: Sandbox, client: Client, journal: Path) -> None:
     sandbox.faults.on(CreateDigitalHumanStreamTask).cut_after_work()
     sandbox.faults.on(QueryDigitalHumanStreamTasks).refuse(400000001)
-    # A hundred connections at once take their time on a busy machine.
-    async with sandbox.client(limiter=LocalLimiter(FAST), timeout=60) as patient:
-        async with provision(patient, [stream(str(n)) for n in range(100)], journal=journal, lookup_delay=60):
-            await until(lambda: journal.exists() and {row["status"] for row in rows(journal).values()} == {"unknown"})
-        sandbox.faults.clear()
-        before = len(sandbox.received(QueryDigitalHumanStreamTasks))
-        assert (await removed(patient, journal))[1].done == 100
+    late = sandbox.faults.on(CreateDigitalHumanStreamTask).latency(60.0)  # none is lost before all have left
+    async with provision(client, [stream(str(n)) for n in range(100)], journal=journal, lookup_delay=600):
+        await together(sandbox, late, 100)
+        await until(lambda: {row["status"] for row in rows(journal).values()} == {"unknown"})
+    sandbox.faults.clear()
+    before = len(sandbox.received(QueryDigitalHumanStreamTasks))
+    assert (await removed(client, journal))[1].done == 100
     assert len(sandbox.received(QueryDigitalHumanStreamTasks)) == before + 1
 
 

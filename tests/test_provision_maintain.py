@@ -217,7 +217,7 @@ async def test_an_end_that_is_told_while_a_round_deals_with_the_beginning_is_not
     events: list[MaintenanceEvent] = []
     async with upkeep, anyio.create_task_group() as group:
         group.start_soon(collect, upkeep, events)
-        await until(lambda: upkeep.rounds == 1)
+        await until(lambda: upkeep.rounds >= 1)
         (instance,) = sandbox.app.instances
         await until(lambda: any(sent.body["Event"] == "AgentInstanceCreated" for sent in sandbox.outbox.deliveries))
         await client.call(DeleteAgentInstance(agent_instance_id=instance))
@@ -238,7 +238,8 @@ async def test_a_file_that_is_changed_counts_from_the_next_round_and_an_invalid_
     def write(*streams: str) -> None:
         body = 'Body = { DigitalHumanConfig = { DigitalHumanId = "h" }, RTCConfig = { RoomId = "r", StreamId = "%s" } }'
         entries = [f'[[fleet]]\nAction = "CreateDigitalHumanStreamTask"\n{body % name}\n' for name in streams]
-        (tmp_path / "f.toml").write_text("".join(entries))
+        (tmp_path / "new.toml").write_text("".join(entries))
+        (tmp_path / "new.toml").replace(tmp_path / "f.toml")  # at once: nothing reads half of it
 
     write("kept", "one")
     events: list[MaintenanceEvent] = []
@@ -271,7 +272,7 @@ async def test_while_a_fleet_is_maintained_its_journal_is_in_use_and_afterwards_
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
     async with maintain(client, lambda: [stream("s")], journal=journal, interval=600) as upkeep:
-        await until(lambda: upkeep.rounds == 1)
+        await until(lambda: upkeep.rounds >= 1)
         with pytest.raises(JournalBusy):
             async with provision(client, [stream("s")], journal=journal):
                 pass
@@ -299,7 +300,7 @@ async def test_a_service_that_cannot_answer_for_a_while_ends_nothing(sandbox: Sa
     upkeep = maintain(client, [register("a"), voice("v", "a")], journal=journal, interval=0.05)
     async with upkeep, anyio.create_task_group() as group:
         group.start_soon(collect, upkeep, events)
-        await until(lambda: upkeep.rounds == 1)
+        await until(lambda: upkeep.rounds >= 1)
         sandbox.faults.on(QueryAgentInstanceStatus).refuse(410000003)
         before = upkeep.rounds
         await until(lambda: upkeep.rounds > before + 2)

@@ -226,6 +226,7 @@ def wait_for(process: subprocess.Popen[str], event: str, count: int = 1) -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) -> None:
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(40)))
+    order(sandbox, "app", Quota=30)  # so that it is not over before it is interrupted
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
     process = begun(arguments)
     wait_for(process, "outcome", 12)
@@ -237,6 +238,7 @@ def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) ->
     assert finished["unknown"] == 0
     before = state(sandbox)
     assert finished["done"] == len(before["tasks"]) < 40
+    order(sandbox, "app", Quota=40)
     assert main(arguments) == 0
     after = state(sandbox)
     assert len(after["tasks"]) == 40
@@ -249,6 +251,7 @@ def test_ctrl_c_once_stops_cleanly_and_the_same_command_goes_on(sandbox: str) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_terminal_that_goes_away_counts_as_ctrl_c_once_however_often_it_is_said(sandbox: str) -> None:
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(40)))
+    order(sandbox, "app", Quota=30)  # so that it is not over before
     order(sandbox, "faults", Fault="latency", With={"seconds": 0.5})
     process = begun(["provision", str(fleet), "--journal", "f.journal", "--json"])
     wait_for(process, "outcome", 5)
@@ -266,6 +269,7 @@ def test_a_terminal_that_goes_away_counts_as_ctrl_c_once_however_often_it_is_sai
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo terminal")
 def test_a_terminal_that_is_closed_stops_the_run_cleanly(sandbox: str) -> None:
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(60)))
+    order(sandbox, "app", Quota=40)  # so that it is not over before
     main_end, terminal = pty.openpty()
     command = [*PROGRAM, "provision", str(fleet), "--journal", "f.journal"]
     process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
@@ -310,8 +314,8 @@ def test_ctrl_c_twice_stops_at_once_and_the_journal_stays_good(sandbox: str, cap
 
 @pytest.mark.slow
 def test_two_runs_at_a_time_do_not_share_a_journal(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
-    del sandbox
     fleet = write(Path("f.jsonl"), *(task(f"s{n}") for n in range(30)))
+    order(sandbox, "app", Quota=20)  # so that it goes on until there is room
     arguments = ["provision", str(fleet), "--journal", "f.journal", "--json"]
     process = begun(arguments)
     wait_for(process, "outcome", 5)
@@ -319,6 +323,7 @@ def test_two_runs_at_a_time_do_not_share_a_journal(sandbox: str, capsys: pytest.
     assert f"written by another process ({process.pid})" in capsys.readouterr().err
     assert main(["status", "f.journal"]) == 3
     assert "A run is going on." in capsys.readouterr().out
+    order(sandbox, "app", Quota=30)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 0
     assert [path.name for path in Path().glob("f.journal*")] == ["f.journal"], "a clean end leaves one file"

@@ -126,7 +126,7 @@ async def test_a_browser_follows_a_conversation(sandbox: Sandbox, visitor: aioht
     async with visitor.post("/conversations", json={"user": "alice"}) as response:
         identity = (await response.json())["id"]
     async with visitor.get(f"/conversations/{identity}/events") as events:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await events.content.readline()
             sandbox.emit("LLMResult", identity, Round=1, Text="Hello there.")
             async with visitor.delete(f"/conversations/{identity}") as response:
@@ -146,6 +146,6 @@ async def test_an_unknown_conversation_is_not_found_and_counts_as_ended(visitor:
 
 async def test_an_account_that_is_full_is_told_as_busy(sandbox: Sandbox, visitor: aiohttp.ClientSession) -> None:
     sandbox.app.quotas.digital_humans = 0
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with visitor.post("/conversations", json={"user": "alice"}) as response:
             assert response.status == 503

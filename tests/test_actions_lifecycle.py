@@ -14,7 +14,7 @@ from provision_fixtures import *  # noqa: F403 - fixtures
 from provision_fixtures import removed, rows, run
 from requests_made import llm, stream, talking, voice
 
-from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Repeat, Service
+from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Repeat, RetryPolicy, Service
 from zego_aigc.aiagent import CreateDigitalHumanAgentInstance, RegisterAgent, SendAgentInstanceTTS
 from zego_aigc.digitalhuman import DriveByRTCStream, SourceRTCConfig
 from zego_aigc.errors import AlreadyExists, OutcomeUnknown, QuotaExceeded
@@ -279,7 +279,7 @@ async def test_an_entry_without_an_answer_is_looked_up_by_the_next_run(
 ) -> None:
     sandbox.faults.on(CreateMadeUpRelay).times(1).cut_after_work()
     sandbox.faults.on(ListMadeUpRelays).refuse(400000001)
-    async with sandbox.client(limiter=LocalLimiter(1000), timeout=1.0) as client:
+    async with sandbox.client(limiter=LocalLimiter(1000), retry=RetryPolicy(initial_backoff=0.001)) as client:
         with pytest.raises(OutcomeUnknown):
             await client.call(relay("a"))
     sandbox.faults.clear()

@@ -30,7 +30,7 @@ def run(*command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=500,
     )
     assert done.returncode in {0, 1}, done.stderr
     return done.stdout
@@ -62,6 +62,7 @@ def test_every_action_is_in_the_list_of_results() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # seconds: they look through the whole package, and a busy machine takes its time
 @pytest.mark.parametrize("checker", [mypy, pyright], ids=["mypy", "pyright"])
 def test_the_result_of_every_call_is_inferred_and_mistakes_are_found_where_they_are(
     checker: Callable[..., dict[Path, set[int]]], tmp_path: Path
@@ -77,6 +78,7 @@ def test_the_result_of_every_call_is_inferred_and_mistakes_are_found_where_they_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_everything_public_is_typed_and_explained() -> None:
     output = run("pyright", "--verifytypes", "zego_aigc", "--ignoreexternal")
     assert re.findall(r"(?m)^.* - error: .*$", output) == []

@@ -5,7 +5,8 @@ loop that is busy a third of the time. Over TLS the stall is a handshake; over p
 before it has a connection to pass it on.
 
 The promise holds while delays vary by no more than the guard of 50 ms, which is just what this network's do. A machine that
-lets the network's process run late adds to them: where that happened and the promise did not hold, it is counted again.
+lets the network's process run late adds to them, and one that lets this process run late costs it the pace: where that happened
+and the promise did not hold, it is counted again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 import pytest
 
+from benchmarks.arrivals import Punctuality
 from zego_aigc.client import Client
 from zego_aigc.digitalhuman import GetDigitalHumanStreamTaskStatus
 from zego_aigc.transport.pool import SessionPool
@@ -34,6 +36,8 @@ SOONEST = (CALLS - LIMIT) / LIMIT
 """Seconds that the limit asks for."""
 LATE = 0.005
 """Seconds by which the network may delay more than it means to."""
+LATE_HERE = 0.06
+"""Seconds by which this process may run late. Some are its own doing, see below; a window has a twelfth of a second left."""
 ROUNDS = 2
 
 
@@ -44,6 +48,8 @@ class Report(NamedTuple):
     refused: int
     late: float
     """Seconds by which the machine let the service's process run late."""
+    late_here: float
+    """Seconds by which this process ran late."""
 
     @property
     def makespan(self) -> float:
@@ -52,7 +58,8 @@ class Report(NamedTuple):
     @property
     def counts(self) -> bool:
         """Whether the round says something about the limiter."""
-        return self.late <= LATE or (self.refused == 0 and self.makespan <= SOONEST / 0.92)
+        punctual = self.late <= LATE and self.late_here <= LATE_HERE
+        return punctual or (self.refused == 0 and self.makespan <= SOONEST / 0.92)
 
 
 async def be_busy() -> None:
@@ -62,7 +69,7 @@ async def be_busy() -> None:
         time.sleep(chance.uniform(0, 0.02))  # noqa: ASYNC251 - blocking the loop is the point
 
 
-async def call_through(scheme: str, ports: dict[str, int]) -> Report:
+async def call_through(scheme: str, ports: dict[str, int], here: Punctuality) -> Report:
     trust = ssl.create_default_context(cafile=str(CERTIFICATE)) if scheme == "https" else None
     async with (
         SessionPool(ssl=trust) as pool,
@@ -74,15 +81,17 @@ async def call_through(scheme: str, ports: dict[str, int]) -> Report:
     report = json.loads(await reader.read())
     writer.close()
     await writer.wait_closed()
-    return Report(**report)
+    return Report(**report, late_here=here.late)
 
 
 async def call_through_both(ports: dict[str, int]) -> dict[str, Report]:
-    busy = asyncio.create_task(be_busy())
+    here = Punctuality()
+    others = [asyncio.create_task(be_busy()), asyncio.create_task(here.watch())]
     try:
-        reports = await asyncio.gather(*(call_through(scheme, ports) for scheme in ("http", "https")))
+        reports = await asyncio.gather(*(call_through(scheme, ports, here) for scheme in ("http", "https")))
     finally:
-        busy.cancel()
+        for each in others:
+            each.cancel()
     return dict(zip(("http", "https"), reports, strict=True))
 
 
@@ -98,8 +107,8 @@ def count() -> dict[str, Report]:
             counted = asyncio.run(call_through_both(ports))  # closing its stdin ends the server
         if all(report.counts for report in counted.values()):
             return counted
-        late.append(max(report.late for report in counted.values()))
-    pytest.skip(f"this machine is too busy for counting: it ran the service {', '.join(f'{s:.3f}' for s in late)} s late")
+        late.append(max(max(report.late, report.late_here) for report in counted.values()))
+    pytest.skip(f"this machine is too busy for counting: it ran processes {', '.join(f'{s:.3f}' for s in late)} s late")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,7 @@ from requests_made import register, stream, voice
 from zego_aigc import LocalLimiter, provision
 from zego_aigc.aiagent import DeleteAgentInstance
 from zego_aigc.errors import AccessDenied, ConfigurationError, ConnectFailed, QuotaExceeded
+from zego_aigc.limits.capacity import pause
 from zego_aigc.limits.local_quota import LocalQuota
 from zego_aigc.limits.quota import Quota, Reservation
 from zego_aigc.redis import RedisQuota, RedisReservation
@@ -51,7 +53,7 @@ async def make(server: RedisServer, app_id: int) -> AsyncIterator[Make]:
     made: list[RedisQuota] = []
 
     def one(**options: Any) -> RedisQuota:
-        made.append(RedisQuota(server.url, app_id=app_id, **({"agents": 2, "lease": 1.0} | options)))
+        made.append(RedisQuota(server.url, app_id=app_id, **({"agents": 2} | options)))
         return made[-1]
 
     yield one
@@ -67,6 +69,14 @@ async def refused(quota: RedisQuota, kind: Any = "agents") -> bool:
     hold.release()
     await quota.look(kind)  # so that Redis has heard of it
     return False
+
+
+async def in_line(server: RedisServer, app_id: int, *lines: str) -> None:
+    """Wait until Redis knows that a process waits in each of the lines."""
+    async with Redis.from_url(server.url) as redis, asyncio.timeout(60):
+        keys = [f"zego_aigc:{{{app_id}}}:quota:agents:{line}" for line in lines]
+        while 0 in [await redis.zcard(key) for key in keys]:  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(0.01)
 
 
 async def test_all_processes_together_keep_to_the_budget(make: Make) -> None:
@@ -100,7 +110,9 @@ async def test_kinds_and_apps_have_budgets_of_their_own(make: Make, server: Redi
 
 @pytest.mark.slow
 @on_one_server
-async def test_a_visitor_of_any_process_gets_a_place_before_a_fleet_of_any(make: Make) -> None:
+async def test_a_visitor_of_any_process_gets_a_place_before_a_fleet_of_any(
+    make: Make, server: RedisServer, app_id: int
+) -> None:
     fleet, app = make(agents=1), make(agents=1)
     order: list[str] = []
 
@@ -110,13 +122,12 @@ async def test_a_visitor_of_any_process_gets_a_place_before_a_fleet_of_any(make:
         reservation.release()
 
     first = await fleet.acquire("agents")
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         for _ in range(2):
             group.create_task(make_one(fleet, "fleet", background=True))
-        await asyncio.sleep(0.3)
         for _ in range(2):
             group.create_task(make_one(app, "visitor", background=False))
-        await asyncio.sleep(0.3)
+        await in_line(server, app_id, "behind", "queue")
         first.release()
     assert order[0] == "visitor"
     assert sorted(order) == ["fleet", "fleet", "visitor", "visitor"]
@@ -143,7 +154,7 @@ async def test_a_waiting_caller_gets_the_place_that_another_process_gives_back(m
     assert not waiting.done()
     assert one.ended("i1")
     assert hold.state == "gone"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         (await waiting).release()
 
 
@@ -187,13 +198,14 @@ async def test_adopting_may_overdraw_the_budget(make: Make) -> None:
     assert not await refused(quota)
 
 
+@pytest.mark.slow
 async def test_unknown_outcomes_hold_their_place_until_they_lapse(make: Make) -> None:
     one, other = make(agents=1), make(agents=1)
     hold = await one.acquire("agents")
-    hold.unknown(expires_in=0.4)
+    hold.unknown(expires_in=2.0)
     assert (await one.look("agents")).unknown == 1
     assert await refused(other)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         (await other.acquire("agents")).release()
     assert hold.state == "gone"
 
@@ -209,12 +221,13 @@ async def test_an_unknown_instance_may_turn_out_to_live(make: Make) -> None:
     assert (usage.live, usage.unknown) == (1, 0)
 
 
+@pytest.mark.slow
 async def test_an_instance_with_a_known_end_gives_its_place_back_by_itself(make: Make) -> None:
     quota = make(agents=1)
     hold = await quota.acquire("agents")
-    hold.live("i1", expires_in=0.2)
+    hold.live("i1", expires_in=2.0)
     assert await refused(quota)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await quota.acquire("agents")
     assert hold.state == "gone"
 
@@ -224,15 +237,15 @@ async def test_an_instance_with_a_known_end_gives_its_place_back_by_itself(make:
 async def test_while_the_service_says_full_one_creation_at_a_time_is_tried_by_whichever_process(make: Make) -> None:
     one, other = make(agents=10), make(agents=10)
     hold = await one.acquire("agents")
+    began = time.monotonic()
     hold.full()
     assert hold.state == "gone"
     assert (await one.look("agents")).full
     with pytest.raises(QuotaExceeded, match="probed with growing pauses"):
         await other.acquire("agents", wait=False)
-    began = time.monotonic()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         trying = await other.acquire("agents")
-    assert time.monotonic() - began > 0.7
+    assert time.monotonic() - began > 0.9
     assert await refused(one)
     trying.live("i1")
     await other.look("agents")
@@ -252,7 +265,7 @@ async def test_refusals_in_a_row_make_the_pauses_longer_and_an_end_of_ours_cuts_
     quota = make(agents=10)
     (await quota.acquire("agents")).live("i1")
     quota.full("agents")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         (await quota.acquire("agents")).full()
     assert await refused(quota)
     quota.ended("i1")
@@ -271,7 +284,7 @@ async def test_callers_of_a_process_are_served_in_the_order_of_their_coming(make
         order.append(number)
         hold.release()
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         for number in range(8):
             tasks.create_task(call(number))
     assert order == list(range(8))
@@ -289,24 +302,25 @@ async def test_a_process_with_many_callers_does_not_starve_one_with_a_single_cal
         await asyncio.sleep(0.05)
         hold.release()
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         for _ in range(6):
             tasks.create_task(call(busy, "busy"))
         await asyncio.sleep(0.02)
+        came = len(order)
         tasks.create_task(call(single, "single"))
-    assert "single" in order[:4]
+    assert "single" in order[: came + 3]
 
 
-async def test_who_does_not_wait_does_not_overtake_those_who_do(make: Make) -> None:
+async def test_who_does_not_wait_does_not_overtake_those_who_do(make: Make, server: RedisServer, app_id: int) -> None:
     one, other = make(agents=1), make(agents=1)
     hold = await one.acquire("agents")
     waiting = asyncio.create_task(one.acquire("agents"))
-    await asyncio.sleep(0.1)
+    await in_line(server, app_id, "queue")
     assert await refused(one)
     hold.release()
     await one.look("agents")
     assert await refused(other)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         (await waiting).release()
 
 
@@ -352,7 +366,7 @@ PROCESS = """
     from zego_aigc.redis import RedisQuota
 
     async def main(url, app_id):
-        quota = RedisQuota(url, agents=2, app_id=app_id, lease=3, orphan=1, forget_after=4.5)
+        quota = RedisQuota(url, agents=2, app_id=app_id, lease=3, orphan=3, forget_after=4.5)
         making = await quota.acquire("agents")
         live = await quota.acquire("agents")
         live.live("i1")
@@ -370,7 +384,7 @@ async def test_places_of_a_living_process_are_kept_and_those_of_a_dead_one_come_
     make: Make, server: RedisServer, app_id: int
 ) -> None:
     command = [sys.executable, "-c", textwrap.dedent(PROCESS), server.url, str(app_id)]
-    quota = make(orphan=1.0, lease=3.0)
+    quota = make(orphan=3.0, lease=3.0)
     holder = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout
@@ -436,7 +450,7 @@ async def test_while_redis_is_gone_callers_wait_or_fail_at_once_and_what_is_said
             waiting = asyncio.create_task(quota.acquire("agents"))
             await asyncio.sleep(0.2)
             own.start()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 # The new Redis has lost the books but for what it is told now.
                 while quota.usage("agents").live == 0:  # noqa: ASYNC110 - it asks by itself, in the background
                     await asyncio.sleep(0.02)
@@ -479,6 +493,8 @@ def test_the_books_in_redis_agree_with_those_in_memory(
         async with RedisQuota(server.url, agents=limit, app_id=next(_apps)) as shared:
             memory = LocalQuota(agents=limit)
             holds: list[tuple[Reservation, Reservation]] = []
+            # A pause after "full" later each lets somebody try, by a clock of its own: from then on they may differ.
+            comparable_until = math.inf
             for step, number in steps:
                 pair = holds[number % len(holds)] if holds else None
                 if step == "acquire":
@@ -488,6 +504,8 @@ def test_the_books_in_redis_agree_with_those_in_memory(
                             got.append(await quota.acquire("agents", wait=False))
                         except QuotaExceeded:
                             got.append(None)
+                    if time.monotonic() >= comparable_until:
+                        return
                     assert [hold is None for hold in got] in ([True, True], [False, False])
                     if got[0] is not None and got[1] is not None:
                         holds.append((got[0], got[1]))
@@ -497,6 +515,8 @@ def test_the_books_in_redis_agree_with_those_in_memory(
                     for quota in (memory, shared):
                         quota.ended(f"i{number}")
                 elif pair is not None and pair[0].state != "gone":
+                    if step == "full":
+                        comparable_until = min(comparable_until, time.monotonic() + pause(1))
                     for hold in pair:
                         match step:
                             case "live" if hold.instance_id is None:
@@ -509,6 +529,9 @@ def test_the_books_in_redis_agree_with_those_in_memory(
                                 hold.release()
                             case _:
                                 pass
-                assert await shared.look("agents") == memory.usage("agents")
+                usage = await shared.look("agents")
+                if time.monotonic() >= comparable_until:
+                    return
+                assert usage == memory.usage("agents")
 
     asyncio.run(run())

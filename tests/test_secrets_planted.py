@@ -268,15 +268,16 @@ async def test_an_invalid_request_names_what_is_wrong_without_its_secrets() -> N
 
 async def test_orphans_of_raw_calls_are_shown_masked(said: io.StringIO) -> None:
     orphans: list[Orphan] = []
-    go_on = asyncio.Event()
+    came, go_on = asyncio.Event(), asyncio.Event()
 
     async def handle(exchange: Exchange) -> None:
+        came.set()
         await go_on.wait()
         await exchange.send(ok({"TaskId": "t", "Token": PLANTED["WssAddress token"]}))
 
     async with raw_server(handle) as url, Client(1, "s", aiagent_url=url, on_orphan=orphans.append) as client:
         task = asyncio.ensure_future(client.call_raw("RegisterAgent", REGISTER.to_wire(), repeat=Repeat.CREATES))
-        await asyncio.sleep(0.05)
+        await came.wait()
         task.cancel()
         go_on.set()
         with pytest.raises(asyncio.CancelledError):

@@ -20,7 +20,12 @@ sys.dont_write_bytecode = False
 
 # The machines that run this are shared: how long an example takes says nothing about the code.
 # In CI the examples are always the same ones: what fails there fails for the change that it tests.
-hypothesis.settings.register_profile("shared machine", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile(
+    "shared machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("shared machine")
 
 

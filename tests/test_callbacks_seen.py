@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from callback_requests import SECRET, Recorder, body_of
+from callback_requests import SECRET, Recorder, body_of, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_server import RedisServer
@@ -205,6 +205,27 @@ async def test_a_memory_that_hangs_is_given_up_after_the_answers_time() -> None:
 
     async with CallbackRouter(secret=SECRET, seen=Hangs(), answer_timeout=0.05) as router:
         assert (await router.areceive(body_of())).status == 503
+
+
+async def test_a_memory_that_fails_after_the_sender_has_hung_up_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    claimed, go = asyncio.Event(), asyncio.Event()
+
+    class Fails:
+        async def swap(self, key: str, value: str, *, expected: str | None, ttl: float) -> str | None:
+            if expected is not None:  # the claim is to be made good
+                claimed.set()
+                await go.wait()
+                raise ConnectionError("gone")
+            return None
+
+    async with CallbackRouter(secret=SECRET, seen=Fails(), answer_timeout=60) as router:
+        request = asyncio.create_task(router.areceive(body_of()))
+        await claimed.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        assert request.cancelled()
+        go.set()
+        await until(lambda: "a copy may be handled twice" in caplog.text)
 
 
 async def test_redis_that_does_not_answer_is_an_error_of_the_library_and_no_password_is_shown() -> None:

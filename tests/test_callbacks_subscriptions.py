@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -181,6 +182,31 @@ async def test_while_nothing_happens_a_comment_is_sent() -> None:
         assert read(frame)[0][1]["Data"]["Text"] == "a"
         await stream.aclose()
         assert router.stats().subscribers == 0
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_browser_that_leaves_as_the_events_end_leaves_nothing_that_asyncio_complains_of(
+    turns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with CallbackRouter(secret=SECRET) as router:
+        events = router.subscribe("i1")
+        stream = ServerSentEvents(events).__aiter__()
+        await anext(stream)
+        reading = asyncio.ensure_future(_next(stream))
+        await asyncio.sleep(0)
+        events.close()
+        for _ in range(turns):  # of the loop, after which it leaves
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await stream.aclose()
+        del reading, stream
+        gc.collect()
+    assert not caplog.records
+
+
+async def _next(stream: AsyncIterator[bytes]) -> bytes:
+    return await anext(stream)
 
 
 async def test_a_browser_that_reads_too_slowly_is_told_how_much_it_missed() -> None:

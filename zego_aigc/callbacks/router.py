@@ -328,9 +328,12 @@ class CallbackRouter:
         if claim is None or self._replays is None:
             return
         settling = self._replays.take(claim) if taken else self._replays.release(claim)
+        # Shielded: a server may cancel a request whose sender has hung up.
+        await (asyncio.shield(asyncio.ensure_future(self._settle_shared(settling))) if self._shared else settling)
+
+    async def _settle_shared(self, settling: Coroutine[Any, Any, None]) -> None:
         try:
-            # Shielded: a server may cancel a request whose sender has hung up.
-            await (asyncio.shield(asyncio.ensure_future(self._bounded(settling))) if self._shared else settling)
+            await self._bounded(settling)
         except Exception as error:  # noqa: BLE001 - see above; the claim expires by itself
             logger.warning(
                 "the memory of seen callbacks failed (%s: %s): a copy may be handled twice", type(error).__name__, error

@@ -121,9 +121,9 @@ class ServerSentEvents:
                 yield _frame(event_name(event), self._render(event))
             yield _frame("end", b"{}")
         finally:
-            if coming is not None and not coming.done():
+            if coming is not None:
                 coming.cancel()
-                await asyncio.wait([coming])
+                await asyncio.gather(coming, return_exceptions=True)  # its end may have come at the same moment
             if (close := getattr(self._events, "close", None)) is not None:
                 close()
 

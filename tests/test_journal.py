@@ -29,7 +29,7 @@ from zego_aigc.provisioning.journal import Journal, _bring_in_log
 from zego_aigc.provisioning.journal_file import APPLICATION_ID, SCHEMA, Target
 from zego_aigc.provisioning.journal_reader import read_journal
 from zego_aigc.provisioning.journal_update import Block, Effects, JournalUpdate, Release
-from zego_aigc.provisioning.lock import Lock, _held, is_locked
+from zego_aigc.provisioning.lock import Lock, _held, _try_lock, is_locked
 
 pytestmark = pytest.mark.anyio
 
@@ -384,6 +384,17 @@ async def test_a_journal_is_one_whatever_name_it_is_opened_by(
     assert is_locked(other)
     with pytest.raises(JournalBusy, match=str(holder.pid)):
         await Journal.open(other)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are others there")
+def test_whoever_only_looks_whether_a_journal_is_written_keeps_nobody_from_writing_it(path: Path) -> None:
+    """However long that takes: on a busy machine its process may be held up in between."""
+    path.touch()
+    looking = os.open(path, os.O_RDONLY)
+    assert _try_lock(looking, shared=True)
+    (done := threading.Timer(0.5, os.close, [looking])).start()
+    Lock(path).release()
+    done.join()
 
 
 HAMMER = """

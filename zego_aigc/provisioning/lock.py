@@ -28,6 +28,9 @@ LOCKS_THE_FILE = sys.platform == "linux"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems answer that keep no locks."""
 
+LOOKS = 1000
+"""Hundredths of a second for which a look at the lock may hold up the one who takes it."""
+
 _held: set[Identity] = set()
 """What this process has locked. It is not opened again to be looked at: closing a second handle would drop SQLite's locks."""
 
@@ -147,10 +150,14 @@ def _open(journal: Path, path: Path) -> tuple[int, bool]:
 
 
 def _lock_soon(handle: int) -> bool:
-    """Try for a moment: another process may just be in :func:`is_locked`."""
-    for _ in range(5):
+    """Try for a moment, and for longer while another process is in :func:`is_locked`: a busy machine may hold it up there."""
+    for tries in range(LOOKS):
         if _try_lock(handle, shared=False):
             return True
+        if tries >= 5:
+            if sys.platform == "win32" or not _try_lock(handle, shared=True):
+                break
+            fcntl.flock(handle, fcntl.LOCK_UN)  # it could be shared: nobody has it to write
         time.sleep(0.01)
     return False
 

@@ -23,13 +23,13 @@ def test_a_misspelt_action_is_answered_with_the_closest_and_the_way_to_insist(ca
 
 
 def test_an_action_to_come_is_sent_when_its_service_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["call", "GetDriveStatus", "{}", "--service", "digitalhuman", "--timeout", "1"]) == 1
+    assert main(["call", "GetDriveStatus", "{}", "--service", "digitalhuman", "--timeout", "60"]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
 
 
 def test_advice_and_doubtful_fields_are_said_and_the_request_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
     body = '{"AgentId": "a", "Nmae": "x", "LLM": {"Url": "u", "Model": "m"}}'
-    assert main(["call", "RegisterAgent", body, "--timeout", "1"]) == 1
+    assert main(["call", "RegisterAgent", body, "--timeout", "60"]) == 1
     advice, doubt, failure = capsys.readouterr().err.splitlines()
     assert advice.startswith("advice: LLM.ApiKey is not set")
     assert doubt == "advice: Nmae: is not a field of RegisterAgent; did you mean Name?"

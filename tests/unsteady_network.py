@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
+from raw_server import stop
+
 __all__ = ["UnsteadyNetwork", "unsteady_network"]
 
 
@@ -30,23 +32,27 @@ class UnsteadyNetwork:
         self._server = await asyncio.start_server(self._forward, self._host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
-    def down(self) -> None:
+    async def down(self) -> None:
         """Break all connections, and refuse new ones."""
         assert self._server is not None
-        self._server.close()
+        await stop(self._server)
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
 
     async def gone_for(self, seconds: float) -> None:
         """Be down for so long."""
-        self.down()
+        await self.down()
         await asyncio.sleep(seconds)
         await self.up()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         there, back = await asyncio.open_connection(self._host, self._target)
-        self._writers |= {writer, back}
+        if writer not in self._writers:  # it was taken down meanwhile
+            back.transport.abort()
+            return
+        self._writers.add(back)
         await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,4 +69,4 @@ async def unsteady_network(url: str) -> AsyncIterator[UnsteadyNetwork]:
     try:
         yield network
     finally:
-        network.down()
+        await network.down()

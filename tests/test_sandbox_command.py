@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from benchmarks.ports import reserved_port
 from zego_aigc.cli import main
 from zego_aigc.sandbox import DEFAULT_APP_ID, DEFAULT_CALLBACK_SECRET, DEFAULT_SERVER_SECRET
 
@@ -156,7 +157,7 @@ def test_a_sandbox_for_other_machines_prints_a_token_that_commands_need_and_spea
 def test_a_running_sandbox_is_controlled_from_the_command_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with running() as (_, lines):
+    with running("--port", str(reserved_port())) as (_, lines):
         for line in lines[:-1]:
             monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
         rtc = {"RoomId": "r", "AgentStreamId": "s", "AgentUserId": "a", "UserStreamId": "u"}

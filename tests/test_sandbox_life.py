@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sandbox_fixtures import NOW, sandbox, vendor
 from vendor_client import VendorClient, digital_human
 
+from benchmarks.ports import reserved_port
 from zego_aigc.aiagent import ListAgents, RegisterAgent
 from zego_aigc.digitalhuman import TaskStatus
 from zego_aigc.errors import AuthenticationError, ConfigurationError
@@ -172,7 +173,7 @@ async def test_the_command_line_serves_until_it_is_cancelled() -> None:
 
 async def test_it_leaves_nothing_behind() -> None:
     before = asyncio.all_tasks()
-    async with Sandbox() as sandbox:
+    async with Sandbox(port=reserved_port()) as sandbox:
         async with aiohttp.ClientSession() as session:
             vendor = VendorClient(sandbox.url, sandbox.app_id, sandbox.server_secret, session, sandbox.clock.now)
             await vendor.agent()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from browser import DESK, PHONE, Page, axe, chromium
 
+from benchmarks.ports import reserved_port
 from zego_aigc.sandbox import LiveSandbox, Sandbox
 from zego_aigc.sandbox.registry import BEHAVIOURS
 from zego_aigc.schema.actions import ACTIONS
@@ -237,6 +238,6 @@ def test_a_page_with_a_token_trades_it_and_works_on(page: SandboxPage) -> None:
 
 
 def test_a_sandbox_that_has_ended_is_said_to_have(page: SandboxPage) -> None:
-    with LiveSandbox() as live:
+    with LiveSandbox(port=reserved_port()) as live:
         page.open(live, DESK)
     page.wait(lambda: "does not answer" in page.text("#link"))

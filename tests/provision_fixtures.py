@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from zego_aigc import Client, LocalLimiter, RetryPolicy
+from zego_aigc import Action, Client, LocalLimiter, RetryPolicy
 from zego_aigc.provisioning import Outcome, Report, provision, teardown
 from zego_aigc.sandbox import Fault, Sandbox
 
@@ -93,3 +94,41 @@ def ids(outcomes: Iterable[Outcome]) -> set[str]:
         for outcome in outcomes
         if outcome.result is not None
     }
+
+
+def copied(journal: Path) -> Path:
+    """The journal as a kill at this moment leaves it."""
+    killed = journal.with_name("killed.journal")
+    for suffix in ("", "-wal", "-shm"):
+        shutil.copy(f"{journal}{suffix}", f"{killed}{suffix}")
+    return killed
+
+
+async def killed_in_flight(sandbox: Sandbox, client: Client, fleet: Sequence[Action[Any]], journal: Path) -> Path:
+    """The journal of a run that was killed with all its requests in flight. They are carried out a minute later."""
+    late = sandbox.faults.everywhere().latency(60.0)
+    async with provision(client, fleet, journal=journal):
+        await until(lambda: late.hits == len(fleet))
+        killed = copied(journal)
+        await together(sandbox, late, len(fleet))
+    assert {row["status"] for row in rows(killed).values()} == {"sent"}
+    return killed
+
+
+async def lost(sandbox: Sandbox, client: Client, fleet: Sequence[Action[Any]], journal: Path, *, made: bool) -> None:
+    """Leave a journal by which the requests of a fleet were sent and never answered, whether they were carried out or not."""
+    creates = sandbox.faults.on(*{type(action) for action in fleet})
+    lists = {action.lifecycle.listing.query for action in fleet if action.lifecycle and action.lifecycle.listing}
+    faults = [creates.cut_after_work() if made else creates.cut_before_work()]
+    if lists:  # or the call would look it up itself
+        faults.append(sandbox.faults.on(*lists).refuse(400000001))
+    async with provision(client, fleet, journal=journal, lookup_delay=60, extend=bool(content(journal))):
+        await until(lambda: sum(row["status"] == "unknown" for row in rows(journal).values()) == len(fleet))
+    for fault in faults:
+        fault.remove()
+
+
+def shift(journal: Path, seconds: float) -> None:
+    """As if the clock by which the attempts were noted had been so much ahead."""
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("UPDATE entries SET first_sent = first_sent + ?, last_sent = last_sent + ?", (seconds, seconds))

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
-from provision_fixtures import FAST, PATIENT, ids, removed, rows, run, together, until
+from provision_fixtures import FAST, PATIENT, copied, ids, killed_in_flight, removed, rows, run, shift, together, until
 from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, LocalQuota, Permit
@@ -105,31 +102,6 @@ async def test_a_disk_that_fills_up_ends_the_run_with_1_and_every_id_is_in_the_j
 
 
 # --- what may still be carried out, and the clock
-
-
-def copied(journal: Path) -> Path:
-    """The journal as a kill at this moment leaves it."""
-    killed = journal.with_name("killed.journal")
-    for suffix in ("", "-wal", "-shm"):
-        shutil.copy(f"{journal}{suffix}", f"{killed}{suffix}")
-    return killed
-
-
-def shift(journal: Path, seconds: float) -> None:
-    """As if the clock by which the attempts were noted had been so much ahead."""
-    with closing(sqlite3.connect(journal)) as connection, connection:
-        connection.execute("UPDATE entries SET first_sent = first_sent + ?, last_sent = last_sent + ?", (seconds, seconds))
-
-
-async def killed_in_flight(sandbox: Sandbox, client: Client, fleet: Sequence[Action[Any]], journal: Path) -> Path:
-    """The journal of a run that was killed with all its requests in flight. They are carried out a minute later."""
-    late = sandbox.faults.everywhere().latency(60.0)
-    async with provision(client, fleet, journal=journal):
-        await until(lambda: late.hits == len(fleet))
-        killed = copied(journal)
-        await together(sandbox, late, len(fleet))
-    assert {row["status"] for row in rows(killed).values()} == {"sent"}
-    return killed
 
 
 @pytest.mark.slow

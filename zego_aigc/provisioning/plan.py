@@ -208,6 +208,12 @@ def has_work(connection: sqlite3.Connection) -> bool:
     return bool(work)
 
 
+def has_doubts(connection: sqlite3.Connection) -> bool:
+    """Whether an earlier attempt may have done something that is to be looked into."""
+    (doubts,) = connection.execute("SELECT EXISTS (SELECT 1 FROM plan WHERE state = 1)").fetchone()
+    return bool(doubts)
+
+
 # --- feeding a run -----------------------------------------------------------------------------------------------
 
 

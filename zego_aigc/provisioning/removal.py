@@ -124,6 +124,7 @@ class Removal:
         journal: begun.
         workers: see :func:`removal_pool`.
         report: awaited with each outcome.
+        stop: called with why no more is to be removed.
         outages: knows whether the service answers.
         listings: asks what lives.
         clock: the service's.
@@ -137,6 +138,7 @@ class Removal:
         workers: WorkerPool,
         report: Callable[[Outcome], Awaitable[None]],
         *,
+        stop: Callable[[str], object],
         outages: Outages,
         listings: Listings,
         clock: ServiceClock,
@@ -146,6 +148,7 @@ class Removal:
         self._journal = journal
         self._workers = workers
         self._emit = report
+        self._stop = stop
         self._outages = outages
         self._listings = listings
         self._clock = clock
@@ -166,6 +169,10 @@ class Removal:
             ).fetchall()
         )
         return dict(rows)
+
+    async def has_doubts(self) -> bool:
+        """Whether something may or may not have been made."""
+        return bool(await self._counts(self._lost, (_makers(), *self._values)))
 
     async def run(self) -> None:
         """Remove everything, phase by phase; what may have been made is looked for beside the first one."""
@@ -242,6 +249,7 @@ class Removal:
                 else:
                     await retries.wait(failure, counted=True)
             except ServiceGone as gone:
+                self._stop(str(gone))  # or each of the others would find that out anew
                 await self._report(failed(row, ending, failure or NotTried(str(gone))))
                 return
         await self._record(JournalUpdate(row.key, "removed", self._clock.now()))
@@ -285,17 +293,18 @@ class Removal:
         while True:
             try:
                 await self._found_or_not(row, in_flight)
+                return
+            except JournalError:
+                raise
             except ZegoError as error:
                 try:
-                    if not isinstance(error, JournalError) and may_pass(error):
+                    if may_pass(error):
                         await retries.wait(error)
                         continue
-                except ServiceGone:
-                    pass
-                if isinstance(error, JournalError):
-                    raise
+                except ServiceGone as gone:
+                    self._stop(str(gone))
                 await self._report(unknown(row, f"it could not be looked up: {error}"))
-            return
+                return
 
     async def _found_or_not(self, row: Row, in_flight: InFlight) -> None:
         life = LIFECYCLES[row.action]
@@ -385,20 +394,21 @@ class Teardown(Operation):
         self._calls = RunCalls(client, background=background)
         self._workers = removal_pool(client)
         self._removal: Removal
+        self._clock = ServiceClock()
 
     async def _prepare(self) -> None:
         if self._only is not None:
             await require_known(self._journal, self._only)
         await self._journal.begin(self._target)
-        clock = ServiceClock()
         self._removal = Removal(
             self._calls,
             self._journal,
             self._workers,
             self._report,
+            stop=self.stop,
             outages=Outages(self._calls, partial(self._set_note, "outage")),
-            listings=Listings(self._calls, clock),
-            clock=clock,
+            listings=Listings(self._calls, self._clock),
+            clock=self._clock,
             which=None if self._only is None else Which.keys(self._only),
         )
         counts = await self._removal.count()
@@ -408,6 +418,8 @@ class Teardown(Operation):
         await self._emit(Started({action: counter.total() for action, counter in self.report.counts.items()}))
         if self.report.total:
             await self._let_window_pass()
+        if await self._removal.has_doubts():
+            await self._clock.ask(self._client)  # how long ago it was sent is judged by the service's time
         await self._removal.run()
 
     async def _report(self, outcome: Outcome) -> None:

@@ -296,6 +296,8 @@ class Provisioning(Operation):
             await self._emit(Warned(warning))
         if self._options.prune:
             await self._prune()
+        if await self._journal.run_in_transaction(plan.has_doubts):
+            await self._clock.ask(self._client)  # how long ago it was sent is judged by the service's time
         if await self._journal.run_in_transaction(plan.has_work):
             await self._gate.count_known(self._journal, self._clock.now())
             await self._let_window_pass()
@@ -307,7 +309,7 @@ class Provisioning(Operation):
         """Remove what this journal made and the fleet does not name any more."""
         pool, self._workers = self._workers, removal_pool(self._client)
         self._set_note("prune", "removing what is no longer in the fleet")
-        await self._removal(self._workers, self._emit_pruned, Which.left()).run()
+        await self._removal(self._workers, self._emit_pruned, self.stop, Which.left()).run()
         if self._workers.stopping:
             pool.stop()
         self._workers = pool
@@ -321,12 +323,15 @@ class Provisioning(Operation):
             self.report.not_pruned += 1
         await self._emit(Pruned(outcome))
 
-    def _removal(self, workers: WorkerPool, report: Callable[[Outcome], Awaitable[None]], which: Which) -> Removal:
+    def _removal(
+        self, workers: WorkerPool, report: Callable[[Outcome], Awaitable[None]], stop: Callable[[str], object], which: Which
+    ) -> Removal:
         return Removal(
             self._calls,
             self._journal,
             workers,
             report,
+            stop=stop,
             outages=self._outages,
             listings=self._listings,
             clock=self._clock,
@@ -383,7 +388,7 @@ class Provisioning(Operation):
         self._rolled_back = True
         self._set_note("rollback", "removing again what this run made")
         self._workers = workers = removal_pool(self._client)
-        removal = self._removal(workers, self._emit_left, Which.made_in(self._journal.run))
+        removal = self._removal(workers, self._emit_left, lambda _: workers.stop(), Which.made_in(self._journal.run))
         await removal.run()
         self.report.rolled_back = removal.removed
         if workers.stopping:

@@ -106,7 +106,7 @@ def copied(journal: Path) -> Path:
 
 async def killed_in_flight(sandbox: Sandbox, client: Client, fleet: Sequence[Action[Any]], journal: Path) -> Path:
     """The journal of a run that was killed with all its requests in flight. They are carried out a minute later."""
-    late = sandbox.faults.everywhere().latency(60.0)
+    late = sandbox.faults.on(*{type(action) for action in fleet}).latency(60.0)
     async with provision(client, fleet, journal=journal):
         await until(lambda: late.hits == len(fleet))
         killed = copied(journal)

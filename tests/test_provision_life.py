@@ -11,7 +11,7 @@ import anyio
 import msgspec
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
-from provision_fixtures import FAST, content, ids, removed, rows, run, until
+from provision_fixtures import FAST, content, ids, killed_in_flight, removed, rows, run, until
 from requests_made import llm, register, stream, talking, voice
 
 from zego_aigc import Action, Client, LocalLimiter, LocalQuota
@@ -26,6 +26,7 @@ from zego_aigc.aiagent import (
 )
 from zego_aigc.callbacks.events import AgentInstanceCreated, AgentInstanceDeleted
 from zego_aigc.callbacks.parsing import parse_callback
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.errors import ConfigurationError, ConnectFailed
 from zego_aigc.provisioning import (
     Entry,
@@ -346,6 +347,24 @@ async def test_a_callback_settles_what_no_answer_did(sandbox: Sandbox, client: C
     assert (report.exit_status, live_instances(sandbox)) == (0, [])
 
 
+async def test_a_callback_that_comes_before_the_answer_is_lost_settles_it_too(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.faults.on(CreateAgentInstance).stall_after_work()
+    async with (
+        sandbox.client(limiter=LocalLimiter(FAST), timeout=1.0) as hasty,
+        provision(hasty, [register("a"), voice("v", "a")], journal=journal) as running,
+    ):
+        await until(lambda: any(sent.body["Event"] == "AgentInstanceCreated" for sent in sandbox.outbox.deliveries))
+        born = await created(sandbox, AgentInstanceCreated)
+        for change in ({"room_id": "another's"}, {"room_id": None}, {"agent_id": "another's"}):  # of nothing that is known here
+            await running.observe(msgspec.structs.replace(born, agent_instance_id="1", **change))
+        await running.observe(born)
+        outcomes = {outcome.key: outcome async for outcome in running}
+    assert ids(outcomes.values()) == {*live_instances(sandbox)}
+    assert running.report.exit_status == 0
+
+
 async def test_a_callback_of_an_end_frees_the_place_and_the_next_run_makes_it_anew(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
@@ -389,21 +408,28 @@ async def test_a_person_settles_what_nothing_else_did(sandbox: Sandbox, client: 
     assert live_instances(sandbox) == []
 
 
-async def test_what_need_not_be_settled_is_refused_with_the_reason(client: Client, journal: Path, tmp_path: Path) -> None:
-    await run(client, [register("a")], journal)
+async def test_what_need_not_be_settled_is_refused_with_the_reason(
+    sandbox: Sandbox, client: Client, journal: Path, tmp_path: Path
+) -> None:
+    sandbox.faults.on(CreateDigitalHumanStreamTask).refuse(400000003)
+    await run(client, [register("a"), Entry(stream(), "refused")], journal)
     before = content(journal)
-    for arguments, said in (
-        ({"made_id": "1", "gone": True}, "either the id"),
-        ({}, "either the id"),
-        ({"made_id": "1"}, "is done"),
+    for key, arguments, said in (
+        ("RegisterAgent:a", {"made_id": "1", "gone": True}, "either the id"),
+        ("RegisterAgent:a", {}, "either the id"),
+        ("RegisterAgent:a", {"made_id": "1"}, "is done"),
+        ("refused", {"gone": True}, "nothing to resolve"),
     ):
         with pytest.raises(ConfigurationError, match=said):
-            await resolve(journal, "RegisterAgent:a", **arguments)
+            await resolve(journal, key, **arguments)
     with pytest.raises(ConfigurationError, match="did you mean RegisterAgent:a"):
         await resolve(journal, "RegisterAgnet:a", gone=True)
     with pytest.raises(JournalError, match="there is no journal"):
         await resolve(tmp_path / "none", "x", gone=True)
     assert content(journal) == before
+    killed = await killed_in_flight(sandbox, client, [UpdateAgent(agent_id="a")], tmp_path / "another.journal")
+    with pytest.raises(ConfigurationError, match="makes nothing that has an id"):
+        await resolve(killed, *rows(killed), made_id="1")
 
 
 # --- what no journal knows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -13,22 +14,24 @@ import anyio.lowlevel
 import msgspec
 import pytest
 from provision_fixtures import *  # noqa: F403 - fixtures
-from provision_fixtures import content, removed, rows, until
+from provision_fixtures import content, removed, rows, run, shift, until
 from requests_made import register, stream, talking, voice
 
-from zego_aigc import Action, Client, maintain
+from zego_aigc import Action, Client, LocalLimiter, maintain
 from zego_aigc.aiagent import (
     AdvancedConfig,
     CreateAgentInstance,
     CreateDigitalHumanAgentInstance,
     DeleteAgentInstance,
     QueryAgentInstanceStatus,
+    QueryAgents,
+    UpdateAgent,
 )
 from zego_aigc.callbacks.events import Event
 from zego_aigc.callbacks.parsing import parse_callback
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.errors import ConfigurationError
-from zego_aigc.provisioning import Fleet, Gone, InvalidFleet, JournalBusy, Outcome, Warned, provision
+from zego_aigc.provisioning import Fleet, Gone, InvalidFleet, JournalBusy, JournalError, Outcome, Warned, provision
 from zego_aigc.provisioning.maintenance import Maintenance, MaintenanceEvent
 from zego_aigc.provisioning.options import Options
 from zego_aigc.sandbox import DEFAULT_CALLBACK_SECRET, Sandbox
@@ -308,3 +311,99 @@ async def test_a_service_that_cannot_answer_for_a_while_ends_nothing(sandbox: Sa
         upkeep.stop()
     assert len(sandbox.received(CreateAgentInstance)) == 1
     assert sum(isinstance(event, Warned) for event in events) == 1
+
+
+async def told(sandbox: Sandbox, name: str) -> Event:
+    """The last callback of a kind that the sandbox sent, as it arrives."""
+    await until(lambda: any(sent.body["Event"] == name for sent in sandbox.outbox.deliveries))
+    sent = next(sent for sent in reversed(sandbox.outbox.deliveries) if sent.body["Event"] == name)
+    return parse_callback(msgspec.json.encode(sent.body), secret=DEFAULT_CALLBACK_SECRET, now=sent.time)
+
+
+async def test_late_callbacks_of_what_was_before_say_nothing_of_what_was_made_anew_and_not_answered(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    fleet = [register("a"), voice("v", "a")]
+    await run(client, fleet, journal)
+    (first,) = sandbox.app.instances
+    born = await told(sandbox, "AgentInstanceCreated")
+    await client.call(DeleteAgentInstance(agent_instance_id=first))
+    ended = await told(sandbox, "AgentInstanceDeleted")
+    sandbox.faults.on(CreateAgentInstance).cut_after_work()
+    assert (await run(client, fleet, journal, refresh=True))[1].unknown == 1
+    shift(journal, 60)  # as if that had been a minute after the end
+    for event in (born, ended):
+        async with maintain(client, fleet, journal=journal, interval=600) as upkeep:
+            await upkeep.observe(event)
+            await until(lambda: upkeep.rounds)
+        assert rows(journal)["CreateAgentInstance:agent-v"]["status"] == "unknown"
+    assert len(sandbox.received(CreateAgentInstance)) == 2
+
+
+async def test_a_callback_settles_at_once_what_a_round_has_left_unknown(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.faults.on(CreateAgentInstance).stall_after_work()
+    events: list[MaintenanceEvent] = []
+    async with (
+        sandbox.client(limiter=LocalLimiter(10_000), timeout=1.0) as hasty,
+        maintain(hasty, [register("a"), voice("v", "a")], journal=journal, interval=600) as upkeep,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(collect, upkeep, events)
+        await until(lambda: sandbox.app.instances)
+        await upkeep.observe(await told(sandbox, "AgentInstanceCreated"))
+        await until(lambda: upkeep.rounds)
+        upkeep.stop()
+    assert upkeep.size == (2, 2)
+    assert [event.status for event in events if isinstance(event, Outcome)] == ["done", "done"]
+
+
+async def test_what_may_live_is_waited_for_between_rounds_and_not_in_one(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    sandbox.faults.on(CreateAgentInstance).times(1).cut_after_work()
+    events: list[MaintenanceEvent] = []
+    fleet = [register("a"), voice("v", "a")]
+    async with maintain(client, fleet, journal=journal, interval=0.05, on_unknown="wait") as upkeep:
+        await until(lambda: upkeep.rounds > 2)
+        assert upkeep.size == (1, 2)
+        await sandbox.clock.advance(300)  # it has ended without its user
+        await until(lambda: upkeep.size == (2, 2))
+        upkeep.stop()
+        await collect(upkeep, events)
+    told = [(event.key, event.status) for event in events if isinstance(event, Outcome)]
+    voice_, agent = "CreateAgentInstance:agent-v", "RegisterAgent:a"
+    assert told == [(agent, "done"), (voice_, "unknown"), (voice_, "done")], "what stays unknown is said once"
+    assert len(sandbox.received(CreateAgentInstance)) == 2
+
+
+async def test_rounds_that_were_stopped_or_came_to_nothing_are_said_once_and_the_next_one_goes_on(
+    sandbox: Sandbox, client: Client, journal: Path
+) -> None:
+    await client.call(register("a"))
+    sandbox.faults.on(QueryAgents).after(1).answer(503, b"<html>503</html>")  # it is there: that is all that is learned
+    sandbox.faults.on(UpdateAgent).answer(503, b"<html>503</html>")
+    events: list[MaintenanceEvent] = []
+    async with (
+        sandbox.client(limiter=LocalLimiter(10_000), timeout=0.3) as hasty,
+        maintain(hasty, [UpdateAgent(agent_id="a", name="New")], journal=journal, interval=0.05) as upkeep,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(collect, upkeep, events)
+        await until(lambda: upkeep.rounds > 3)
+        sandbox.faults.clear()
+        await until(lambda: upkeep.size == (1, 1))
+        upkeep.stop()
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert sum(message.startswith("this round was stopped") for message in said) <= 1
+    assert any(message.startswith(("this round was stopped", "this round came to nothing")) for message in said)
+    assert sandbox.app.agents["a"].name == "New"
+
+
+async def test_a_journal_that_is_lost_ends_the_upkeep(sandbox: Sandbox, client: Client, journal: Path) -> None:
+    async with maintain(client, [stream("s")], journal=journal, interval=0.05) as upkeep:
+        await until(lambda: upkeep.rounds)
+        os.unlink(journal)  # noqa: PTH108
+        with anyio.fail_after(60), pytest.raises(JournalError, match="was removed"):
+            await collect(upkeep, [])

@@ -86,6 +86,11 @@ class Journal:
         """
         where = Path(path)
         journal_file.require_place(where, must_exist=must_exist)
+        if lock is not None and not lock.in_place:
+            raise JournalError(
+                f"the journal {where} was removed or replaced between two rounds. What was made stands in no journal any more: "
+                "'zego-aigc orphans', or find_unclaimed(), lists what lives. End it, or it bills until it ends by itself"
+            )
         own = lock is None
         lock = lock or Lock(where)
         try:

@@ -118,6 +118,11 @@ class Lock:
             holder = _holder(os.fstat(handle))
             raise JournalBusy(f"the journal {journal} is being written by {holder}: wait for it, or stop it")
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the file that carries the lock is still there under its name."""
+        return self._handle is not None and _is_at(os.fstat(self._handle), self._path)
+
     def release(self) -> None:
         """Give the lock back. Doing so twice does nothing."""
         if self._handle is not None:

@@ -193,12 +193,8 @@ class Maintenance:
     async def __aenter__(self) -> Self:
         require_place(self._path, must_exist=False)
         self._lock = Lock(self._path)
-        try:
-            self._group = anyio.create_task_group()
-            await self._group.__aenter__()
-        except BaseException:
-            self._lock.release()
-            raise
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
         self._group.start_soon(self._main)
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from zego_aigc.digitalhuman import TaskStatus
 from zego_aigc.provisioning import journal_file, plan
 from zego_aigc.provisioning.journal import Journal
 from zego_aigc.provisioning.journal_file import Row
+from zego_aigc.provisioning.listings import whose
 from zego_aigc.provisioning.presence import Presence
 from zego_aigc.provisioning.quota_gate import QuotaGate
 from zego_aigc.provisioning.service_clock import ServiceClock
@@ -40,19 +42,17 @@ class News(NamedTuple):
     room_id: str | None = None
     agent_id: str | None = None
     agent_user_id: str | None = None
+    at: datetime | None = None
+    """When it came up, or ended."""
 
 
 def news_of(event: Event) -> News | None:
     """What an event says; None for one that says nothing about the life of anything."""
     match event:
         case AgentInstanceCreated() | AgentInstanceDeleted():
-            return News(
-                event.agent_instance_id,
-                isinstance(event, AgentInstanceCreated),
-                event.room_id,
-                event.agent_id,
-                event.agent_user_id,
-            )
+            lives = isinstance(event, AgentInstanceCreated)
+            at = event.data.created_at if isinstance(event, AgentInstanceCreated) else event.data.deleted_at
+            return News(event.agent_instance_id, lives, event.room_id, event.agent_id, event.agent_user_id, at)
         case StreamTaskEvent() if event.detail.status in ENDED:
             return News(event.task_id, lives=False, room_id=event.detail.room_id)
         case _:
@@ -161,6 +161,8 @@ def _lost_in(connection: sqlite3.Connection, room_id: str | None) -> list[Row]:
 def _may_be(row: Row, news: News) -> bool:
     if news.agent_id is not None and row.agent_id is not None and news.agent_id != row.agent_id:
         return False
+    if news.at is not None and whose(news.at.timestamp(), row.first_sent):
+        return False  # it is about what was there before: a callback may come late
     user: Any = news.agent_user_id
     # The room's user of a digital human may be called ai_agent_<AgentInstanceId>, whatever was asked for.
     return user is None or row.agent_user_id is None or user == row.agent_user_id or user.startswith("ai_agent_")

@@ -139,8 +139,10 @@ class Attempt:
             response = interpret_response(
                 self.answer, request, self._action, route.host, self._number, route.scrub, route.clock
             )
-            if not isinstance(response, Failure):
-                permit.served(route.host, first=self.body.first_on_connection)
+            if isinstance(response, Failure):
+                self.body.answered()
+            else:
+                self.body.served(route.host)
             return response
         finally:
             deadline.stop()

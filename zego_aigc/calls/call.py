@@ -181,7 +181,11 @@ class Call(Generic[T]):
                 if self._response is not None:
                     await self._recover(self._response)
                     continue  # it may turn out to be over
-                if (permit := self._take_permit()) is None:
+                self.attempts += 1
+                permit = self._route.pool.limiter.take(
+                    self._route.signer.app_id, self._request.name, background=self.background
+                )
+                if permit is None:
                     # Inlined: one coroutine frame less for each of the thousands that may be queued.
                     deadline = self._join_queue()
                     try:
@@ -205,11 +209,6 @@ class Call(Generic[T]):
         return self._response.data  # type: ignore[return-value]  # of the request's type
 
     # --- the limiter's queue
-
-    def _take_permit(self) -> FullPermit | None:
-        """A permit for the next attempt, if there is one at once."""
-        self.attempts += 1
-        return self._route.pool.limiter.take(self._route.signer.app_id, self._request.name, background=self.background)
 
     def _join_queue(self) -> Deadline:
         """Get ready to wait for a permit.

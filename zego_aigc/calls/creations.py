@@ -151,7 +151,7 @@ class Creations:
         self._under_way.discard(creation)
         if made_id is not None:
             self.know(made_id)
-        if unknown and creation.lifecycle is not None and creation.lifecycle.quota is not None:
+        elif unknown and creation.lifecycle is not None and creation.lifecycle.quota is not None:
             self._unknown[creation] = None
             if len(self._unknown) > MAX_UNKNOWN:
                 self._unknown.pop(next(iter(self._unknown)))

@@ -80,7 +80,7 @@ class FullPermit(Permit, Protocol):
         ...
 
     def served(self, host: str, *, first: bool = False) -> None:
-        """The answer says that the work was done: its round trip is one to learn from. :meth:`answered` came before.
+        """The service has answered that the work was done: the round trip is one to learn from. It need not be told twice.
 
         Args:
             host: where the request went.

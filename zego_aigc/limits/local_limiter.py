@@ -254,9 +254,10 @@ class _LocalPermit:
 
     def served(self, host: str, *, first: bool = False) -> None:
         lane = self._lane
-        if lane is not None and self._departed_at is not None and self._answered_at is not None:
+        if lane is not None and self._departed_at is not None:
             self._lane = None
-            lane.window.served(self._mark, self._departed_at, self._answered_at, host, first=first)
+            answered_at = lane.clock() if self._answered_at is None else self._answered_at
+            lane.window.served(self._mark, self._departed_at, answered_at, host, first=first)
             if lane.waiting:
                 lane.schedule()
 

@@ -180,10 +180,10 @@ class Window:
         return self._bring_forward(mark, now + self._slack - self._shift)
 
     def served(self, mark: float, departed: float, answered: float, host: str, *, first: bool = False) -> float:
-        """The answer is the service's own, and it has done the work.
+        """The answer is the service's own, and it has done the work. It need not be told to :meth:`answered`.
 
         Args:
-            mark: what :meth:`answered` returned.
+            mark: what :meth:`departed` returned, or :meth:`answered`.
             departed: when the request left.
             answered: when its answer came.
             host: where it went.
@@ -193,11 +193,8 @@ class Window:
             its mark from now on.
         """
         trips = self._trips
-        if not first:
-            before = trips.known
-            trips.learn(answered, host, answered - departed)
-            if trips.known < before:
-                self._lose_lead(before - trips.known)
+        if not first and (lost := trips.learn(answered, host, answered - departed)):
+            self._lose_lead(lost)
         bound = max(departed, answered - trips.known) + self._slack - self._shift
         if bound <= mark:
             self._late_answers.punctual += 1

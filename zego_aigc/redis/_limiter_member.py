@@ -290,14 +290,15 @@ class _RedisPermit:
             self._member.update(self.lane, "answered", self.id, at=now)
 
     def served(self, host: str, *, first: bool = False) -> None:
-        if self._is_over or self._departed_at is None or self._answered_at is None:
+        if self._is_over or self._departed_at is None:
             return
         self._is_over = True
+        answered_at = time.monotonic() if self._answered_at is None else self._answered_at
         trips = self.lane.trips
         if not first:
-            trips.learn(self._answered_at, host, self._answered_at - self._departed_at)
+            trips.learn(answered_at, host, answered_at - self._departed_at)
         lane = self.lane
-        arrived = max(self._departed_at, self._answered_at - trips.known)
+        arrived = max(self._departed_at, answered_at - trips.known)
         late = arrived - (self._departed_at + lane.guard)
         if late <= 0:
             lane.late_answers.punctual += 1

@@ -108,7 +108,8 @@ class FieldSpec(msgspec.Struct, frozen=True):
 
         match self.kind:
             case Kind.TEXT:
-                yield f"{var}.__class__ is not str"
+                if self.choices is None:  # what is one of them is text
+                    yield f"{var}.__class__ is not str"
             case Kind.INTEGER:
                 # An IntEnum's member is as good as its number.
                 yield f"{var}.__class__ is not int and {var}.__class__.__base__ is not {bind('IntEnum', enum.IntEnum)}"

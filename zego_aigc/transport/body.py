@@ -87,6 +87,14 @@ class RequestBody(Payload):
     _headers = CIMultiDict({"Content-Type": "application/json"})
     _encoding = _filename = None
 
+    begun: bool = False
+    """Whether any byte of the request may have left."""
+    suppressed: bool = False
+    """Set to let nothing leave any more."""
+    limiter_error: RuntimeError | None = None
+    """Raised by :meth:`depart`. aiohttp takes it for a broken connection where it writes the body."""
+    _unconfirmed: Any = None  # the connection's protocol, if no answer has come on it before
+
     def __init__(self, body: bytes, query: str, permit: FullPermit, sender: Sender | None = None) -> None:
         self.body: bytes = body
         """What is sent."""
@@ -94,14 +102,7 @@ class RequestBody(Payload):
         """The signed query. Where possible it goes past aiohttp, whose errors may show the URL."""
         self.sender: Sender | None = sender
         """The attempt, while it is under way."""
-        self.begun: bool = False
-        """Whether any byte of the request may have left."""
-        self.suppressed: bool = False
-        """Set to let nothing leave any more."""
-        self.limiter_error: RuntimeError | None = None
-        """Raised by :meth:`depart`. aiohttp takes it for a broken connection where it writes the body."""
         self._permit = permit
-        self._unconfirmed: Any = None  # the connection's protocol, if no answer has come on it before
 
     @property
     def size(self) -> int:
@@ -159,12 +160,16 @@ class RequestBody(Payload):
         """An answer has begun to come."""
         self._permit.answered()
         if self._unconfirmed is not None:
-            _confirmed_connections.add(ref(self._unconfirmed, _confirmed_connections.discard))
+            self._confirm_connection()
 
-    @property
-    def first_on_connection(self) -> bool:
-        """Whether no answer had come on its connection before."""
-        return self._unconfirmed is not None
+    def served(self, host: str) -> None:
+        """An answer of that host has come, which says that the work was done."""
+        self._permit.served(host, first=self._unconfirmed is not None)
+        if self._unconfirmed is not None:
+            self._confirm_connection()
+
+    def _confirm_connection(self) -> None:
+        _confirmed_connections.add(ref(self._unconfirmed, _confirmed_connections.discard))
 
     @property
     def cancelled_by(self) -> asyncio.CancelledError | None:

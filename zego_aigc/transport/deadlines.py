@@ -100,7 +100,8 @@ class Deadline:
     """What becomes of it when the client closes: it is left alone, or see the derived classes."""
 
     redirected_to: asyncio.Task[Any] | None = None
-    """A task to cancel instead; see :class:`DrainedDeadline`."""
+    stopped: asyncio.Future[None] | None = None
+    # See DrainedDeadline for both.
 
     expires_at: float
     """When it expires, by the loop's clock; not set if never."""
@@ -134,6 +135,8 @@ class Deadline:
             return False
         del self.registry[self]
         self.registry = None
+        if self.stopped is not None and not self.stopped.done():
+            self.stopped.set_result(None)
         # Takes its own cancellation back, as asyncio.timeout() does: what is left came from outside.
         return self.expired and self.redirected_to is None and self.task.uncancel() <= self.cancelling
 
@@ -154,20 +157,13 @@ class DrainedDeadline(Deadline):
         seconds: from now until it expires.
     """
 
-    __slots__ = ("redirected_to", "stopped")
+    __slots__ = ("__dict__",)  # which is made for the few of which anything is set
 
     at_close: ClassVar[Literal["expire", "drain"] | None] = "drain"
 
-    def __init__(self, deadlines: Deadlines, seconds: float) -> None:
-        super().__init__(deadlines, seconds)
-        self.stopped: asyncio.Future[None] | None = None
-        """Set it to be woken when the deadline is stopped."""
-        self.redirected_to: asyncio.Task[Any] | None = None
-        """A task to cancel instead: the deadline's own does nothing but wait for it. To be left set once it has expired, so
-        that :meth:`stop` takes back no cancellation that was never made."""
+    stopped: asyncio.Future[None] | None = None
+    """Set it to be woken when the deadline is stopped."""
 
-    def stop(self) -> bool:
-        """See :meth:`Deadline.stop`."""
-        if self.stopped is not None and not self.stopped.done():
-            self.stopped.set_result(None)
-        return super().stop()
+    redirected_to: asyncio.Task[Any] | None = None
+    """A task to cancel instead: the deadline's own does nothing but wait for it. To be left set once it has expired, so
+    that :meth:`stop` takes back no cancellation that was never made."""

@@ -14,7 +14,7 @@ import asyncio
 import functools
 import logging
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -57,7 +57,7 @@ class InlineWriteRequest(aiohttp.ClientRequest):
         """Keep the body from aiohttp, which would make a task for it."""
         if isinstance(body, RequestBody):
             self.request_body = body
-            self.headers["Content-Length"] = str(body.size)
+            self.headers["Content-Length"] = str(len(body.body))
         else:
             super().update_body_from_data(body, *args, **kwargs)
 
@@ -65,8 +65,8 @@ class InlineWriteRequest(aiohttp.ClientRequest):
         """Send it: have aiohttp write the head, and write it out together with the body."""
         if (body := self.request_body) is None:
             return await super().send(conn)
-        head = _HeadBuffer(conn)
-        response = await super().send(cast("Connection", head))
+        head: Any = _HeadBuffer(conn)
+        response = await super().send(head)
         assert isinstance(response, ShieldedResponse)
         assert head.written
         response.request_body = body

@@ -58,12 +58,13 @@ async def post(session: aiohttp.ClientSession, url: URL, request: RequestBody, o
             request.suppressed = True
             response.close()
             raise _unusable(url, UNSOLICITED_RESPONSE)
-        request.answered()
         body: bytes | None
         try:
             if response.content.is_eof() and "Content-Encoding" not in response.headers and not session.trace_configs:
-                body = response.content.read_nowait()  # it came together with the headers: there is nothing to wait for
+                # It came together with the headers: there is nothing to wait for, and the caller tells what the answer says.
+                body = response.content.read_nowait()
             else:
+                request.answered()  # now, since the rest may take its time
                 body = await _read(response, session, request)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # aiohttp says RuntimeError where the connection is closed between head and body.

@@ -59,6 +59,9 @@ class SessionPool:
         ConfigurationError: `proxy` is not the URL of an HTTP proxy.
     """
 
+    closed: bool = False
+    """Whether :meth:`aclose` was called."""
+
     def __init__(
         self,
         *,
@@ -71,7 +74,6 @@ class SessionPool:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None  # first of all: __del__ asks for it, whatever is raised below
-        self._closed = False
         self.limiter: FullLimiter = full_limiter(limiter) if limiter is not None else LocalLimiter()
         self.budget: RetryBudget = RetryBudget()
         if session is not None and not hasattr(session, "closed"):  # of requests or httpx, say
@@ -94,11 +96,6 @@ class SessionPool:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.deadlines: Deadlines
         """Those of what is under way, once the pool is bound to an event loop."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether :meth:`aclose` was called."""
-        return self._closed
 
     def signer(self, app_id: int, server_secret: str) -> Signer:
         """The one signer of an app."""
@@ -125,9 +122,9 @@ class SessionPool:
                 "zego_aigc runs on asyncio, since aiohttp is its transport: call it from a coroutine under asyncio.run() "
                 "or anyio.run(..., backend='asyncio'), not under trio"
             ) from None
-        if loop is self._loop and not self._closed:
+        if loop is self._loop and not self.closed:
             return loop
-        if self._closed:
+        if self.closed:
             raise ConfigurationError("the client is closed: make a new one, or close it only when the last call is over")
         if self._loop is not None:
             raise ConfigurationError(
@@ -236,9 +233,9 @@ class SessionPool:
         Calls that wait for the limiter are refused, and so are those that come to the point of being sent. Closing twice does
         nothing.
         """
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         loop = asyncio.get_running_loop()
         # Creates get `drain` seconds, in tasks of their own or in their callers'. But not the task that closes the pool: a
         # before_send may do that in the middle of a call.
@@ -285,7 +282,7 @@ class SessionPool:
     def __del__(self) -> None:
         # A pool that was never closed holds nothing but idle connections: they go, without complaints about sessions
         # that the user never saw.
-        if self._closed or self._loop is None or self._borrowed is not None:
+        if self.closed or self._loop is None or self._borrowed is not None:
             return
         for session in self._sessions.values():
             if (connector := session.connector) is not None and (self._loop.is_running() or self._loop.is_closed()):
@@ -293,7 +290,7 @@ class SessionPool:
             session.detach()
 
     def __repr__(self) -> str:
-        return f"SessionPool(limiter={self.limiter!r}, closed={self._closed})"
+        return f"SessionPool(limiter={self.limiter!r}, closed={self.closed})"
 
 
 def _fast_options() -> dict[str, Any]:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from raw_server import stop
 
+from benchmarks.ports import reserved_port
+
 __all__ = ["UnsteadyNetwork", "unsteady_network"]
 
 
@@ -18,7 +20,7 @@ class UnsteadyNetwork:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host, self._target = parts.hostname or "", parts.port
-        self._port = 0
+        self._port = reserved_port()  # also while it is down
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -30,7 +32,6 @@ class UnsteadyNetwork:
     async def up(self) -> None:
         """Forward connections from now on."""
         self._server = await asyncio.start_server(self._forward, self._host, self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Break all connections, and refuse new ones."""

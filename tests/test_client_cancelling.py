@@ -633,7 +633,7 @@ async def test_a_before_send_that_ignores_the_deadline_does_not_have_the_request
 
 
 async def test_the_deadline_of_a_call_covers_a_create_inside_its_before_send() -> None:
-    async with staged(IMPATIENT) as (stage, client, orphans):
+    async with staged() as (stage, client, orphans):
         stage.stop_before_answer = True
 
         async def nested(_: int) -> None:

@@ -233,7 +233,7 @@ class Attempt:
             CancelledError: it has none, or nothing has left, or the time is up.
         """
         # A deadline around the call counts as well, such as that of a call whose before_send this is.
-        too_late = any(deadline.task is asyncio.current_task() for deadline in self._route.pool.deadlines.fired)
+        too_late = self._route.pool.deadlines.expired_for_current_task()
         if self._guard is None or not self.in_flight or too_late:
             raise cancelled
         assert isinstance(self._deadline, DrainedDeadline)  # since it has a guard

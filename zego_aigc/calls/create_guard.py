@@ -208,7 +208,9 @@ class CreateGuard:
         except asyncio.CancelledError:
             # aiohttp's own requests write in a task: without this, one might leave after it was seen not to have left.
             call.suppress_send()
-            await self._abandon(call, task, self._route.policy.cancel_grace)
+            # The deadline of a call whose before_send this is leaves no time.
+            too_late = self._route.pool.deadlines.expired_for_current_task()
+            await self._abandon(call, task, 0.0 if too_late else self._route.policy.cancel_grace)
             raise
         finally:
             if permit is not None:

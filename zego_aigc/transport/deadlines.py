@@ -47,6 +47,11 @@ class Deadlines:
         yield from self.armed
         yield from self.unbounded
 
+    def expired_for_current_task(self) -> bool:
+        """Whether a deadline of the current task has expired and is not stopped yet."""
+        task = asyncio.current_task(self.loop)
+        return any(deadline.task is task for deadline in self.fired)
+
     def wake_at(self, at: float) -> None:
         """Set the timer."""
         if self._timer is not None:

@@ -36,7 +36,7 @@ from zego_aigc.aiagent import (
 )
 from zego_aigc.errors import InvalidRequest, VendorAdvice
 from zego_aigc.schema import validation
-from zego_aigc.schema.actions import ACTIONS
+from zego_aigc.schema.actions import ACTIONS, Wire
 
 SOUND_LLM = LLM(url="https://llm.example/v1", api_key="sk-1", model="m")
 SOUND_TTS = TTS(vendor="MiniMax", params={"app": {"api_key": "k"}})
@@ -307,3 +307,30 @@ def test_one_request_may_break_rules_and_draw_advice_at_once() -> None:
             ("AdvancedConfig.DisableTTS", "disable_tts"),
             ("RTC.AgentUserId", "unique_agent_ids"),
         ]
+
+
+class OfAnyKind(Wire, frozen=True, kw_only=True):
+    """With the kinds of fields that the vendor's requests do not have yet."""
+
+    anything: Any = None
+    number: float | None = None
+    mixed: int | str | None = None
+    several: list[Any] | None = None
+
+
+def test_fields_of_any_kind_are_checked() -> None:
+    sound = OfAnyKind(anything=[1, {"a": "b"}], number=1.5, mixed="1", several=[1, "a"])
+    assert msgspec.json.decode(validation.encode(sound)) == sound.to_wire()
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"anything": {"a": [float("nan")]}}, "Anything.a[0]: must be a finite number"),
+        ({"anything": object()}, "Anything: cannot be written as JSON"),
+        ({"number": float("inf")}, "Number: must be a finite number"),
+        ({"number": "1"}, "Number: must be a number, not a string"),
+        ({"number": object()}, "Number: must be a number, not a Python object"),
+        ({"several": 5}, "Several: must be a list, not the number 5"),
+        ({"extra": 5}, "extra: must be a map from wire names to values"),
+    ]
+    for fields, said in wrong:
+        with pytest.raises(InvalidRequest) as caught:
+            validation.encode(OfAnyKind(**fields))
+        assert said in str(caught.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from zego_aigc import (
 from zego_aigc.aiagent import CreateAgentInstance, DeleteAgentInstance
 from zego_aigc.callbacks import events
 from zego_aigc.calls.register import LATE, MARGIN
+from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -379,6 +380,21 @@ class Failing(SQLiteRegistry):
             raise RegistryError("no room")
         return await super().ended(instance_id)
 
+    async def join(self, account: str) -> None:
+        if "join" in self.full:
+            raise RegistryError("no room")
+        await super().join(account)
+
+    async def leave(self) -> Sequence[LiveRecord]:
+        if "leave" in self.full:
+            raise RegistryError("no room")
+        return await super().leave()
+
+    async def beat(self) -> bool:
+        if "beat" in self.full:
+            raise RegistryError("no room")
+        return await super().beat()
+
 
 async def test_what_cannot_be_noted_is_not_sent(processes: Processes, sandbox: Sandbox) -> None:
     registry = Failing(processes.path, lease=LEASE, clock=processes.time)
@@ -412,6 +428,88 @@ async def test_an_end_that_cannot_be_noted_is_noted_later(processes: Processes) 
     registry.full = frozenset()
     await client.sweep()
     assert await client.live() == []
+
+
+async def test_closing_without_a_registry_that_works_says_that_others_end_what_is_left(
+    processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Failing(processes.path, lease=LEASE, clock=processes.time)
+    client, other = processes.start(registry), processes.start()
+    await client.start(voice())
+    await client.live()
+    registry.full = frozenset({"leave"})
+    await client.aclose(live="leave")
+    assert "ended by others after a lease" in caplog.text
+    assert len(processes.live()) == 1
+    await processes.let_pass(3 * LEASE, other)
+    assert processes.live() == set()
+
+
+async def test_what_cannot_be_taken_over_is_attached_to_all_the_same(
+    processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    maker = processes.start()
+    agent = await maker.start(voice())
+    registry = Failing(processes.path, lease=LEASE, clock=processes.time)
+    registry.full = frozenset({"join"})
+    attached = processes.start(registry).attach(agent.id)
+    await eventually(lambda: "could not be taken over" in caplog.text)
+    await attached.end()
+    assert processes.live() == set()
+
+
+async def test_a_registry_that_cannot_be_kept_is_said_once_until_it_works_again(
+    processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Failing(processes.path, lease=1.0, clock=processes.time)  # it shows that it lives three times a second
+    client = processes.start(registry)
+    await client.start(voice())
+    registry.full = frozenset({"beat"})
+    await eventually(lambda: "cannot be kept" in caplog.text)
+    registry.full = frozenset()
+    assert len(await client.live()) == 1
+
+
+async def test_a_process_that_was_silent_for_too_long_hears_that_others_may_have_ended_what_it_made(
+    processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, other = processes.start(), processes.start()
+    await client.start(voice())
+    await processes.let_pass(3 * LEASE, other)
+    await client.sweep()
+    assert "others may have ended what it made" in caplog.text
+    assert processes.live() == set()
+
+
+async def test_what_cannot_be_ended_or_looked_up_now_is_by_a_later_sweep(
+    processes: Processes, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, other = processes.start(), processes.start()
+    await dead.start(voice())
+    sandbox.faults.on(CreateDigitalHumanStreamTask).cut_after_work()
+    lists = sandbox.faults.on(QueryDigitalHumanStreamTasks).refuse(400000003)
+    with pytest.raises(OutcomeUnknown):
+        await dead.call(stream())
+    ending = sandbox.faults.on(DeleteAgentInstance).refuse(410000003)
+    assert await processes.let_pass(3 * LEASE, other) == []
+    assert "cannot be looked up now" in caplog.text
+    assert len(processes.live()) == 2
+    lists.remove()
+    ending.remove()
+    await other.sweep()
+    await eventually(lambda: processes.live() == set())
+
+
+async def test_a_stream_task_that_nobody_finds_was_never_made(processes: Processes, sandbox: Sandbox) -> None:
+    dead, other = processes.start(), processes.start()
+    await other.start(stream("another"))
+    sandbox.faults.on(CreateDigitalHumanStreamTask).cut_before_work()
+    lists = sandbox.faults.on(QueryDigitalHumanStreamTasks).refuse(400000003)
+    with pytest.raises(OutcomeUnknown):
+        await dead.call(stream())
+    lists.remove()
+    assert await processes.let_pass(3 * LEASE, other) == []
+    assert [record.stream_id for record in await other.live()] == ["stream-another"]
 
 
 async def test_what_was_attached_to_has_a_place_in_the_quota_of_its_process_until_it_ends(processes: Processes) -> None:

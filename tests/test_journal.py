@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -477,11 +477,54 @@ async def test_another_account_sees_a_run_go_on_or_hears_that_it_cannot_tell() -
         await journal.close(LIMITER)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="this account may write anything")
-async def test_a_journal_that_this_account_may_not_write_says_so(path: Path) -> None:
-    path.touch(0o400)  # noqa: ASYNC240 - a test
-    with pytest.raises(JournalError, match="may not write"):
-        await Journal.open(path)
+@contextmanager
+def as_an_account_that_may_not(path: Path) -> Iterator[None]:
+    """Take another account's part where this one may write anything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are others there")
+def test_a_journal_that_this_account_may_not_write_says_so() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "j")
+        path.touch(0o400)
+        Path(directory).chmod(0o555)
+        with as_an_account_that_may_not(path):
+            for one in (path, path.with_name("new")):
+                with pytest.raises(JournalError, match=f"may not write the journal {one}"):
+                    Lock(one)
+        Path(directory).chmod(0o700)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are others there")
+def test_what_cannot_be_a_journal_is_named_and_nobody_writes_what_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(JournalError, match="is not a file"):
+        Lock(tmp_path / "pipe")
+    with pytest.raises(JournalError, match="cannot be opened for writing"):
+        Lock(tmp_path / ("x" * 300))
+    assert is_locked(tmp_path / "none") is False
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_a_lock_removes_no_file_that_was_put_in_the_place_of_its_own(path: Path) -> None:
+    lock = Lock(path)
+    assert lock.in_place
+    path.unlink()
+    path.write_bytes(b"another's")
+    assert not lock.in_place
+    lock.release()
+    assert path.read_bytes() == b"another's"
 
 
 async def test_a_journal_without_its_log_is_refused_while_more_is_in_that(path: Path) -> None:

@@ -19,11 +19,15 @@ from zego_aigc import Action, Client, LocalLimiter
 from zego_aigc.aiagent import QueryAgents, UpdateAgent
 from zego_aigc.digitalhuman import (
     CreateDigitalHumanStreamTask,
+    GetDigitalHumanStreamTaskStatus,
     QueryDigitalHumanStreamTasks,
     StopDigitalHumanStreamTask,
 )
-from zego_aigc.errors import AlreadyExists
-from zego_aigc.provisioning import JournalLost, Pruned, provision, teardown
+from zego_aigc.errors import AlreadyExists, ApiError
+from zego_aigc.provisioning import JournalLost, Pruned, StreamFailed, provision, teardown
+from zego_aigc.provisioning.listings import Listings
+from zego_aigc.provisioning.run_calls import RunCalls
+from zego_aigc.provisioning.streaming import Streams
 from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -322,3 +326,20 @@ async def test_a_task_whose_status_cannot_be_asked_stays_pending_and_is_looked_a
     sandbox.faults.clear()
     assert (await run(client, [stream()], journal, until="streaming"))[1].exit_status == 0
     assert len(sandbox.received(CreateDigitalHumanStreamTask)) == 1
+
+
+async def test_a_task_that_does_not_come_up_is_waited_for_no_longer_than_a_while(sandbox: Sandbox, client: Client) -> None:
+    sandbox.app.pace.stream_start = 25.0
+    made = await client.call(stream())
+    calls = RunCalls(client, background=False)
+    life = CreateDigitalHumanStreamTask.lifecycle
+    assert life is not None
+    assert not await Streams(calls, Listings(calls), max_wait=0.1).wait(life, made.task_id)
+    await sandbox.clock.advance(25.0)
+    assert await Streams(calls, Listings(calls), max_wait=60.0).wait(life, made.task_id)
+    await client.call(life.end(made.task_id))
+    with pytest.raises(StreamFailed, match="ended before it streamed"):
+        await Streams(calls, Listings(calls)).wait(life, made.task_id)
+    sandbox.faults.on(GetDigitalHumanStreamTaskStatus).refuse(WRONG_PARAMETER)
+    with pytest.raises(ApiError):
+        await Streams(calls, Listings(calls)).wait(life, made.task_id)

@@ -346,3 +346,30 @@ def test_nobody_is_taken_for_dead_within_a_lease_of_a_heartbeat(steps: list[tupl
             assert dead == []
         if not beat and now - changed >= 10 + 5:
             assert dead == ["it"]
+
+
+def test_one_object_serves_one_event_loop_after_another_in_redis(redis_server: RedisServer) -> None:
+    account = f"{ACCOUNT}/loops"
+
+    async def use(register: RedisRegistry, key: str) -> int:
+        async with register:
+            await register.join(account)
+            await register.add(record(key))
+            return len(await register.live())
+
+    register = RedisRegistry(redis_server.url)
+    assert [asyncio.run(use(register, "a")), asyncio.run(use(register, "b"))] == [1, 2]
+
+
+async def test_a_redis_that_cannot_be_used_says_what_that_means() -> None:
+    with pytest.raises(ValueError, match="at least 1 second"):
+        RedisRegistry("redis://127.0.0.1:9", lease=0.5)
+    async with RedisRegistry("redis://:secret@127.0.0.1:9", lease=20) as register:
+        assert repr(register) == "RedisRegistry(lease=20)"
+        with pytest.raises(RegistryError, match=r"Client\(registry="):
+            await register.live()
+        with pytest.raises(RegistryError, match=r"does not answer.*older than this") as caught:
+            await register.join(ACCOUNT)
+        with pytest.raises(RegistryError, match="Nothing was sent"):
+            await register.add(record("a"))
+        assert "secret" not in str(caught.value)

@@ -139,10 +139,10 @@ class Executor:
                 refused = await self._refused(item, action, error)
                 if isinstance(refused, Made):
                     return refused
-                action = refused
+                action, retries = refused, Retries(self._outages, type(refused).__name__)
+            except JournalError:
+                raise
             except ZegoError as error:
-                if isinstance(error, JournalError) or not may_pass(error):
-                    raise
                 if isinstance(error, ConnectFailed) and not self._outages.has_answered(type(action).__name__):
                     raise Unreachable(_failed(action, error)) from error
                 await self.not_done(item, in_flight, error)

@@ -176,7 +176,7 @@ class QuotaGate:
                 continue
             if row.made_id is not None:
                 self.adopt(life, row.made_id)
-            elif row.status != "done":
+            else:
                 length = (row.idle or 0) + MARGIN
                 self.adopt_unknown(row.key, life, left_of(length, since=row.last_sent or 0.0, now=now))
 

@@ -26,14 +26,21 @@ PAUSE = 0.5
 
 
 class Streams:
-    """Asks how stream tasks are coming along, or whatever else declares that it takes a while until it is up."""
+    """Asks how stream tasks are coming along, or whatever else declares that it takes a while until it is up.
 
-    def __init__(self, calls: RunCalls, listings: Listings) -> None:
+    Args:
+        calls: to the service.
+        listings: asks what lives.
+        max_wait: seconds that a task may take to stream.
+    """
+
+    def __init__(self, calls: RunCalls, listings: Listings, *, max_wait: float = MAX_WAIT) -> None:
         self._calls = calls
         self._listings = listings
+        self._max_wait = max_wait
 
     async def wait(self, life: Lifecycle, made_id: str) -> bool:
-        """Wait until a task streams. False when it is still on its way up after a minute.
+        """Wait until a task streams. False when it is still on its way up after `max_wait`.
 
         Raises:
             StreamFailed: it ended before it streamed; with the vendor's FailReason.
@@ -42,7 +49,7 @@ class Streams:
         query = life.status
         assert query is not None
         made = time.monotonic()
-        while time.monotonic() - made < MAX_WAIT:
+        while time.monotonic() - made < self._max_wait:
             status = None
             if life.listing is not None:
                 items = await self._listings.get(life.listing, since=made, max_age=PAUSE)

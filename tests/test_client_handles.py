@@ -140,6 +140,22 @@ async def test_a_stream_that_does_not_begin_is_named_with_its_status_when_last_s
     assert caught.value.waited_for == "streaming"
 
 
+async def test_a_stream_that_fails_to_start_says_why(sandbox: Sandbox, client: Client) -> None:
+    sandbox.app.failing_streams.append("no camera")
+    async with client.stream_task(stream()) as task:
+        with pytest.raises(ZegoError, match="failed to start: no camera"):
+            await task.streaming(every=0.01)
+
+
+async def test_what_cannot_be_ended_says_so(sandbox: Sandbox, client: Client) -> None:
+    task = await client.start(stream())
+    refused = sandbox.faults.on(StopDigitalHumanStreamTask).refuse(400000003)
+    with pytest.raises(ZegoError, match="was refused"):
+        await task.end()
+    refused.remove()
+    await client.call(StopDigitalHumanStreamTask(task_id=task.id))
+
+
 async def test_audio_goes_over_a_websocket_in_whole_samples(client: Client) -> None:
     async with client.stream_task(stream()) as task:
         await task.streaming(every=0.01)

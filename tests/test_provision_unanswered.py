@@ -338,6 +338,7 @@ async def test_a_task_that_does_not_come_up_is_waited_for_no_longer_than_a_while
     await sandbox.clock.advance(25.0)
     assert await Streams(calls, Listings(calls), max_wait=60.0).wait(life, made.task_id)
     await client.call(life.end(made.task_id))
+    await sandbox.clock.advance(25.0)
     with pytest.raises(StreamFailed, match="ended before it streamed"):
         await Streams(calls, Listings(calls)).wait(life, made.task_id)
     sandbox.faults.on(GetDigitalHumanStreamTaskStatus).refuse(WRONG_PARAMETER)

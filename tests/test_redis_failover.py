@@ -161,7 +161,8 @@ async def test_no_window_has_more_than_the_limit_when_a_lagging_replica_takes_ov
 
     async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
         limiters = [
-            await stack.enter_async_context(RedisLimiter(failover.url, LIMIT, WINDOW, GUARD, lease=5.0)) for _ in range(2)
+            await stack.enter_async_context(RedisLimiter(failover.url, LIMIT, WINDOW, GUARD, lease=5.0, timeout=30))
+            for _ in range(2)
         ]
         callers = [asyncio.create_task(caller(limiter)) for limiter in limiters for _ in range(3)]
         await _until(lambda: len(departures) >= 8)
@@ -210,7 +211,8 @@ async def test_no_more_than_the_budget_live_when_a_lagging_replica_takes_over_an
 
     async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
         quotas = [
-            await stack.enter_async_context(RedisQuota(failover.url, agents=LIMIT, app_id=1, lease=5.0)) for _ in range(2)
+            await stack.enter_async_context(RedisQuota(failover.url, agents=LIMIT, app_id=1, lease=5.0, timeout=30))
+            for _ in range(2)
         ]
         visitors = [asyncio.create_task(visitor(quota)) for quota in quotas for _ in range(3)]
         await _until(lambda: made >= 8)

@@ -52,7 +52,7 @@ async def make(server: RedisServer) -> AsyncIterator[Callable[..., RedisLimiter]
     made: list[RedisLimiter] = []
 
     def one(**options: Any) -> RedisLimiter:
-        made.append(RedisLimiter(server.url, **{"limit": 4, "window": WINDOW, "guard": GUARD} | options))
+        made.append(RedisLimiter(server.url, **{"limit": 4, "window": WINDOW, "guard": GUARD, "timeout": 60} | options))
         return made[-1]
 
     yield one

@@ -53,7 +53,7 @@ async def make(server: RedisServer, app_id: int) -> AsyncIterator[Make]:
     made: list[RedisQuota] = []
 
     def one(**options: Any) -> RedisQuota:
-        made.append(RedisQuota(server.url, app_id=app_id, **({"agents": 2} | options)))
+        made.append(RedisQuota(server.url, app_id=app_id, **({"agents": 2, "timeout": 60} | options)))
         return made[-1]
 
     yield one
@@ -490,7 +490,7 @@ def test_the_books_in_redis_agree_with_those_in_memory(
     limit: int | None, steps: list[tuple[str, int]], server: RedisServer
 ) -> None:
     async def run() -> None:
-        async with RedisQuota(server.url, agents=limit, app_id=next(_apps)) as shared:
+        async with RedisQuota(server.url, agents=limit, app_id=next(_apps), timeout=60) as shared:
             memory = LocalQuota(agents=limit)
             holds: list[tuple[Reservation, Reservation]] = []
             # A pause after "full" later each lets somebody try, by a clock of its own: from then on they may differ.

@@ -511,12 +511,15 @@ async def test_another_certificate_than_the_one_that_is_pinned_is_refused(tls: s
                 pass
 
 
-async def test_a_sound_file_of_more_than_two_channels_is_refused(task: StreamTaskHandle, tmp_path: Path) -> None:
+async def test_a_sound_file_of_more_than_two_channels_is_refused(
+    sandbox: Sandbox, task: StreamTaskHandle, tmp_path: Path
+) -> None:
     with wave.open(str(tmp_path / "six.wav"), "wb") as file:
         file.setnchannels(6)
         file.setsampwidth(2)
         file.setframerate(48000)
         file.writeframes(b"\0" * 1200)
+    await sandbox.clock.advance(1)
     async with task.open_audio(sample_rate=24000) as audio:
         with pytest.raises(InvalidRequest, match="channel"):
             await audio.write_wav(tmp_path / "six.wav")

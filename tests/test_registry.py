@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -373,3 +374,19 @@ async def test_a_redis_that_cannot_be_used_says_what_that_means() -> None:
         with pytest.raises(RegistryError, match="Nothing was sent"):
             await register.add(record("a"))
         assert "secret" not in str(caught.value)
+
+
+async def test_a_register_of_many_is_written_to_at_the_cost_of_one(tmp_path: Path) -> None:
+    async with SQLiteRegistry(tmp_path / "live.db") as register:
+        await register.join(ACCOUNT)
+        await asyncio.gather(*(register.add(LiveRecord(key=str(n), action="CreateAgentInstance")) for n in range(500)))
+    with closing(sqlite3.connect(tmp_path / "live.db")) as db:
+        steps = 0
+
+        def count() -> None:
+            nonlocal steps
+            steps += 1
+
+        db.set_progress_handler(count, 1)  # called at each step of SQLite's virtual machine
+        db.execute("SELECT max(seq) FROM records").fetchone()
+    assert steps < 200, "all records would take a thousand"

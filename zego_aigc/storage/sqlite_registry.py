@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE INDEX IF NOT EXISTS records_of_instance ON records (account, instance_id);
 CREATE INDEX IF NOT EXISTS records_of_member ON records (account, member);
 CREATE INDEX IF NOT EXISTS records_of_owner ON records (account, owner);
+CREATE INDEX IF NOT EXISTS records_in_order ON records (seq);
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -274,7 +275,10 @@ def test_a_terminal_that_is_closed_stops_the_run_cleanly(sandbox: str) -> None:
     command = [*PROGRAM, "provision", str(fleet), "--journal", "f.journal"]
     process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
     os.close(terminal)
+    os.set_blocking(main_end, False)
     while len(state(sandbox)["tasks"]) < 15:
+        with contextlib.suppress(BlockingIOError):
+            os.read(main_end, 65536)  # a terminal that nobody reads holds up whoever writes to it
         time.sleep(0.02)
     os.close(main_end)  # what is written from now on fails
     process.send_signal(signal.SIGHUP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,11 @@ def test_half_an_account_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.delenv("ZEGO_SERVER_SECRET", raising=False)
     assert main(["call", "QueryAgents", "{}"]) == 2
     assert "set ZEGO_SERVER_SECRET" in capsys.readouterr().err
+
+
+def test_a_body_may_come_by_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ZEGO_APP_ID", "1")
+    monkeypatch.setenv("ZEGO_SERVER_SECRET", "0123456789abcdef0123456789abcdef")
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"AgentIds": "a"}'))
+    assert main(["call", "QueryAgents", "-"]) == 2
+    assert "AgentIds: must be a list" in capsys.readouterr().err

@@ -256,8 +256,9 @@ SCREENS = 'Room Name,stream,ttl,colour\n"Hall ""A"", left",1,600,\nB,2,,#ffffff\
         ("sep=;\r\n" + SCREENS.replace(",", ";").replace('""A"";', '""A"",')).encode(),
         SCREENS.replace(",", "\t").replace('""A""\t', '""A"",').encode(),
         (SCREENS + ",,,\n\n").encode(),
+        SCREENS.replace("\n", ",,\n").encode(),
     ],
-    ids=["plain", "bom", "utf-16", "crlf", "semicolons", "sep line", "tabs", "blank lines"],
+    ids=["plain", "bom", "utf-16", "crlf", "semicolons", "sep line", "tabs", "blank lines", "blank columns"],
 )
 def test_rows_of_a_spreadsheet_fill_an_entry_typed_by_its_fields(tmp_path: Path, table: bytes) -> None:
     first, second = entries(rows(tmp_path, table))
@@ -284,6 +285,7 @@ def test_the_place_of_a_row_is_its_line_in_the_table(tmp_path: Path) -> None:
         (None, "Rows: cannot read"),
         ("", "Rows: screens.csv is empty"),
         ("a,a\n1,2\n", "Rows: screens.csv has two columns 'a'"),
+        ("a,{b}\n1,2\n", "Rows: screens.csv: a column's name cannot hold braces or colons: '{b}'"),
         ("Room Name,stream,ttl,colour\nA,1\n", "screens.csv:2: has 2 cells, but the first line names 4 columns"),
         ('Room Name,stream,ttl,colour\n"A,1\n', "screens.csv:2: "),
         ("Room Name,stream,ttl,colour\nB\xe4r,1,,\n".encode("cp1252"), "screens.csv is not UTF-8"),
@@ -298,6 +300,12 @@ def test_a_mistake_in_a_table_names_the_table(tmp_path: Path, table: str | bytes
 def test_rows_and_count_exclude_each_other_and_rows_is_a_path(tmp_path: Path) -> None:
     assert "cannot stand beside Count" in problems(rows(tmp_path, SCREENS, ROWS.replace("Rows =", "Count = 2\nRows =")))[0]
     assert "must be the path" in problems(rows(tmp_path, SCREENS, ROWS.replace('"screens.csv"', "5")))[0]
+    assert "SCREENS is not set" in problems(rows(tmp_path, SCREENS, ROWS.replace('"screens.csv"', '"${SCREENS}"')))[0]
+
+
+def test_a_workbook_that_is_given_as_a_fleet_is_told_how_to_be_saved(tmp_path: Path) -> None:
+    (tmp_path / "fleet.xlsx").write_bytes(b"PK\x03\x04" + bytes(100))
+    assert "save it as CSV" in problems(list(Fleet(tmp_path / "fleet.xlsx")))[0]
 
 
 @pytest.mark.parametrize(

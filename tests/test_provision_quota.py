@@ -18,7 +18,7 @@ from zego_aigc.aiagent import (
     UpdateAgent,
 )
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, QueryDigitalHumanStreamTasks
-from zego_aigc.errors import QuotaExceeded
+from zego_aigc.errors import ConfigurationError, QuotaExceeded
 from zego_aigc.provisioning import Entry
 from zego_aigc.sandbox import Sandbox
 
@@ -113,3 +113,20 @@ async def test_a_function_may_decide_entry_by_entry_what_is_made_instead_or_that
     assert isinstance(outcomes["3"].error, QuotaExceeded)
     assert rows(journal)["2"]["action"] == "CreateAgentInstance"
     assert report.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"on_quota": "stay"}, "on_quota must be 'wait' or 'fail', not 'stay'"),
+        ({"until": "done"}, "until must be 'created' or 'streaming'"),
+        ({"quota_wait": -1}, "quota_wait must be a number of seconds"),
+        ({"lookup_delay": float("nan")}, "lookup_delay must be a number of seconds"),
+    ],
+)
+async def test_an_option_that_makes_no_sense_is_refused_before_anything_is_sent(
+    sandbox: Sandbox, client: Client, journal: Path, option: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        await run(client, [stream()], journal, **option)
+    assert not sandbox.recording.calls

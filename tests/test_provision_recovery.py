@@ -5,11 +5,20 @@ from __future__ import annotations
 from email.utils import formatdate
 from typing import Any
 
+import msgspec
 import pytest
 from requests_made import register, stream, talking, voice
 
 from zego_aigc import Action
-from zego_aigc.aiagent import CreateLiveDigitalHumanAgentInstance, DigitalHuman, SendAgentInstanceTTS, UpdateAgent
+from zego_aigc.aiagent import (
+    CreateLiveDigitalHumanAgentInstance,
+    DigitalHuman,
+    Message,
+    MessageHistory,
+    SendAgentInstanceTTS,
+    UpdateAgent,
+)
+from zego_aigc.provisioning.entry import described, is_described
 from zego_aigc.provisioning.listings import whose
 from zego_aigc.provisioning.outage import Circuit
 from zego_aigc.provisioning.recovery import MARGIN, RecoveryAction, delay, left_of, recovery_action
@@ -100,3 +109,22 @@ def test_the_first_loss_opens_a_circuit_and_one_request_goes_ahead_once_a_probe_
     circuit.sent(1.0)
     assert not circuit.is_blocked(10.0)
     assert circuit.is_blocked(12.0), "nothing is answered"
+
+
+def test_what_a_long_request_asked_for_is_told_from_another_to_the_last_item_of_its_lists() -> None:
+    said = [Message(role="user", content=f"{number} " * 500) for number in range(5)]
+    asked = msgspec.structs.replace(voice(), message_history=MessageHistory(sync_mode=1, messages=said))
+    spec = described(asked)[1]
+    assert len(spec) < 4096
+    kept = asked.to_wire()
+    assert is_described(spec, kept)
+    kept["MessageHistory"]["Messages"][4]["Content"] += "!"
+    assert not is_described(spec, kept)
+    del kept["MessageHistory"]["Messages"][4]
+    assert not is_described(spec, kept)
+
+
+def test_what_is_kept_of_a_request_holds_no_secret_of_fields_to_come_either() -> None:
+    digits, spec = described(register("a", ApiKey="sk-1", Later={"Token": "secret"}))
+    assert spec == '{"AgentId":"a","ApiKey":"***","Later":{"Token":"***"},"Name":"Guide"}'
+    assert digits == described(register("a", ApiKey="sk-2", Later={"Token": "another"}))[0], "a rotated one is the same request"

@@ -292,6 +292,8 @@ def tag(*, write: bool) -> None:
     release = version()
     changelog = ROOT / "CHANGELOG.md"
     _, text = notes(changelog.read_text(encoding="utf-8"), release)
+    if _git("tag", "--list", f"v{release}"):
+        raise Unsound(f"v{release} is tagged already: raise the version in zego_aigc/_version.py")
     if not write:
         print(f"dist/ has what {release} would be; nothing was tagged. To do so: nox -s release -- --tag")
         return

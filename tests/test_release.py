@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -73,3 +77,28 @@ def test_files_that_are_missing_or_should_not_be_there_are_named(release: Module
         "the source distribution lacks PKG-INFO, docs/README.md",
         "the source distribution has .ci/run, which it should not",
     ]
+
+
+def test_a_version_is_tagged_once(tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / "zego_aigc").mkdir()
+    shutil.copy(SCRIPT, tmp_path / ".ci")
+    (tmp_path / "zego_aigc" / "_version.py").write_text('__version__ = "0.1.0"\n')
+    (tmp_path / "CHANGELOG.md").write_text(f"{HEAD}{ENTRY}")
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}  # whoever runs this may sign all that they commit
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    run("git", "init", "--quiet")
+    run("git", "config", "user.name", "Tests")
+    run("git", "config", "user.email", "tests@localhost")
+    run("git", "add", ".")
+    run("git", "commit", "--quiet", "--message", "First")
+    tag = sys.executable, str(tmp_path / ".ci" / "release.py"), "tag", "--write"
+    assert run(*tag).returncode == 0
+    assert run("git", "tag").stdout == "v0.1.0\n"
+    assert "## [0.1.0] - 20" in run("git", "show", "v0.1.0:CHANGELOG.md").stdout
+    again = run(*tag)
+    assert (again.returncode, again.stderr) == (1, "v0.1.0 is tagged already: raise the version in zego_aigc/_version.py\n")
+    assert run("git", "log", "--format=%s").stdout == "Release 0.1.0\nFirst\n"

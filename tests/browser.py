@@ -17,6 +17,8 @@ from requirements import absent, program
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from benchmarks.ports import reserved_port
+
 __all__ = ["DESK", "PHONE", "Page", "axe", "chromium"]
 
 PHONE, DESK = 390, 1280
@@ -121,7 +123,7 @@ def chromium(profile: Path) -> Iterator[Any]:
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))
+    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver"), port=reserved_port()))
     try:
         yield driver
     finally:

@@ -107,7 +107,7 @@ FAULTS: dict[str, Callable[[FaultRule], object]] = {
 POLICY = RetryPolicy(max_attempts=3, initial_backoff=0.005, max_backoff=0.05, attempt_timeout=2.0, lookup_delay=0.02)
 DEADLINE = 30.0
 """Seconds: far above what three attempts without an answer take."""
-SHORT_DEADLINE = 5.0
+SHORT_DEADLINE = 4.0
 """Seconds, for what waits for the deadline in any case: it leaves the last attempt one second at least."""
 
 

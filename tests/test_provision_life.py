@@ -346,12 +346,13 @@ async def test_a_callback_settles_what_no_answer_did(sandbox: Sandbox, client: C
     assert (report.exit_status, live_instances(sandbox)) == (0, [])
 
 
+@pytest.mark.slow
 async def test_a_callback_that_comes_before_the_answer_is_lost_settles_it_too(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
     sandbox.faults.on(CreateAgentInstance).stall_after_work()
     async with (
-        sandbox.client(limiter=LocalLimiter(FAST), timeout=1.0) as hasty,
+        sandbox.client(limiter=LocalLimiter(FAST), timeout=5.0) as hasty,
         provision(hasty, [register("a"), voice("v", "a")], journal=journal) as running,
     ):
         await until(lambda: any(sent.body["Event"] == "AgentInstanceCreated" for sent in sandbox.outbox.deliveries))

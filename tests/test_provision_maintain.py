@@ -340,13 +340,14 @@ async def test_late_callbacks_of_what_was_before_say_nothing_of_what_was_made_an
     assert len(sandbox.received(CreateAgentInstance)) == 2
 
 
+@pytest.mark.slow
 async def test_a_callback_settles_at_once_what_a_round_has_left_unknown(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
     sandbox.faults.on(CreateAgentInstance).stall_after_work()
     events: list[MaintenanceEvent] = []
     async with (
-        sandbox.client(limiter=LocalLimiter(10_000), timeout=1.0) as hasty,
+        sandbox.client(limiter=LocalLimiter(10_000), timeout=5.0) as hasty,
         maintain(hasty, [register("a"), voice("v", "a")], journal=journal, interval=600) as upkeep,
         anyio.create_task_group() as group,
     ):

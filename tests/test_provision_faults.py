@@ -214,17 +214,21 @@ async def test_attempts_are_noted_in_the_services_time(sandbox: Sandbox, client:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["503", "cut", "refused"])
-async def test_an_outage_costs_no_more_than_what_was_in_flight(sandbox: Sandbox, slow: Client, journal: Path, how: str) -> None:
+async def test_an_outage_costs_no_more_than_what_was_in_flight(sandbox: Sandbox, journal: Path, how: str) -> None:
     fleet = [
         register("a"),
-        *(voice(str(n), "a") for n in range(100)),
-        *(talking(f"d{n}", "a") for n in range(100)),
-        *(stream(str(n)) for n in range(100)),
+        *(voice(str(n), "a") for n in range(60)),
+        *(talking(f"d{n}", "a") for n in range(20)),
+        *(stream(str(n)) for n in range(20)),
     ]
     began = False
-    async with provision(slow, fleet, journal=journal, lookup_delay=0.05) as running:
+    async with (
+        # A window of a second: a machine that is held up for less lets no second one leave before the first answer is lost.
+        sandbox.client(limiter=LocalLimiter(10, 1.0, 0.0), timeout=60) as client,
+        provision(client, fleet, journal=journal, lookup_delay=0.05) as running,
+    ):
         async for _ in running:
-            if not began and running.report.done > 60:
+            if not began and running.report.done > 15:
                 began = True
                 in_flight = sum(lane.in_flight for lane in running.progress.lanes)
                 everywhere = sandbox.faults.everywhere()
@@ -234,13 +238,13 @@ async def test_an_outage_costs_no_more_than_what_was_in_flight(sandbox: Sandbox,
                     everywhere.cut_before_work()
                 else:
                     everywhere.refuse(410000001)  # an internal error
-                asyncio.get_running_loop().call_later(1.0, sandbox.faults.clear)
+                asyncio.get_running_loop().call_later(4.0, sandbox.faults.clear)
     report = running.report
     assert report.failed == 0
     assert report.unknown <= in_flight + 10, "a window's worth may leave before the first answer is lost"
-    assert report.done == 301 - report.unknown
+    assert report.done == 101 - report.unknown
     assert {outcome.made_by or type(outcome.action).__name__ for outcome in report.unknowns} <= {"CreateAgentInstance"}
-    assert len(sandbox.app.tasks) == 100
+    assert len(sandbox.app.tasks) == 20
 
 
 @pytest.mark.slow

@@ -353,6 +353,7 @@ async def test_a_cancelled_create_whose_connection_breaks_or_that_is_refused_say
     assert orphans == told
 
 
+@pytest.mark.slow
 async def test_a_held_create_ends_at_its_deadline_when_that_is_sooner_than_its_patience() -> None:
     stage, orphans = Stage(), list[Orphan]()
     stage.stop_before_answer = True
@@ -585,6 +586,7 @@ async def test_a_create_over_a_borrowed_session_whose_task_is_ended_before_its_f
 # --- cancelled and late at the same time
 
 
+@pytest.mark.slow
 async def test_a_create_that_is_cancelled_as_its_time_runs_out_is_reported_as_unknown() -> None:
     async with staged() as (stage, client, orphans):
         stage.stop_before_answer = True
@@ -606,6 +608,7 @@ async def test_a_create_that_is_cancelled_as_its_time_runs_out_is_reported_as_un
         assert orphans == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [READ, voice()], ids=["read", "create"])
 async def test_a_timeout_inside_before_send_is_not_taken_for_a_cancellation_of_the_call(action: Action[Any]) -> None:
     async def impatient(_: int) -> None:
@@ -632,6 +635,7 @@ async def test_a_before_send_that_ignores_the_deadline_does_not_have_the_request
     assert orphans == []
 
 
+@pytest.mark.slow
 async def test_the_deadline_of_a_call_covers_a_create_inside_its_before_send() -> None:
     async with staged() as (stage, client, orphans):
         stage.stop_before_answer = True

@@ -396,6 +396,7 @@ async def test_what_was_granted_but_has_not_left_as_a_run_is_stopped_is_not_sent
     assert {row["status"] for row in rows(journal).values()} == {"done", "pending"}
 
 
+@pytest.mark.slow
 async def test_what_was_refused_and_is_to_be_sent_again_is_not_unknown_when_the_run_is_stopped_before(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:

@@ -205,6 +205,7 @@ async def test_what_dies_at_once_is_made_anew_later_and_later(sandbox: Sandbox, 
     assert len(sandbox.received(CreateAgentInstance)) <= len(delays) + 1
 
 
+@pytest.mark.slow
 async def test_an_end_that_is_told_while_a_round_deals_with_the_beginning_is_not_missed(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:
@@ -379,6 +380,7 @@ async def test_what_may_live_is_waited_for_between_rounds_and_not_in_one(
     assert len(sandbox.received(CreateAgentInstance)) == 2
 
 
+@pytest.mark.slow
 async def test_rounds_that_were_stopped_or_came_to_nothing_are_said_once_and_the_next_one_goes_on(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:

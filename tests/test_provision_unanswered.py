@@ -57,6 +57,7 @@ def running_tasks(sandbox: Sandbox) -> set[str]:
 # --- removing
 
 
+@pytest.mark.slow
 async def test_a_teardown_ends_when_the_service_never_answers_and_the_next_one_goes_on(
     sandbox: Sandbox, client: Client, hasty: Client, journal: Path
 ) -> None:
@@ -74,6 +75,7 @@ async def test_a_teardown_ends_when_the_service_never_answers_and_the_next_one_g
     assert not running_tasks(sandbox)
 
 
+@pytest.mark.slow
 async def test_a_teardown_that_looks_for_what_was_lost_ends_when_the_service_never_answers(
     sandbox: Sandbox, client: Client, hasty: Client, journal: Path
 ) -> None:
@@ -88,6 +90,7 @@ async def test_a_teardown_that_looks_for_what_was_lost_ends_when_the_service_nev
     assert not running_tasks(sandbox)
 
 
+@pytest.mark.slow
 async def test_pruning_that_the_service_never_answers_ends_the_run(
     sandbox: Sandbox, client: Client, hasty: Client, journal: Path
 ) -> None:
@@ -104,6 +107,7 @@ async def test_pruning_that_the_service_never_answers_ends_the_run(
     assert len(running_tasks(sandbox)) == 50
 
 
+@pytest.mark.slow
 async def test_what_a_teardown_sends_in_an_outage_is_sent_again_after_it(
     sandbox: Sandbox, client: Client, hasty: Client, journal: Path
 ) -> None:
@@ -119,6 +123,7 @@ async def test_what_a_teardown_sends_in_an_outage_is_sent_again_after_it(
     assert not running_tasks(sandbox)
 
 
+@pytest.mark.slow
 async def test_what_a_teardown_looks_up_in_an_outage_is_looked_up_again(
     sandbox: Sandbox, client: Client, hasty: Client, journal: Path
 ) -> None:
@@ -225,6 +230,7 @@ async def test_a_look_up_waits_an_outage_out(sandbox: Sandbox, client: Client, h
     assert len(sandbox.received(CreateDigitalHumanStreamTask)) == 1
 
 
+@pytest.mark.slow
 async def test_a_run_that_looks_for_what_was_lost_ends_when_the_service_never_answers(
     sandbox: Sandbox, client: Client, hasty: Client, journal: Path
 ) -> None:
@@ -236,6 +242,7 @@ async def test_a_run_that_looks_for_what_was_lost_ends_when_the_service_never_an
     assert (report.unknown, report.exit_status) == (3, 3)
 
 
+@pytest.mark.slow
 async def test_a_run_whose_service_stops_answering_before_the_first_answer_leaves_everything_pending(
     sandbox: Sandbox, client: Client, hasty: Client, journal: Path
 ) -> None:
@@ -299,6 +306,7 @@ async def test_credentials_that_are_not_valid_any_more_end_a_run_that_makes_what
     assert report.failed == 1
 
 
+@pytest.mark.slow
 async def test_what_was_in_flight_as_a_run_was_killed_is_repeated_where_that_does_no_harm_and_unknown_otherwise(
     sandbox: Sandbox, client: Client, journal: Path
 ) -> None:

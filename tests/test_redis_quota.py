@@ -437,6 +437,7 @@ async def test_what_could_not_be_deleted_holds_its_place_until_it_must_have_ende
 # --- Redis gone --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_while_redis_is_gone_callers_wait_or_fail_at_once_and_what_is_said_arrives_later(app_id: int) -> None:
     with RedisServer() as own:
         async with RedisQuota(own.url, agents=1, app_id=app_id) as quota:

@@ -20,7 +20,7 @@ import msgspec
 
 from benchmarks.measure import crowd, package, side_by_side
 from benchmarks.report import Table, Target
-from benchmarks.sample import APP_ID, SERVER_SECRET, build, build_dict
+from benchmarks.sample import APP_ID, SERVER_SECRET, build, build_dict, builder
 from benchmarks.server import running
 from benchmarks.twins import pydantic_twins
 from zego_aigc import Signer
@@ -87,7 +87,7 @@ async def ours(url: str) -> AsyncIterator[Call]:
 async def httpx_pydantic(url: str) -> AsyncIterator[Call]:
     """What generators of SDKs write."""
     httpx, pydantic = package("httpx"), package("pydantic")
-    models = pydantic_twins()
+    build_model = builder(pydantic_twins())
     signer = Signer(APP_ID, SERVER_SECRET)
     data = pydantic.create_model("Data", AgentInstanceId=(str, ...), DigitalHumanConfig=(str, ...))
     envelope = pydantic.create_model("Envelope", Code=(int, ...), Message=(str, ...), RequestId=(str, ...), Data=(data, ...))
@@ -97,7 +97,7 @@ async def httpx_pydantic(url: str) -> AsyncIterator[Call]:
             query = signer.query("CreateDigitalHumanAgentInstance", timestamp=int(time.time()))
             response = await client.post(
                 f"{url}/?{query}",
-                content=build(models).model_dump_json(by_alias=True, exclude_none=True),
+                content=build_model().model_dump_json(by_alias=True, exclude_none=True),
                 headers={"Content-Type": "application/json"},
             )
             return envelope.model_validate_json(response.content)

@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks.measure import package, side_by_side
 from benchmarks.report import Table, Target
-from benchmarks.sample import build, build_dict
+from benchmarks.sample import build, build_dict, builder
 from benchmarks.server import ANSWER
 from benchmarks.twins import dataclass_to_json, dataclass_twins, pydantic_twins
 from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
@@ -33,13 +33,11 @@ def contenders() -> tuple[dict[str, tuple[Callable[[], Any], Callable[[Any], Any
         "dict + json": (build_dict, lambda body: json.dumps(body).encode(), lambda: json.loads(ANSWER)),
     }
     skipped = []
-    plain = dataclass_twins()
-    found["dataclasses + json"] = (lambda: build(plain), dataclass_to_json, lambda: json.loads(ANSWER))
+    found["dataclasses + json"] = (builder(dataclass_twins()), dataclass_to_json, lambda: json.loads(ANSWER))
     if find_spec("pydantic"):
-        models = pydantic_twins()
         read = _pydantic_answer()
         found["pydantic"] = (
-            lambda: build(models),
+            builder(pydantic_twins()),
             lambda body: body.model_dump_json(by_alias=True, exclude_none=True),
             lambda: read(ANSWER),
         )

@@ -5,6 +5,7 @@ Written twice, as a user of each side would write it: with classes, the library'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from zego_aigc import aiagent
@@ -32,38 +33,76 @@ VOICE: dict[str, Any] = {
 }
 
 
-def build(types: Any = aiagent) -> Any:
-    """With the classes of a module or namespace."""
-    return types.CreateDigitalHumanAgentInstance(
-        agent_id="museum-guide",
-        user_id="visitor_4711",
-        rtc=types.RTC(
-            room_id="room_4711",
-            agent_stream_id="agent_stream_4711",
-            agent_user_id="agent_4711",
-            user_stream_id="user_stream_4711",
-        ),
-        llm=types.LLM(
-            url=ENDPOINT,
-            api_key="sk-0123456789abcdef",
-            model="doubao-1-5-pro-32k-250115",
-            system_prompt=PROMPT,
-            temperature=0.7,
-            top_p=0.9,
-            params={"max_tokens": 512},
-        ),
-        tts=types.TTS(vendor="MiniMax", params=VOICE),
-        asr=types.ASR(hot_word=HOT_WORDS),
-        vad=types.VAD(turn_detect_config=types.TurnDetectConfig(silence_segmentation=500, pause_interval=1200)),
-        message_history=types.MessageHistory(
-            sync_mode=1, window_size=20, messages=[types.Message(role=role, content=content) for role, content in HISTORY]
-        ),
-        callback_config=types.CallbackConfig(
-            asr_result=1, llm_result=1, interrupted=1, user_speak_action=1, agent_speak_action=1
-        ),
-        advanced_config=types.AdvancedConfig(interrupt_mode=0, max_idle_time=120),
-        digital_human=types.DigitalHuman(digital_human_id="dh_0001", config_id="mobile", encode_code="H264"),
-    )
+CLASSES = (
+    "CreateDigitalHumanAgentInstance",
+    "RTC",
+    "LLM",
+    "TTS",
+    "ASR",
+    "VAD",
+    "TurnDetectConfig",
+    "MessageHistory",
+    "Message",
+    "CallbackConfig",
+    "AdvancedConfig",
+    "DigitalHuman",
+)
+
+
+def builder(types: Any) -> Callable[[], Any]:
+    """What makes the request of the classes of a module or namespace. It has imported their names, as programs do."""
+    (
+        create,
+        rtc,
+        llm,
+        tts,
+        asr,
+        vad,
+        turn_detect_config,
+        message_history,
+        message,
+        callback_config,
+        advanced_config,
+        digital_human,
+    ) = (getattr(types, name) for name in CLASSES)
+
+    def build() -> Any:
+        return create(
+            agent_id="museum-guide",
+            user_id="visitor_4711",
+            rtc=rtc(
+                room_id="room_4711",
+                agent_stream_id="agent_stream_4711",
+                agent_user_id="agent_4711",
+                user_stream_id="user_stream_4711",
+            ),
+            llm=llm(
+                url=ENDPOINT,
+                api_key="sk-0123456789abcdef",
+                model="doubao-1-5-pro-32k-250115",
+                system_prompt=PROMPT,
+                temperature=0.7,
+                top_p=0.9,
+                params={"max_tokens": 512},
+            ),
+            tts=tts(vendor="MiniMax", params=VOICE),
+            asr=asr(hot_word=HOT_WORDS),
+            vad=vad(turn_detect_config=turn_detect_config(silence_segmentation=500, pause_interval=1200)),
+            message_history=message_history(
+                sync_mode=1, window_size=20, messages=[message(role=role, content=content) for role, content in HISTORY]
+            ),
+            callback_config=callback_config(
+                asr_result=1, llm_result=1, interrupted=1, user_speak_action=1, agent_speak_action=1
+            ),
+            advanced_config=advanced_config(interrupt_mode=0, max_idle_time=120),
+            digital_human=digital_human(digital_human_id="dh_0001", config_id="mobile", encode_code="H264"),
+        )
+
+    return build
+
+
+build = builder(aiagent)
+"""With the library's classes."""
 
 
 def build_dict() -> dict[str, Any]:

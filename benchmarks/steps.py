@@ -47,8 +47,8 @@ def steps(url: str, session: aiohttp.ClientSession) -> dict[str, Call]:
     """Each does what the one before it does, and one thing more."""
     base = yarl.URL(f"{url}/")
     signer = Signer(APP_ID, SERVER_SECRET)
-    limiter = LocalLimiter(100, window=1e-6, guard=0.0)
-    body = PLAIN.encode(build())
+    limiter = LocalLimiter(200, window=1e-3)
+    prepared_body = PLAIN.encode(build())
 
     def signed() -> str:
         return signer.query(NAME, timestamp=int(time.time()))
@@ -57,30 +57,32 @@ def steps(url: str, session: aiohttp.ClientSession) -> dict[str, Call]:
     fixed = base.with_query(query)
 
     async def tuned() -> object:
-        response = await session.post(fixed, data=body, allow_redirects=False)
+        response = await session.post(fixed, data=prepared_body, allow_redirects=False)
         return await response.read()
 
     async def departing() -> object:
-        return await post(session, base, RequestBody(body, query, Free()), {})
+        return await post(session, base, RequestBody(prepared_body, query, Free()))
 
     async def signing() -> object:
-        return await post(session, base, RequestBody(body, signed(), Free()), {})
+        return await post(session, base, RequestBody(prepared_body, signed(), Free()))
 
     async def encoding() -> object:
-        return await post(session, base, RequestBody(PLAIN.encode(build()), signed(), Free()), {})
+        return await post(session, base, RequestBody(PLAIN.encode(build()), signed(), Free()))
 
     async def checking() -> object:
-        return await post(session, base, RequestBody(validation.encode(build()), signed(), Free()), {})
+        return await post(session, base, RequestBody(validation.encode(build()), signed(), Free()))
 
     async def decoding() -> object:
-        answer = await post(session, base, RequestBody(validation.encode(build()), signed(), Free()), {})
+        answer = await post(session, base, RequestBody(validation.encode(build()), signed(), Free()))
         return read(answer.body, CreatedDigitalHumanAgentInstance)
 
     async def limiting() -> object:
         encoded = validation.encode(build())
         permit = await limiter.acquire(APP_ID, NAME)
+        body = RequestBody(encoded, signed(), permit)
         try:
-            answer = await post(session, base, RequestBody(encoded, signed(), permit), {})
+            answer = await post(session, base, body)
+            body.served("127.0.0.1")
         finally:
             permit.release()
         return read(answer.body, CreatedDigitalHumanAgentInstance)

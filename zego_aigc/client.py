@@ -253,10 +253,11 @@ class Client(ClientHandles):
             OutcomeUnknown: the work may have been done, and a repeat could do it twice.
             ConfigurationError: the client is closed, or used from another event loop.
         """
-        if self._register is not None and action.lifecycle is not None and before_send is None:
-            return await self._lifetimes.create(
+        lifetimes = self._lifetimes
+        if lifetimes.registers and action.lifecycle is not None and before_send is None:
+            return await lifetimes.create(
                 action,
-                self._lifetimes.inventory.creations,
+                lifetimes.inventory.creations,
                 timeout=timeout,
                 deadline_from=deadline_from,
                 background=background,
@@ -264,7 +265,7 @@ class Client(ClientHandles):
             )
         # Not Endpoint.call(), which would be one coroutine frame more for each of the thousands that may be queued.
         return (
-            await self._endpoints.of(action)
+            await lifetimes.caller.of(action)
             .prepare(action, timeout=timeout, before_send=before_send, deadline_from=deadline_from, background=background)
             .run()
         )

@@ -10,7 +10,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from zego_aigc.calls.attempt import Attempt, closed_error
@@ -197,7 +197,7 @@ class Call(Generic[T]):
                         raise
                     deadline.stop()
                 if self._creates is None or self.attempts > 1:
-                    await self.run_attempt(permit)
+                    self.judge(await self.attempt(permit))
                 else:
                     await CreateGuard(self._route, self._creates.begin(self.action)).run(self, permit)
         except BaseException as error:
@@ -257,15 +257,15 @@ class Call(Generic[T]):
 
     # --- an attempt
 
-    async def run_attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> bool:
-        """Make an attempt.
+    def attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> Coroutine[Any, Any, Envelope[Any] | Failure]:
+        """Get an attempt ready, which is made by awaiting what this returns: at once, since its deadline runs already.
+
+        Args:
+            permit: the limiter's.
+            guard: see :class:`~zego_aigc.calls.attempt.Attempt`.
 
         Returns:
-            whether the call is over.
-
-        Raises:
-            TimedOut: the call's time is up.
-            ConfigurationError: the client was closed.
+            see :meth:`~zego_aigc.calls.attempt.Attempt.run`. What comes of it is for :meth:`judge`.
         """
         granted = time.monotonic()
         if self._runs_from is None:
@@ -281,13 +281,18 @@ class Call(Generic[T]):
             may_cut_short=not self._request.never_blindly or self._look_up is not None,
             guard=guard,
         )
-        response = self._response = await attempt.run(permit, self._body, self._before_send)
+        return attempt.run(permit, self._body, self._before_send)
+
+    def judge(self, response: Envelope[Any] | Failure) -> bool:
+        """An attempt has come to this response: whether the call is over."""
+        self._response = response
         if isinstance(response, Envelope):
             if self._request.result is None:
                 response.data = None  # whatever came
             self._route.pool.budget.earn()
             return True
-        if attempt.body is not None:
+        attempt = self._attempt
+        if attempt is not None and attempt.body is not None:
             self._body = attempt.body.body
             self.first_sent = self.first_sent or attempt.sent_at
         return False
@@ -378,7 +383,6 @@ class Call(Generic[T]):
 
     # --- what is known of it
 
-    @property
     def result(self) -> T:
         """What the call returns, once it is over."""
         response = self._response
@@ -448,4 +452,4 @@ class Call(Generic[T]):
     def response(self) -> Response[T]:
         """The result of :meth:`run`, which is just over, with what came along."""
         request_id = self._response.request_id if isinstance(self._response, Envelope) else None
-        return Response(self.result, request_id, self._answer, self.attempts, time.monotonic() - self._started)
+        return Response(self.result(), request_id, self._answer, self.attempts, time.monotonic() - self._started)

@@ -12,10 +12,12 @@ from zego_aigc.errors import OutcomeUnknown
 from zego_aigc.transport.shielding import wait_done, wait_shielded
 
 if TYPE_CHECKING:
+    from zego_aigc.calls.interpret import Failure
     from zego_aigc.calls.route import Route
     from zego_aigc.errors import ConfigurationError
     from zego_aigc.limits.limiter import FullPermit
     from zego_aigc.transport.deadlines import DrainedDeadline
+    from zego_aigc.transport.envelope import Envelope
 
 __all__ = ["CreateGuard", "Creates", "Creation", "GuardedCall"]
 
@@ -61,7 +63,6 @@ class GuardedCall(Protocol):
         """The Action."""
         ...
 
-    @property
     def result(self) -> Any:
         """What it returned, once the call is over."""
         ...
@@ -71,8 +72,12 @@ class GuardedCall(Protocol):
         """Whether the work may have been done, as things stand at this moment."""
         ...
 
-    async def run_attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> bool:
-        """Make an attempt; whether the call is over."""
+    def attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> Coroutine[Any, Any, Envelope[Any] | Failure]:
+        """Get an attempt ready, to be awaited at once."""
+        ...
+
+    def judge(self, response: Envelope[Any] | Failure) -> bool:
+        """An attempt has come to this response: whether the call is over."""
         ...
 
     async def run(self, *, detached: bool = False) -> Any:
@@ -129,7 +134,7 @@ class CreateGuard:
                 await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
             else:
                 try:
-                    over = await call.run_attempt(permit, self)
+                    over = call.judge(await call.attempt(permit, self))
                 except BaseException as error:
                     self._attempt_failed(call, error)
                     raise
@@ -147,7 +152,7 @@ class CreateGuard:
             else:
                 self._creation.not_made()
             raise
-        self._creation.made(call.result)
+        self._creation.made(call.result())
 
     def _attempt_failed(self, call: GuardedCall, error: BaseException) -> None:
         """The first attempt ended the call. If its caller is cancelled, what it may have made is reported.
@@ -236,7 +241,7 @@ class CreateGuard:
 
     def _report_orphan(self, call: GuardedCall, *, certain: bool) -> None:
         self._reported = True
-        self._creation.orphaned(Orphan(call.action, call.result if certain else None, certain=certain))
+        self._creation.orphaned(Orphan(call.action, call.result() if certain else None, certain=certain))
 
     @staticmethod
     def _is_unknown(call: GuardedCall, error: BaseException) -> bool:
@@ -244,5 +249,5 @@ class CreateGuard:
 
 
 async def _rest(call: GuardedCall, permit: FullPermit | None) -> None:
-    if permit is None or not await call.run_attempt(permit):
+    if permit is None or not call.judge(await call.attempt(permit)):
         await call.run(detached=True)

@@ -181,6 +181,8 @@ class Lifetimes:
         self.inventory: Inventory = inventory
         self.drive_ssl: DriveSSL = drive_ssl
         """How the certificates of audio WebSockets are checked."""
+        self.registers: bool = register is not None
+        """Whether there is a registry, which notes what :meth:`create` makes."""
         self._cleanup = Cleanup(endpoints, policy.delete_timeout, inventory, None if register is None else register.ended)
         self._register = register
         self.sweeper: Sweeper | None = None if register is None else Sweeper(register, endpoints, self._cleanup.end)

@@ -70,8 +70,12 @@ class _CodeGenerator:
     def _struct(self, depth: int, cls: type[msgspec.Struct], var: str) -> None:
         self._line(depth, f"if {var}.extra is not None: return False")
         for spec in fields_of(cls):
+            field = f"{var}.{spec.attribute}"
+            if spec.required and _used_once(spec):
+                self._value(depth, spec, field)
+                continue
             inner = f"{var}_{spec.attribute}" if spec.kind in {Kind.OBJECT, Kind.LIST} else "value"
-            self._line(depth, f"{inner} = {var}.{spec.attribute}")
+            self._line(depth, f"{inner} = {field}")
             if spec.required:
                 self._value(depth, spec, inner)
             else:
@@ -93,3 +97,10 @@ class _CodeGenerator:
             item = f"{var}_item" if spec.item.kind in {Kind.OBJECT, Kind.LIST} else "item"
             self._line(depth, f"for {item} in {var}:")
             self._value(depth + 1, spec.item, item)
+
+
+def _used_once(spec: FieldSpec) -> bool:
+    """Whether the check of a required field looks at its value once, so that it needs no variable."""
+    if spec.kind in {Kind.OBJECT, Kind.LIST}:
+        return False
+    return " or ".join(spec.failures("value", lambda hint, _: hint)).count("value") == 1

@@ -108,7 +108,8 @@ class FieldSpec(msgspec.Struct, frozen=True):
 
         match self.kind:
             case Kind.TEXT:
-                if self.choices is None:  # what is one of them is text
+                # What is one of the choices is text.
+                if self.choices is None and not (self.text is not None and self.text.is_one_match):
                     yield f"{var}.__class__ is not str"
             case Kind.INTEGER:
                 # An IntEnum's member is as good as its number.
@@ -127,11 +128,11 @@ class FieldSpec(msgspec.Struct, frozen=True):
             case Kind.ANY:
                 yield from _not_finite(var, bind)
         if self.choices is not None:
-            yield from self.choices.failures(var, bind_here)
+            yield from self.choices.failures(var)
         if self.items is not None:
             yield from self.items.failures(var)
         if self.number is not None:
-            yield from self.number.failures(var)
+            yield from self.number.failures(var, float if self.kind is Kind.NUMBER else int)
         elif self.kind is Kind.INTEGER and self.choices is None:
             yield f"not -{2**63} <= {var} < {2**63}"
         elif self.kind is Kind.NUMBER:
@@ -147,8 +148,9 @@ def _not_finite(var: str, bind: Bind) -> Iterator[str]:
     through the whole JSON for the null that they become there, takes longer.
     """
     pack = bind("pack", _pack)
-    floats = f"0xcb in (packed := {pack}({var}))"  # as a number: to look for bytes takes an exception inside of CPython
-    yield f"{var} and {floats} and (b'\\xcb\\x7f' in packed or b'\\xcb\\xff' in packed)"
+    # A number and find(): to ask whether bytes are `in` bytes takes an exception inside of CPython.
+    floats = f"0xcb in (packed := {pack}({var}))"
+    yield f"{var} and {floats} and (packed.find(b'\\xcb\\x7f') >= 0 or packed.find(b'\\xcb\\xff') >= 0)"
 
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     class Sender(Protocol):
         """The attempt that a request belongs to."""
 
-        @property
         def is_only_call(self) -> bool:
             """Whether nothing else is under way on the event loop, and the caller has not been cancelled."""
             ...
@@ -87,14 +86,6 @@ class RequestBody(Payload):
     _headers = CIMultiDict({"Content-Type": "application/json"})
     _encoding = _filename = None
 
-    begun: bool = False
-    """Whether any byte of the request may have left."""
-    suppressed: bool = False
-    """Set to let nothing leave any more."""
-    limiter_error: RuntimeError | None = None
-    """Raised by :meth:`depart`. aiohttp takes it for a broken connection where it writes the body."""
-    _unconfirmed: Any = None  # the connection's protocol, if no answer has come on it before
-
     def __init__(self, body: bytes, query: str, permit: FullPermit, sender: Sender | None = None) -> None:
         self.body: bytes = body
         """What is sent."""
@@ -102,7 +93,14 @@ class RequestBody(Payload):
         """The signed query. Where possible it goes past aiohttp, whose errors may show the URL."""
         self.sender: Sender | None = sender
         """The attempt, while it is under way."""
+        self.begun: bool = False
+        """Whether any byte of the request may have left."""
+        self.suppressed: bool = False
+        """Set to let nothing leave any more."""
+        self.limiter_error: RuntimeError | None = None
+        """Raised by :meth:`depart`. aiohttp takes it for a broken connection where it writes the body."""
         self._permit = permit
+        self._unconfirmed: Any = None  # the connection's protocol, if no answer has come on it before
 
     @property
     def size(self) -> int:

@@ -40,7 +40,8 @@ class Deadlines:
         """When the first one expires, or earlier, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """How many are set."""
         return len(self.armed) + len(self.unbounded)
 
     def __iter__(self) -> Iterator[Deadline]:

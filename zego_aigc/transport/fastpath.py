@@ -21,6 +21,8 @@ import aiohttp
 from zego_aigc.transport.body import RequestBody
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
@@ -33,6 +35,10 @@ AIOHTTP_VERSION_SUPPORTED: bool = aiohttp.__version__.rpartition(".")[0] in {"3.
 
 NO_FASTPATH = "ZEGO_AIGC_NO_FASTPATH"
 """The environment variable that switches it off, as ``AIOHTTP_NO_EXTENSIONS`` does with aiohttp's own."""
+
+
+_send = aiohttp.ClientRequest.send  # super() would make an object for each request
+_start = aiohttp.ClientResponse.start
 
 
 def session_options() -> dict[str, Any]:
@@ -64,28 +70,28 @@ class InlineWriteRequest(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it: have aiohttp write the head, and write it out together with the body."""
         if (body := self.request_body) is None:
-            return await super().send(conn)
-        head: Any = _HeadBuffer(conn)
-        response = await super().send(head)
+            return await _send(self, conn)
+        head: list[bytes] = []
+        instead: Any = _HeadBuffer(conn, head.append)
+        response = await _send(self, instead)
         assert isinstance(response, ShieldedResponse)
-        assert head.written
         response.request_body = body
-        if body.sender is None or not body.sender.is_only_call:
+        if body.sender is None or not body.sender.is_only_call():
             # Yield once: a pending cancellation is delivered before any byte is written, and concurrent requests are written
             # in one iteration of the loop, which batches their responses.
             await asyncio.sleep(0)
-        self._write(head.written, body, conn)
+        self._write(b"".join(head), body, conn)
         return response
 
     @staticmethod
     def _write(head: bytes, body: RequestBody, connection: Connection) -> None:
         """Write the request in one piece."""
         protocol = connection.protocol
-        request_target, _, rest = head.partition(b" HTTP/")
+        request_target, version, rest = head.partition(b" HTTP/")
         transport = body.begin(protocol)
         assert protocol is not None  # begin() has seen to it
         try:
-            transport.write(b"%b?%b HTTP/%b%b" % (request_target, body.query.encode(), rest, body.body))
+            transport.write(b"".join((request_target, b"?", body.query.encode(), version, rest, body.body)))
         finally:
             body.depart(transport)
         if transport.get_write_buffer_size():
@@ -104,15 +110,15 @@ def _close_unless_written(protocol: ResponseHandler, transport: asyncio.Transpor
 class _HeadBuffer:
     """Stands in for a connection, its protocol and its transport while aiohttp writes a head, and keeps that."""
 
-    __slots__ = ("_connection", "_connector", "written")
+    __slots__ = ("_connection", "_connector", "write")
 
     writing_paused = False
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, write: Callable[[bytes], object]) -> None:
         self._connection = connection
         # Every request asks for it, and __getattr__() would be slow.
         self._connector = connection._connector  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # aiohttp's insides
-        self.written: bytes = b""
+        self.write: Callable[[bytes], object] = write
 
     @property
     def protocol(self) -> _HeadBuffer:
@@ -124,9 +130,6 @@ class _HeadBuffer:
 
     def is_closing(self) -> bool:
         return False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
 
     def start_timeout(self) -> None:
         """Sessions that are made with these options have no timeout for reading."""
@@ -144,8 +147,8 @@ class ShieldedResponse(aiohttp.ClientResponse):
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Wait for its head."""
         try:
-            return await super().start(connection)
+            return await _start(self, connection)
         except asyncio.CancelledError as cancelled:
             if self.request_body is None:
                 raise
-            return await self.request_body.resume_after_cancel(cancelled, functools.partial(super().start, connection))
+            return await self.request_body.resume_after_cancel(cancelled, functools.partial(_start, self, connection))

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
@@ -34,8 +34,22 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-async def post(session: aiohttp.ClientSession, url: URL, request: RequestBody, options: Mapping[str, Any]) -> Answer:
+async def post(
+    session: aiohttp.ClientSession,
+    url: URL,
+    request: RequestBody,
+    *,
+    proxy: URL | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """Send a request and read its whole answer.
+
+    Args:
+        session: what sends it.
+        url: where.
+        request: its body.
+        proxy: the URL of an HTTP proxy.
+        headers: beside those of the session.
 
     Raises:
         ConnectFailed: no byte of the request was sent.
@@ -47,7 +61,9 @@ async def post(session: aiohttp.ClientSession, url: URL, request: RequestBody, o
     # their texts hold the URL, and the URL holds the signature.
     try:
         # A session of the user's may raise for the HTTP status of a refusal, before its Code is read.
-        response = await session.post(url, data=request, allow_redirects=False, raise_for_status=False, **options)
+        response = await session.post(
+            url, data=request, allow_redirects=False, raise_for_status=False, proxy=proxy, headers=headers
+        )
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not session.closed:
             raise  # the limiter's, or a mistake
@@ -66,16 +82,18 @@ async def post(session: aiohttp.ClientSession, url: URL, request: RequestBody, o
             else:
                 request.answered()  # now, since the rest may take its time
                 body = await _read(response, session, request)
-        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+        except BaseException as error:
+            if response.connection is not None:  # what is read to the end has gone back to the pool by now
+                response.close()
             # aiohttp says RuntimeError where the connection is closed between head and body.
+            if not isinstance(error, aiohttp.ClientError | OSError | ValueError | RuntimeError):
+                raise
             text = f"the answer of {url.host} broke off: {reason(error)}"
         else:
             if body is not None:
                 return Answer(response.status, response.headers, body)
+            response.close()
             text = f"the answer of {url.host} is larger than {MAX_ANSWER} bytes"
-        finally:
-            if response.connection is not None:  # not read to the end, or it would have gone back to the pool by now
-                response.close()
         failure = BadResponse(text, status=response.status)
     raise failure
 
@@ -177,7 +195,7 @@ def reason(error: BaseException) -> str:
             return type(error).__name__
 
 
-async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, Any]) -> str | None:
+async def touch(session: aiohttp.ClientSession, url: URL, *, proxy: URL | None = None) -> str | None:
     """Open a connection and leave it in the pool. Whatever the server answers will do.
 
     Returns:
@@ -187,7 +205,7 @@ async def touch(session: aiohttp.ClientSession, url: URL, options: Mapping[str, 
         ConnectFailed: the host cannot be reached.
     """
     try:
-        async with session.head(url, allow_redirects=False, raise_for_status=False, **options) as response:
+        async with session.head(url, allow_redirects=False, raise_for_status=False, proxy=proxy) as response:
             await response.read()
             return response.headers.get("Date")
     except (aiohttp.ClientConnectionError, OSError) as error:

@@ -74,6 +74,7 @@ class SessionPool:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None  # first of all: __del__ asks for it, whatever is raised below
+        self.closed = False  # an instance's own attribute is found in half the time
         self.limiter: FullLimiter = full_limiter(limiter) if limiter is not None else LocalLimiter()
         self.budget: RetryBudget = RetryBudget()
         if session is not None and not hasattr(session, "closed"):  # of requests or httpx, say
@@ -85,11 +86,8 @@ class SessionPool:
         self._fast_options: dict[str, Any] = _fast_options() if session is None else {}
         self.writes_inline: bool = bool(self._fast_options)
         """Whether requests are written by :mod:`zego_aigc.transport.fastpath`. A session that is given may be of any class."""
-        self._options: dict[str, Any] = {}
-        if proxy is not None:
-            self._options["proxy"] = _checked_proxy(proxy)
-        if session is not None:
-            self._options["headers"] = HEADERS
+        self._proxy: yarl.URL | None = None if proxy is None else _checked_proxy(proxy)
+        self._headers: dict[str, str] | None = None if session is None else HEADERS  # own sessions have them
         self._signers: WeakValueDictionary[tuple[int, str], Signer] = WeakValueDictionary()  # gone with their clients
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
@@ -165,13 +163,13 @@ class SessionPool:
         """
         session = self._sessions[careful]
         if self.writes_inline:
-            return http.post(session, url, body, self._options)
+            return http.post(session, url, body, proxy=self._proxy, headers=self._headers)
         return self._post_documented(session, url.with_query(body.query), body)
 
     async def _post_documented(self, session: aiohttp.ClientSession, url: yarl.URL, body: RequestBody) -> http.Answer:
         # Yield once: a pending cancellation is delivered here, and not after aiohttp's own task has sent the request.
         await asyncio.sleep(0)
-        return await http.post(session, url, body, self._options)
+        return await http.post(session, url, body, proxy=self._proxy, headers=self._headers)
 
     async def websocket(
         self, address: str, *, ssl: bool | ssl.SSLContext | aiohttp.Fingerprint = True
@@ -183,7 +181,7 @@ class SessionPool:
             ssl: how its certificate is checked; True for the pool's way.
         """
         self.bind()
-        return await self._sessions[False].ws_connect(address, heartbeat=20.0, proxy=self._options.get("proxy"), ssl=ssl)
+        return await self._sessions[False].ws_connect(address, heartbeat=20.0, proxy=self._proxy, ssl=ssl)
 
     async def warmup(self, urls: Iterable[yarl.URL], connections: int, within: float) -> None:
         """Open connections to each host, so that the first calls find them.
@@ -194,7 +192,7 @@ class SessionPool:
         """
         self.bind()
         touches = [
-            self.spawn(http.touch(session, url, self._options))
+            self.spawn(http.touch(session, url, proxy=self._proxy))
             for url in urls
             for session in {*self._sessions.values()}
             for _ in range(connections)
@@ -216,7 +214,7 @@ class SessionPool:
         self.bind()
         try:
             async with asyncio.timeout(within):
-                return await http.touch(self._sessions[False], url, self._options)
+                return await http.touch(self._sessions[False], url, proxy=self._proxy)
         except (TimeoutError, ZegoError):
             return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, Typ
 
 from zego_aigc.errors import InvalidRequest, Problem
 from zego_aigc.schema.actions import Wire
-from zego_aigc.schema.constraints import Advice, Number, OneOf, Secret, Text
+from zego_aigc.schema.constraints import Advice, Number, OneOf, Secret, Text, only_if
 from zego_aigc.schema.naming import did_you_mean
 
 if TYPE_CHECKING:
@@ -188,6 +188,7 @@ class LLM(Wire, frozen=True, kw_only=True):
             raise InvalidRequest(problems, action=f"LLM.{name}()")
         return cls(url=url, api_key=api_key, model=model, **options)
 
+    @only_if(api_key=(None, "", TRIAL_KEY), vendor=("OpenAIResponses",))
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 
@@ -195,11 +196,6 @@ class LLM(Wire, frozen=True, kw_only=True):
         - Advice: the trial key works with listed endpoints and models only.
         - Advice: AddAgentInfo and AgentExtraInfo have no effect with OpenAIResponses.
         """
-        if self.api_key and self.api_key != TRIAL_KEY and self.vendor != "OpenAIResponses":
-            return ()
-        return self._advice()
-
-    def _advice(self) -> Iterable[Advice]:
         if not self.api_key:
             yield Advice("LLM.ApiKey is not set: right for an endpoint of your own, but providers want one")
         if self.api_key == TRIAL_KEY and self.model not in TRIAL_MODELS.get(self.url, ()):

@@ -112,7 +112,8 @@ class Attempt:
         route, request, pool, deadline = self._route, self._request, self._route.pool, self._deadline
         error: BaseException | None = None
         try:
-            self._refuse_if_closed()
+            if pool.closed:
+                self._refuse_if_closed()
             if before_send is not None:
                 await self._call_before_send(before_send)
             if encoded is None:
@@ -213,7 +214,8 @@ class Attempt:
 
     def is_only_call(self) -> bool:
         """Whether nothing else is under way, and the caller has not been cancelled, not even before."""
-        return self._route.pool.deadlines.count() == 1 and not self._deadline.task.cancelling()
+        deadlines = self._route.pool.deadlines
+        return len(deadlines.armed) == 1 and not deadlines.unbounded and not self._deadline.task.cancelling()
 
     @property
     def cancelled(self) -> bool:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
+import msgspec
+
 from zego_aigc.calls.orphans import Orphan
 from zego_aigc.errors import OutcomeUnknown
 from zego_aigc.transport.shielding import wait_done, wait_shielded
@@ -97,7 +99,7 @@ class GuardedCall(Protocol):
         ...
 
 
-class CreateGuard:
+class CreateGuard(msgspec.Struct, eq=False):
     """Sees to it that what a create makes is known although its caller is cancelled meanwhile.
 
     The first attempt is nearly always the only one, and it is rarely cancelled. So it is made in its caller's task. If that
@@ -110,51 +112,15 @@ class CreateGuard:
         creation: learns what becomes of the create.
     """
 
-    __slots__ = ("_creation", "_held_until", "_reported", "_route", "cancelled_by")
-
-    _held_until: float
+    _route: Route
+    creation: Creation
+    _reported: bool = False
+    _held_until: float = 0.0
     """How long a cancelled caller waits at most, by the monotonic clock."""
+    cancelled_by: asyncio.CancelledError | None = None
+    """The cancellation that came during the first attempt. It is raised when that is over."""
 
-    def __init__(self, route: Route, creation: Creation) -> None:
-        self._route = route
-        self._creation = creation
-        self._reported = False
-        self.cancelled_by: asyncio.CancelledError | None = None
-        """The cancellation that came during the first attempt. It is raised when that is over."""
-
-    async def run(self, call: GuardedCall, permit: FullPermit) -> None:
-        """Carry out all that follows the first permit.
-
-        Raises:
-            CancelledError: the caller was cancelled.
-            ZegoError: what the call ended in.
-        """
-        try:
-            if not self._route.pool.writes_inline:
-                await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
-            else:
-                try:
-                    over = call.judge(await call.attempt(permit, self))
-                except BaseException as error:
-                    self._attempt_failed(call, error)
-                    raise
-                if self.cancelled_by is not None:
-                    await self._end_cancelled(call, self.cancelled_by, over=over)
-                if not over:
-                    await self._run_detached(call)
-        except asyncio.CancelledError:
-            if not self._reported:
-                self._creation.not_made()
-            raise
-        except BaseException as error:
-            if self._is_unknown(call, error):
-                self._creation.unknown()
-            else:
-                self._creation.not_made()
-            raise
-        self._creation.made(call.result())
-
-    def _attempt_failed(self, call: GuardedCall, error: BaseException) -> None:
+    def attempt_failed(self, call: GuardedCall, error: BaseException) -> None:
         """The first attempt ended the call. If its caller is cancelled, what it may have made is reported.
 
         Raises:
@@ -164,7 +130,40 @@ class CreateGuard:
         if call.may_have_been_processed if cancelled else self._is_unknown(call, error) and self.cancelled_by is not None:
             self._report_orphan(call, certain=False)
         if self.cancelled_by is not None:
+            self._failed(call, self.cancelled_by)
             raise self.cancelled_by from None
+        self._failed(call, error)
+
+    async def carry_on(self, call: GuardedCall, *, over: bool = False, permit: FullPermit | None = None) -> None:
+        """Carry out what is left of the call after its first attempt, or all that follows the first permit.
+
+        Args:
+            call: the call.
+            over: whether its first attempt has ended it.
+            permit: the first one, if no attempt was made yet.
+
+        Raises:
+            CancelledError: the caller was cancelled.
+            ZegoError: what the call ended in.
+        """
+        try:
+            if self.cancelled_by is not None:
+                await self._end_cancelled(call, self.cancelled_by, over=over)
+            await self._run_detached(call, permit)
+        except BaseException as error:
+            self._failed(call, error)
+            raise
+        self.creation.made(call.result())
+
+    def _failed(self, call: GuardedCall, error: BaseException) -> None:
+        """The call has ended in an error."""
+        if isinstance(error, asyncio.CancelledError):
+            if not self._reported:
+                self.creation.not_made()
+        elif self._is_unknown(call, error):
+            self.creation.unknown()
+        else:
+            self.creation.not_made()
 
     async def _end_cancelled(self, call: GuardedCall, cancelled: asyncio.CancelledError, *, over: bool) -> NoReturn:
         """The first attempt has come to its end after the caller was cancelled: report what it made, or what follows makes.
@@ -241,7 +240,7 @@ class CreateGuard:
 
     def _report_orphan(self, call: GuardedCall, *, certain: bool) -> None:
         self._reported = True
-        self._creation.orphaned(Orphan(call.action, call.result() if certain else None, certain=certain))
+        self.creation.orphaned(Orphan(call.action, call.result() if certain else None, certain=certain))
 
     @staticmethod
     def _is_unknown(call: GuardedCall, error: BaseException) -> bool:

@@ -72,17 +72,20 @@ class Creation:
     expires_at: float
     """When what it may have made has ended by itself (monotonic), once its outcome is unknown."""
 
-    def __init__(self, creations: Creations, action: Any) -> None:
+    def __init__(self, creations: Creations, action: Any, lifecycle: Lifecycle | None) -> None:
         self.action: Any = action
         """The struct, or the :class:`~zego_aigc.calls.request.RawAction`."""
-        self.lifecycle: Lifecycle | None = getattr(action, "lifecycle", None)
+        self.lifecycle: Lifecycle | None = lifecycle
+        """How what it makes lives, if that is known."""
         self._creations = creations
 
     def made(self, result: Any) -> None:
         """It was carried out, and that was its result."""
         life = self.lifecycle
-        # Callbacks speak only of what counts against a quota.
-        self._creations.settle(self, made_id=None if life is None or life.quota is None else life.id_of(self.action, result))
+        if life is None or life.quota is None:  # callbacks speak only of what counts against a quota
+            self._creations.settle(self)
+        else:
+            self._creations.settle(self, life.id_of(self.action, result))
 
     def not_made(self) -> None:
         """It was not carried out."""
@@ -91,7 +94,7 @@ class Creation:
     def unknown(self) -> None:
         """It may or may not have been carried out."""
         self.expires_at = self._creations.clock() + self.lives_unseen
-        self._creations.settle(self, unknown=True)
+        self._creations.lose(self)
 
     def orphaned(self, orphan: Orphan) -> None:
         """Its caller was cancelled, and will not hear what it made or may have made."""
@@ -138,7 +141,7 @@ class Creations:
 
     def begin(self, action: Any) -> Creation:
         """A create by a bare call is about to be sent."""
-        creation = Creation(self, action)
+        creation = Creation(self, action, action.lifecycle)
         self._under_way.add(creation)
         return creation
 
@@ -146,12 +149,18 @@ class Creations:
         """A create is about to be sent: from now on callbacks may belong to it."""
         self._under_way.add(creation)
 
-    def settle(self, creation: Creation, *, made_id: str | None = None, unknown: bool = False) -> None:
-        """A create is over."""
+    def settle(self, creation: Creation, made_id: str | None = None) -> None:
+        """A create is over: it has made this, or nothing that callbacks speak of."""
         self._under_way.discard(creation)
         if made_id is not None:
             self.know(made_id)
-        elif unknown and creation.lifecycle is not None and creation.lifecycle.quota is not None:
+        if self._unclaimed:
+            self._match()
+
+    def lose(self, creation: Creation) -> None:
+        """A create is over, and may have made something."""
+        self._under_way.discard(creation)
+        if creation.lifecycle is not None and creation.lifecycle.quota is not None:
             self._unknown[creation] = None
             if len(self._unknown) > MAX_UNKNOWN:
                 self._unknown.pop(next(iter(self._unknown)))

@@ -58,7 +58,7 @@ class Life(Creation):
     def __init__(
         self, inventory: Inventory, action: Action[Any] | None, life: Lifecycle, *, made: tuple[str, Any] | None = None
     ) -> None:
-        super().__init__(inventory.creations, action)
+        super().__init__(inventory.creations, action, None if action is None else life)
         self.life: Lifecycle = life
         """How it lives and ends."""
         self.made_id: str | None = made[0] if made else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -99,6 +99,9 @@ class RawAction:
     """The request of a ``call_raw``: the vendor's name of an Action, and a body in wire form."""
 
     __slots__ = ("body", "name")
+
+    lifecycle: ClassVar[None] = None
+    """As an Action has it: of what it makes nothing is known."""
 
     def __init__(self, name: str, body: dict[str, Any]) -> None:
         self.name: str = name

@@ -10,6 +10,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
 from zego_aigc.limits.sliding_window import Window
 from zego_aigc.limits.wait_queue import BACKGROUND_SHARE, WaitQueue, rebind_to_loop
@@ -227,18 +229,17 @@ class _Lane(WaitQueue["_LocalPermit"]):
         return self._background_at + self._spacing if now < self.foreground_at + PEOPLE_STAY else -math.inf
 
 
-class _LocalPermit:
-    __slots__ = ("_answered_at", "_departed_at", "_lane", "_mark")
-
-    def __init__(self, lane: _Lane) -> None:
-        self._lane: _Lane | None = lane
-        self._departed_at: float | None = None
-        self._answered_at: float | None = None
+class _LocalPermit(msgspec.Struct, eq=False):  # a struct is made in half the time
+    _lane: _Lane | None
+    _departed_at: float | None = None
+    _answered_at: float | None = None
+    _mark: float = 0.0
 
     def departed(self, *, unproven: bool = False) -> None:
         lane = self._lane
         if lane is not None and self._departed_at is None:
-            self._departed_at = now = lane.clock()
+            clock = lane.clock
+            self._departed_at = now = clock()
             self._mark = lane.window.departed(now, unproven=unproven)
             if lane.waiting and lane.timer is None:
                 lane.schedule()
@@ -256,7 +257,8 @@ class _LocalPermit:
         lane = self._lane
         if lane is not None and self._departed_at is not None:
             self._lane = None
-            answered_at = lane.clock() if self._answered_at is None else self._answered_at
+            clock = lane.clock
+            answered_at = clock() if self._answered_at is None else self._answered_at
             lane.window.served(self._mark, self._departed_at, answered_at, host, first=first)
             if lane.waiting:
                 lane.schedule()

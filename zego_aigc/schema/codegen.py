@@ -85,7 +85,11 @@ class _CodeGenerator:
         if fields is None:
             self._line(depth, f"for finding in {var}.rules(): return False")
         elif fields:
-            self._line(depth, f"if {' or '.join(f'{var}.{field} is not None' for field in fields)}:")
+            enough = (
+                f"{var}.{field} is not None" if values is None else f"{var}.{field} in {values!r}"
+                for field, values in fields.items()
+            )
+            self._line(depth, f"if {' or '.join(enough)}:")
             self._line(depth + 1, f"for finding in {var}.rules(): return False")
 
     def _value(self, depth: int, spec: FieldSpec, var: str) -> None:

@@ -24,7 +24,7 @@ __all__ = [
     "OneOf",
     "Secret",
     "Text",
-    "only_if_set",
+    "only_if",
     "rules_depend_on",
 ]
 
@@ -172,25 +172,29 @@ class Advice(str):
 RulesT = TypeVar("RulesT", bound=Callable[..., Iterable[object]])
 
 
-def only_if_set(*fields: str) -> Callable[[RulesT], RulesT]:
-    """Decorate a struct's ``rules()``: they find nothing unless one of these fields is set.
+def only_if(*is_set: str, **has_one_of: tuple[object, ...]) -> Callable[[RulesT], RulesT]:
+    """Decorate a struct's ``rules()``: when they may find anything. Otherwise the compiled check does not ask them.
 
     A request is checked so quickly that calls of rules which find nothing would be a good part of it.
+
+    Args:
+        is_set: fields of which one that is set is enough.
+        has_one_of: fields with values of which one is enough; None for a field that is not set.
     """
 
     def mark(rules: RulesT) -> RulesT:
-        rules.__dict__["only_if_set"] = fields
+        rules.__dict__["only_if"] = {**dict.fromkeys(is_set), **has_one_of}
         return rules
 
     return mark
 
 
-def rules_depend_on(cls: type[Any]) -> tuple[str, ...] | None:
-    """The fields of which one must be set for a struct's ``rules()`` to find anything.
+def rules_depend_on(cls: type[Any]) -> dict[str, tuple[object, ...] | None] | None:
+    """When a struct's ``rules()`` may find anything: fields with the values that are enough, None for any that is set.
 
     Returns:
         None if that is not known, so that they are always asked; no fields if the struct has no rules.
     """
     rules = getattr(cls, "rules", None)
-    fields: tuple[str, ...] | None = () if rules is None else rules.__dict__.get("only_if_set")
+    fields: dict[str, tuple[object, ...] | None] | None = {} if rules is None else rules.__dict__.get("only_if")
     return fields

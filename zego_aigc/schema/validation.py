@@ -207,7 +207,7 @@ class _Validator:
             self._free_form(value, f"{path}{key}")
         values = {name: value for name, value in values.items() if value is not None}
         struct = cls(**values, extra={key: value for key, value in rest.items() if value is not None} or None)
-        if rules_depend_on(cls) != ():
+        if rules_depend_on(cls) != {}:
             self._ask_rules(struct, path, before)
         return struct
 

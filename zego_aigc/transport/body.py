@@ -120,11 +120,12 @@ class RequestBody(Payload):
         # aiohttp writes in a task of its own, which may run before the cancelled task does.
         if self.sender is not None and self.sender.cancelled:
             self.suppressed = True
-        transport = self.begin(cast("ResponseHandler", cast("StreamWriter", writer).protocol))
+        protocol = cast("ResponseHandler", cast("StreamWriter", writer).protocol)
+        transport = self.begin(protocol)
         try:
             await writer.write(self.body[:content_length])
         finally:
-            self.depart(transport)
+            self.depart(protocol, transport)
 
     def begin(self, protocol: ResponseHandler | None) -> asyncio.Transport:
         """The last look at a connection before the request is written to it. From now on any byte may have left.
@@ -132,16 +133,17 @@ class RequestBody(Payload):
         Raises:
             Unusable: nothing may leave, or not on this connection. Nothing has left.
         """
-        if self.suppressed or protocol is None or protocol.transport is None or protocol.transport.is_closing():
+        transport = None if protocol is None else protocol.transport
+        if self.suppressed or protocol is None or transport is None or transport.is_closing():
             raise Unusable("it was closing")
         if protocol.should_close:
             raise Unusable(UNSOLICITED_RESPONSE)
         self.begun = True
-        return protocol.transport
+        return transport
 
-    def depart(self, transport: asyncio.Transport) -> None:
+    def depart(self, protocol: ResponseHandler, transport: asyncio.Transport) -> None:
         """The request is written: the limiter's window begins."""
-        protocol = transport.get_protocol()  # uvloop's transports for TLS cannot be referred to weakly
+        # Not the transport, since uvloop's for TLS cannot be referred to weakly.
         if ref(protocol) not in _confirmed_connections:
             self._unconfirmed = protocol
         try:

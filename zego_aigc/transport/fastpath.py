@@ -72,30 +72,28 @@ class InlineWriteRequest(aiohttp.ClientRequest):
         if (body := self.request_body) is None:
             return await _send(self, conn)
         head: list[bytes] = []
-        instead: Any = _HeadBuffer(conn, head.append)
-        response = await _send(self, instead)
-        assert isinstance(response, ShieldedResponse)
-        response.request_body = body
+        stand_in: Any = _StandIn(conn, _HeadBuffer(head.append))
+        response = await _send(self, stand_in)
+        response.request_body = body  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # a ShieldedResponse
         if body.sender is None or not body.sender.is_only_call():
             # Yield once: a pending cancellation is delivered before any byte is written, and concurrent requests are written
             # in one iteration of the loop, which batches their responses.
             await asyncio.sleep(0)
-        self._write(b"".join(head), body, conn)
+        _write(b"".join(head), body, conn)
         return response
 
-    @staticmethod
-    def _write(head: bytes, body: RequestBody, connection: Connection) -> None:
-        """Write the request in one piece."""
-        protocol = connection.protocol
-        request_target, version, rest = head.partition(b" HTTP/")
-        transport = body.begin(protocol)
-        assert protocol is not None  # begin() has seen to it
-        try:
-            transport.write(b"".join((request_target, b"?", body.query.encode(), version, rest, body.body)))
-        finally:
-            body.depart(transport)
-        if transport.get_write_buffer_size():
-            connection.add_callback(functools.partial(_close_unless_written, protocol, transport))
+
+def _write(head: bytes, body: RequestBody, connection: Connection) -> None:
+    """Write a request in one piece."""
+    protocol: Any = connection.protocol
+    transport = body.begin(protocol)
+    request_target, version, rest = head.partition(b" HTTP/")
+    try:
+        transport.write(b"".join((request_target, b"?", body.query.encode(), version, rest, body.body)))
+    finally:
+        body.depart(protocol, transport)
+    if transport.get_write_buffer_size():
+        connection.add_callback(functools.partial(_close_unless_written, protocol, transport))
 
 
 def _close_unless_written(protocol: ResponseHandler, transport: asyncio.Transport) -> None:
@@ -107,22 +105,30 @@ def _close_unless_written(protocol: ResponseHandler, transport: asyncio.Transpor
         protocol.force_close()
 
 
-class _HeadBuffer:
-    """Stands in for a connection, its protocol and its transport while aiohttp writes a head, and keeps that."""
+class _StandIn:
+    """Stands in for a connection while aiohttp writes a head."""
 
-    __slots__ = ("_connection", "_connector", "write")
+    __slots__ = ("_connection", "_connector", "protocol")
 
-    writing_paused = False
-
-    def __init__(self, connection: Connection, write: Callable[[bytes], object]) -> None:
+    def __init__(self, connection: Connection, protocol: _HeadBuffer) -> None:
         self._connection = connection
         # Every request asks for it, and __getattr__() would be slow.
         self._connector = connection._connector  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # aiohttp's insides
-        self.write: Callable[[bytes], object] = write
+        self.protocol: _HeadBuffer = protocol
 
-    @property
-    def protocol(self) -> _HeadBuffer:
-        return self
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _HeadBuffer:
+    """Stands in for the connection's protocol, and for its transport: what is written is handed over."""
+
+    __slots__ = ("write",)
+
+    writing_paused = False
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.write: Callable[[bytes], object] = write
 
     @property
     def transport(self) -> _HeadBuffer:
@@ -133,9 +139,6 @@ class _HeadBuffer:
 
     def start_timeout(self) -> None:
         """Sessions that are made with these options have no timeout for reading."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
 
 
 class ShieldedResponse(aiohttp.ClientResponse):

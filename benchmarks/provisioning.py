@@ -72,13 +72,15 @@ async def run(*, quick: bool) -> list[Table]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with serving(0) as served:
-            async with served.client(LocalLimiter(100, window=1e-6, guard=0.0)) as client:
+            async with served.client(LocalLimiter(10_000)) as client:
                 turns = streams(counts[0], "alone")
                 calls = crowd(lambda: client.call(next(turns)), 10)
                 cpu = time.process_time()
                 await calls(counts[0])
                 alone = (time.process_time() - cpu) / counts[0] * 1e6
                 rows.append([f"{counts[0]:,} calls without provisioning", alone, None, None, None])
+            # Another one, whose limiter has seen no foreground: for a minute after that the background leaves it room.
+            async with served.client(LocalLimiter(10_000)) as client:
                 for count in counts:
                     seconds, cpu, memory = await carried_out(client, streams(count, f"of{count}"), folder, str(count))
                     rows.append([f"{count:,} stream tasks, no limits", cpu / count * 1e6, memory, seconds, None])

@@ -7,6 +7,7 @@ forms side by side: ``problems`` names what is wrong with a value, for the walk 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias, TypeVar
@@ -189,6 +190,7 @@ def only_if(*is_set: str, **has_one_of: tuple[object, ...]) -> Callable[[RulesT]
     return mark
 
 
+@functools.cache
 def rules_depend_on(cls: type[Any]) -> dict[str, tuple[object, ...] | None] | None:
     """When a struct's ``rules()`` may find anything: fields with the values that are enough, None for any that is set.
 

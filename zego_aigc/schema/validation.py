@@ -198,18 +198,22 @@ class _Validator:
                 self._note(path + spec.wire, "required", "is required")
             if value is None and spec.required:
                 value = _empty(spec)
-            values[spec.attribute] = value
-        if rest and not self._extra_is_known:
-            names = {spec.wire for spec in fields_of(cls)}
-            for key in rest:
-                self._note(f"{path}{key}", "unknown", f"is not a field of {cls.__name__}{did_you_mean(str(key), names)}")
-        for key, value in rest.items():
-            self._free_form(value, f"{path}{key}")
-        values = {name: value for name, value in values.items() if value is not None}
-        struct = cls(**values, extra={key: value for key, value in rest.items() if value is not None} or None)
+            if value is not None:
+                values[spec.attribute] = value
+        if rest:
+            self._undeclared(cls, rest, path)
+            values["extra"] = {key: value for key, value in rest.items() if value is not None} or None
+        struct = cls(**values)
         if rules_depend_on(cls) != {}:
             self._ask_rules(struct, path, before)
         return struct
+
+    def _undeclared(self, cls: type[msgspec.Struct], fields: Mapping[Any, Any], path: str) -> None:
+        names = () if self._extra_is_known else {spec.wire for spec in fields_of(cls)}
+        for key, value in fields.items():
+            if not self._extra_is_known:
+                self._note(f"{path}{key}", "unknown", f"is not a field of {cls.__name__}{did_you_mean(str(key), names)}")
+            self._free_form(value, f"{path}{key}")
 
     def _ask_rules(self, struct: Any, path: str, before: int) -> None:
         invalid = [problem.path for problem in self.problems[before:]]

@@ -18,13 +18,15 @@ from zego_aigc import (
     ConfigurationError,
     LocalLimiter,
     LocalQuota,
+    Orphan,
+    OutcomeUnknown,
     QuotaExceeded,
     RetryPolicy,
     SessionPool,
     TransportError,
     aiagent,
 )
-from zego_aigc.aiagent import DeleteAgentInstance
+from zego_aigc.aiagent import CreateAgentInstance, DeleteAgentInstance
 from zego_aigc.sandbox import Pace, Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -192,6 +194,55 @@ async def test_closing_ends_what_open_handles_own_and_refuses_callers_that_wait_
         leave.set()
         await asyncio.wait_for(first, 60)  # there is nothing left for it to end
         assert quota.usage("agents").used == 0
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a pool of its own", "a shared pool"])
+async def test_what_is_being_made_as_the_client_closes_is_ended_once_it_is_made(sandbox: Sandbox, shared: bool) -> None:
+    quota = LocalQuota(agents=1)
+    async with SessionPool(limiter=LocalLimiter(limit=1000)) as pool:
+        options: dict[str, Any] = {"pool": pool, "limiter": None} if shared else {}
+        client = client_of(sandbox, quota=quota, **options)
+        await client.call(register())
+        closing: list[asyncio.Future[list[str]]] = []
+
+        def close(_: Any) -> bool:
+            closing.append(asyncio.ensure_future(client.aclose(drain=60)))
+            return True
+
+        sandbox.faults.on(CreateAgentInstance).where(close).latency(0.05)  # closed as it arrives, and answered after that
+        making = asyncio.ensure_future(client.start(voice()))
+        await until(lambda: bool(closing))
+        assert await closing[0] == []
+        assert not sandbox.app.instances
+        assert len(sandbox.received(DeleteAgentInstance)) == 1
+        with pytest.raises(ConfigurationError, match=r"closed while CreateAgentInstance was under way.*is ended"):
+            await asyncio.wait_for(making, 60)
+        assert quota.usage("agents").used == 0
+
+
+async def test_what_waits_for_the_limiter_as_the_client_closes_is_refused_at_once(sandbox: Sandbox) -> None:
+    client = client_of(sandbox, limiter=LocalLimiter(limit=1, window=3600.0), timeout=7200.0)
+    await client.call(register())
+    await client.start(voice("1"))
+    waiting = asyncio.ensure_future(client.start(voice("2")))
+    await asyncio.sleep(0.02)
+    assert await asyncio.wait_for(client.aclose(drain=3600.0), 60) == []
+    with pytest.raises(ConfigurationError, match="the client was closed before CreateAgentInstance was sent"):
+        await asyncio.wait_for(waiting, 60)
+    assert not sandbox.app.instances
+    assert len(sandbox.received(CreateAgentInstance)) == 1
+
+
+async def test_what_is_being_made_for_too_long_as_the_client_closes_is_reported_as_perhaps_made(sandbox: Sandbox) -> None:
+    orphans: list[Orphan] = []
+    client = client_of(sandbox, on_orphan=orphans.append)
+    await client.call(register())
+    sandbox.faults.on(CreateAgentInstance).stall()
+    making = asyncio.ensure_future(client.start(voice()))
+    await until(lambda: bool(sandbox.received(CreateAgentInstance)))
+    assert await client.aclose(drain=0.05) == []
+    with pytest.raises(OutcomeUnknown):
+        await asyncio.wait_for(making, 60)
 
 
 async def test_closing_lists_what_open_handles_own_if_it_cannot_be_ended(sandbox: Sandbox) -> None:

@@ -493,8 +493,9 @@ class Client(ClientHandles):
     async def aclose(self, *, drain: float = 5.0, live: Literal["end", "leave"] = "end") -> list[str]:
         """Close the client. A pool that was given stays open.
 
-        Handles that are open are ended, what could not be ended is tried once more, callers that wait for a place in the
-        quota are refused, and calls that make things get as long to come to an end.
+        Handles that are open are ended, and so are those that are being made, once they are; what could not be ended is tried
+        once more, callers that wait for a place in the quota are refused, and calls that make things get as long to come to an
+        end.
 
         Args:
             drain: seconds that each may take, beside the time that the limiter's queue takes.

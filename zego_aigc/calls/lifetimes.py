@@ -13,7 +13,7 @@ from zego_aigc.calls.creations import Birth, Creation, Creations, result_of
 from zego_aigc.calls.register import Sweeper
 from zego_aigc.calls.request import not_an_action
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask, TaskStatus
-from zego_aigc.errors import ConfigurationError, QuotaExceeded, ZegoError
+from zego_aigc.errors import ConfigurationError, QuotaExceeded, TimedOut, ZegoError
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.codes import api_error
 from zego_aigc.schema.lifecycle import LIFECYCLES, makers_of
@@ -189,7 +189,10 @@ class Lifetimes:
         """What ends what dead processes left, where there is a register."""
         self._events: EventHub | None = None
         self._waiting: set[QueueDeadline] = set()  # for a place in the quota
+        # What is being made: a future that is done when it is made, or is ended again, and the task that makes it.
+        self._making: dict[asyncio.Future[None], asyncio.Task[Any] | None] = {}
         self._closed = False
+        self._ends_all = False  # the client closes, and nothing that it made may live on
 
     # --- making
 
@@ -209,6 +212,22 @@ class Lifetimes:
         endpoint = self.caller[life.action.service]
         until = time.monotonic() + (endpoint.timeout if timeout is None else timeout)
         await self._reserve(life, until, wait=wait)
+        making: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._making[making] = asyncio.current_task()
+        try:
+            await self._make(life, until, owner)
+            if self._ends_all:
+                await self.end(life)
+                raise ConfigurationError(
+                    f"the client was closed while {type(life.action).__name__} was under way. What it made is ended, or is "
+                    "among what aclose() returns: close a client when nobody makes anything with it any more"
+                )
+        finally:
+            del self._making[making]
+            making.set_result(None)
+
+    async def _make(self, life: Life, until: float, owner: str | None) -> None:
+        """Make something that has its place in the quota."""
         try:
             await self.create(life.action, life, timeout=max(0.001, until - time.monotonic()), owner=owner)
         except BaseException as error:
@@ -216,6 +235,8 @@ class Lifetimes:
                 await self.end(life)  # it was made, and the caller was cancelled
             elif (place := life.reservation) is not None and place.state == "making":
                 place.full() if isinstance(error, QuotaExceeded) else place.release()
+            if self._ends_all and isinstance(error, TimedOut) and error.waited_for == "limiter":
+                raise self._closed_error(life) from None
             raise
 
     async def create(
@@ -389,12 +410,12 @@ class Lifetimes:
 
         Args:
             drain: seconds for each ending, beside the time in the limiter's queue.
-            end: whether to end what lives, or to end only what is being ended.
+            end: whether to end what lives and what is being made, or to end only what is being ended.
 
         Returns:
             the cancellation that came meanwhile.
         """
-        self._closed = True
+        self._closed, self._ends_all = True, end
         for deadline in [*self._waiting]:
             self.caller.pool.deadlines.expire(deadline)
         if self._events is not None:
@@ -409,7 +430,19 @@ class Lifetimes:
             self.inventory.lives.clear()  # they are the next process's
         for made_id, life in self.inventory.lives.items():
             self._cleanup.begin(made_id, life.life.end(made_id))
+        if end and self._making:
+            cancelled = await self._finish_making(drain) or cancelled
         return await self._cleanup.finish(drain) or cancelled
+
+    async def _finish_making(self, drain: float) -> asyncio.CancelledError | None:
+        """Refuse what waits for the limiter, and let what is under way come to its end."""
+        deadlines = self.caller.pool.deadlines
+        tasks = {*self._making.values()}
+        for deadline in [*deadlines]:
+            if deadline.at_close == "expire" and deadline.task in tasks:
+                deadlines.expire(deadline)
+        made = asyncio.ensure_future(asyncio.wait([*self._making], timeout=drain))
+        return await wait_shielded(made, drain + LEAVING)
 
     @staticmethod
     async def _leave_registry(sweeper: Sweeper, drain: float, *, end: bool) -> None:

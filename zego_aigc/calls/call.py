@@ -208,14 +208,13 @@ class Call(Generic[T]):
                     if guard is not None:
                         guard.attempt_failed(self, error)
                     raise
-                over = self.judge(response)
-                if guard is None:
-                    continue
-                # The guard has no coroutine around the first attempt, which would cost a fiftieth of the call.
-                if isinstance(response, Envelope) and guard.cancelled_by is None:
-                    guard.creation.made(response.data)
-                else:
-                    await guard.carry_on(self, over=over)
+                success = self.judge(response)
+                if guard is not None:
+                    # Nothing of the guard's was awaited so far: a coroutine of its own would cost a fiftieth of a call.
+                    if success is not None and guard.cancelled_by is None:
+                        guard.creation.made(success.data)
+                    else:
+                        await guard.carry_on(self, over=success is not None)
         except BaseException as error:
             if not detached:
                 self._report_failure(error)
@@ -299,19 +298,21 @@ class Call(Generic[T]):
         )
         return attempt.run(permit, self._body, self._before_send)
 
-    def judge(self, response: Envelope[Any] | Failure) -> bool:
-        """An attempt has come to this response: whether the call is over."""
+    def judge(self, response: Envelope[Any] | Failure) -> Envelope[Any] | None:
+        """An attempt has come to this response: it is returned if it ends the call."""
         self._response = response
         if isinstance(response, Envelope):
             if self._request.result is None:
                 response.data = None  # whatever came
-            self._route.pool.budget.earn()
-            return True
+            budget = self._route.pool.budget
+            if budget.tokens < budget.capacity:
+                budget.earn()
+            return response
         attempt = self._attempt
         if attempt is not None and attempt.body is not None:
             self._body = attempt.body.body
             self.first_sent = self.first_sent or attempt.sent_at
-        return False
+        return None
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinitely many while it does not run yet."""

@@ -78,8 +78,8 @@ class GuardedCall(Protocol):
         """Get an attempt ready, to be awaited at once."""
         ...
 
-    def judge(self, response: Envelope[Any] | Failure) -> bool:
-        """An attempt has come to this response: whether the call is over."""
+    def judge(self, response: Envelope[Any] | Failure) -> Envelope[Any] | None:
+        """An attempt has come to this response: it is returned if it ends the call."""
         ...
 
     async def run(self, *, detached: bool = False) -> Any:
@@ -248,5 +248,5 @@ class CreateGuard(msgspec.Struct, eq=False):
 
 
 async def _rest(call: GuardedCall, permit: FullPermit | None) -> None:
-    if permit is None or not call.judge(await call.attempt(permit)):
+    if permit is None or call.judge(await call.attempt(permit)) is None:
         await call.run(detached=True)

@@ -55,6 +55,9 @@ class OpenNumber(enum.IntEnum):
         member._value_ = value
         return member
 
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return type(self), (self._value_,)  # CPython up to 3.11.3 would look a new one up by its name
+
 
 def declared(kind: type[msgspec.Struct], value: Any) -> Any:
     """Of a JSON object what a struct declares, nulls left out: they mean the same as absent keys.

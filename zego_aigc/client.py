@@ -180,8 +180,8 @@ class Client(ClientHandles):
             }
         )
         account = f"{app_id}@{' '.join(sorted({str(self._endpoints[each].route.url.origin()) for each in Service}))}"
-        self._register = None if registry is None else Register(registry, account, per_owner=live_per_owner)
-        self._lifetimes = Lifetimes(self._endpoints, policy, Inventory(quota, creations), self._register, drive_ssl)
+        register = None if registry is None else Register(registry, account, per_owner=live_per_owner)
+        self._lifetimes = Lifetimes(self._endpoints, policy, Inventory(quota, creations), register, drive_ssl)
 
     @classmethod
     def from_env(cls, *, env_file: str | os.PathLike[str] | None = None, **options: Unpack[ClientOptions]) -> Client:
@@ -254,7 +254,7 @@ class Client(ClientHandles):
             ConfigurationError: the client is closed, or used from another event loop.
         """
         lifetimes = self._lifetimes
-        if lifetimes.registers and action.lifecycle is not None and before_send is None:
+        if lifetimes.register is not None and action.lifecycle is not None and before_send is None:
             return await lifetimes.create(
                 action,
                 lifetimes.inventory.creations,

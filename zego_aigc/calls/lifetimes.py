@@ -181,10 +181,9 @@ class Lifetimes:
         self.inventory: Inventory = inventory
         self.drive_ssl: DriveSSL = drive_ssl
         """How the certificates of audio WebSockets are checked."""
-        self.registers: bool = register is not None
-        """Whether there is a registry, which notes what :meth:`create` makes."""
         self._cleanup = Cleanup(endpoints, policy.delete_timeout, inventory, None if register is None else register.ended)
-        self._register = register
+        self.register: Register | None = register
+        """What notes all that is live, if there is a registry."""
         self.sweeper: Sweeper | None = None if register is None else Sweeper(register, endpoints, self._cleanup.end)
         """What ends what dead processes left, where there is a register."""
         self._events: EventHub | None = None
@@ -260,7 +259,7 @@ class Lifetimes:
             owner: for whom it is made.
         """
         endpoint = self.caller.of(action)
-        if self._register is None or self.sweeper is None or action.lifecycle is None or action.lifecycle.quota is None:
+        if self.register is None or self.sweeper is None or action.lifecycle is None or action.lifecycle.quota is None:
             return await endpoint.prepare(
                 action, timeout=timeout, deadline_from=deadline_from, background=background, creates=creates
             ).run()
@@ -276,7 +275,7 @@ class Lifetimes:
             ).run()
 
         await self.sweeper.start()
-        return await self._register.create(action, owner, make, self._cleanup.end)
+        return await self.register.create(action, owner, make, self._cleanup.end)
 
     async def _reserve(self, life: Life, until: float, *, wait: bool) -> None:
         """Wait for a place in the quota."""
@@ -352,7 +351,7 @@ class Lifetimes:
             raise ConfigurationError(
                 f"{made_by.__name__} makes nothing that could be ended: pass the create that made it, or leave made_by out"
             )
-        if self._register is not None and self.sweeper is not None:
+        if self.register is not None and self.sweeper is not None:
             self.caller.pool.bind()
             self.caller.pool.spawn(self._take_over(made_id, self.sweeper))
         return Life(self.inventory, None, made_by.lifecycle, made=(made_id, result_of(made_by, made_id)))
@@ -395,12 +394,12 @@ class Lifetimes:
                 pass
         if birth is not None:
             self.inventory.creations.observe(birth)
-            if self._register is not None and birth.stream_id is None:  # stream tasks are looked up
-                await self._register.created(birth.made_id, birth.may_be_of)
+            if self.register is not None and birth.stream_id is None:  # stream tasks are looked up
+                await self.register.created(birth.made_id, birth.may_be_of)
         if ended is not None:
             self._cleanup.ended(ended)
-            if self._register is not None:
-                await self._register.ended(ended)
+            if self.register is not None:
+                await self.register.ended(ended)
         self.events.note(event)
 
     # --- closing

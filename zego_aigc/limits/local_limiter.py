@@ -238,7 +238,7 @@ class _LocalPermit(msgspec.Struct, eq=False):  # a struct is made in half the ti
     def departed(self, *, unproven: bool = False) -> None:
         lane = self._lane
         if lane is not None and self._departed_at is None:
-            clock = lane.clock
+            clock = lane.clock  # CPython 3.11 looks a slot up slowly where it is called as a method is
             self._departed_at = now = clock()
             self._mark = lane.window.departed(now, unproven=unproven)
             if lane.waiting and lane.timer is None:

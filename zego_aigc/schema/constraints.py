@@ -104,9 +104,11 @@ class Number(msgspec.Struct, frozen=True):
         if not self.low <= value <= self.high:
             yield "range", f"must be {_plain(self.low)} to {_plain(self.high)}"
 
-    def failures(self, var: str, kind: type[float] = float) -> Iterator[str]:
-        """The expression that is true of a number in `var` that has problems; `kind` is what it mostly is."""
-        yield f"not {kind(self.low)} <= {var} <= {kind(self.high)}"  # two of a kind are quicker to compare
+    def failures(self, var: str, *, mostly_float: bool) -> Iterator[str]:
+        """The expression that is true of a number in `var` that has problems."""
+        # CPython compares two floats more quickly than a float and an int.
+        low, high = (float(self.low), float(self.high)) if mostly_float else (self.low, self.high)
+        yield f"not {low} <= {var} <= {high}"
 
 
 class OneOf(msgspec.Struct, frozen=True):

@@ -132,7 +132,7 @@ class FieldSpec(msgspec.Struct, frozen=True):
         if self.items is not None:
             yield from self.items.failures(var)
         if self.number is not None:
-            yield from self.number.failures(var, float if self.kind is Kind.NUMBER else int)
+            yield from self.number.failures(var, mostly_float=self.kind is Kind.NUMBER)
         elif self.kind is Kind.INTEGER and self.choices is None:
             yield f"not -{2**63} <= {var} < {2**63}"
         elif self.kind is Kind.NUMBER:

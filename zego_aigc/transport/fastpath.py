@@ -37,7 +37,8 @@ NO_FASTPATH = "ZEGO_AIGC_NO_FASTPATH"
 """The environment variable that switches it off, as ``AIOHTTP_NO_EXTENSIONS`` does with aiohttp's own."""
 
 
-_send = aiohttp.ClientRequest.send  # super() would make an object for each request
+# super() would make an object for each request. Sessions that are made with these options have ShieldedResponse as their class.
+_send: Any = aiohttp.ClientRequest.send
 _start = aiohttp.ClientResponse.start
 
 
@@ -70,11 +71,11 @@ class InlineWriteRequest(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it: have aiohttp write the head, and write it out together with the body."""
         if (body := self.request_body) is None:
-            return await _send(self, conn)
+            return await super().send(conn)
         head: list[bytes] = []
         stand_in: Any = _StandIn(conn, _HeadBuffer(head.append))
-        response = await _send(self, stand_in)
-        response.request_body = body  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # a ShieldedResponse
+        response: ShieldedResponse = await _send(self, stand_in)
+        response.request_body = body
         if body.sender is None or not body.sender.is_only_call():
             # Yield once: a pending cancellation is delivered before any byte is written, and concurrent requests are written
             # in one iteration of the loop, which batches their responses.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import anyio
+import msgspec
 import pytest
 from loops import anyio_backend, way_of_sending  # noqa: F401 - fixtures
 from raw_server import Exchange, http, ok, raw_server
@@ -139,6 +140,20 @@ async def test_a_body_can_be_asked_for_as_the_middlewares_of_a_borrowed_session_
 
     async with raw_server(handle) as url, aiohttp.ClientSession(middlewares=(look,)) as session:
         await Client(1, "s", aiagent_url=url, session=session).call(voice())
+
+
+async def test_the_traces_of_a_borrowed_session_hear_of_the_answer() -> None:
+    heard: list[bytes] = []
+
+    async def hear(_: aiohttp.ClientSession, __: object, chunk: aiohttp.TraceResponseChunkReceivedParams) -> None:
+        heard.append(chunk.chunk)
+
+    config = aiohttp.TraceConfig()
+    config.on_response_chunk_received.append(hear)
+    handle, _ = answering(ok({"AgentInstanceId": "i-1"}))
+    async with raw_server(handle) as url, aiohttp.ClientSession(trace_configs=[config]) as session:
+        await Client(1, "s", aiagent_url=url, session=session).call(voice())
+    assert [msgspec.json.decode(chunk)["Data"] for chunk in heard] == [{"AgentInstanceId": "i-1"}]
 
 
 async def test_a_connection_is_kept_for_the_next_call() -> None:

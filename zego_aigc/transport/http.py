@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 import msgspec
@@ -18,9 +18,11 @@ from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, Tra
 from zego_aigc.transport.body import UNSOLICITED_RESPONSE, RequestBody, Unusable
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from yarl import URL
 
-__all__ = ["MAX_ANSWER", "Answer", "post", "reason", "touch"]
+__all__ = ["MAX_ANSWER", "Answer", "Poster", "Response", "SessionPost", "post", "reason", "touch"]
 
 MAX_ANSWER = 8 * 2**20
 """Bytes that an answer may have."""
@@ -34,22 +36,79 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-async def post(
-    session: aiohttp.ClientSession,
-    url: URL,
-    request: RequestBody,
-    *,
-    proxy: URL | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Send a request and read its whole answer.
+class Response(msgspec.Struct):
+    """An HTTP response whose head has come."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: aiohttp.StreamReader
+    close: Callable[[], object]
+    """Closes the connection, unless the body was received."""
+    read: Callable[[], Awaitable[bytes]] | None = None
+    """Reads the body where the traces of a user's session are to hear of it."""
+
+
+class Poster(Protocol):
+    """Sends requests to one URL."""
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Whose connections it uses."""
+        ...
+
+    @property
+    def url(self) -> URL:
+        """Where to, without a query: the body has that."""
+        ...
+
+    def send(self, request: RequestBody) -> Coroutine[Any, Any, Response]:
+        """Send one, and wait for the head of its answer; aiohttp's exceptions are raised."""
+        ...
+
+
+class SessionPost:
+    """Posts to one URL the documented way.
 
     Args:
         session: what sends it.
-        url: where.
-        request: its body.
+        url: without a query, which the body has.
         proxy: the URL of an HTTP proxy.
         headers: beside those of the session.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL, proxy: URL | None, headers: Mapping[str, str] | None) -> None:
+        self.session: aiohttp.ClientSession = session
+        self.url: URL = url
+        self._proxy = proxy
+        self._headers = headers
+
+    async def send(self, request: RequestBody) -> Response:
+        """See :class:`Poster`."""
+        # Yield once: a pending cancellation is delivered here, and not after aiohttp's own task has sent the request.
+        await asyncio.sleep(0)
+        response = await self.session.post(
+            self.url.with_query(request.query),
+            data=request,
+            allow_redirects=False,
+            raise_for_status=False,  # a user's session may raise for the HTTP status of a refusal, before its Code is read
+            proxy=self._proxy,
+            headers=self._headers,
+        )
+        if not request.begun:
+            # aiohttp may look for the answer before it writes.
+            request.suppressed = True
+            response.close()
+            raise Unusable(UNSOLICITED_RESPONSE)
+        read = response.read if self.session.trace_configs else None
+        return Response(response.status, response.headers, response.content, response.close, read)
+
+
+async def post(poster: Poster, request: RequestBody) -> Answer:
+    """Send a request and read its whole answer.
+
+    Args:
+        poster: what sends it.
+        request: its body.
 
     Raises:
         ConnectFailed: no byte of the request was sent.
@@ -60,54 +119,46 @@ async def post(
     # Failures are raised outside of the handlers, so that aiohttp's own errors do not hang on to them as context:
     # their texts hold the URL, and the URL holds the signature.
     try:
-        # A session of the user's may raise for the HTTP status of a refusal, before its Code is read.
-        response = await session.post(
-            url, data=request, allow_redirects=False, raise_for_status=False, proxy=proxy, headers=headers
-        )
+        response = await poster.send(request)
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not session.closed:
+        if isinstance(error, RuntimeError) and not poster.session.closed:
             raise  # the limiter's, or a mistake
-        failure = request.limiter_error or _before_answer(error, session, url, request)
+        failure = request.limiter_error or _before_answer(error, poster, request)
     else:
-        if not request.begun:
-            # aiohttp's own requests may look for the answer before they are written.
-            request.suppressed = True
-            response.close()
-            raise _unusable(url, UNSOLICITED_RESPONSE)
+        host = poster.url.host
         body: bytes | None
         try:
-            if response.content.is_eof() and "Content-Encoding" not in response.headers and not session.trace_configs:
+            if response.content.is_eof() and "Content-Encoding" not in response.headers and response.read is None:
                 # It came together with the headers: there is nothing to wait for, and the caller tells what the answer says.
                 body = response.content.read_nowait()
             else:
                 request.answered()  # now, since the rest may take its time
-                body = await _read(response, session, request)
+                body = await _read(response, request)
         except BaseException as error:
-            if response.connection is not None:  # what is read to the end has gone back to the pool by now
-                response.close()
+            response.close()
             # aiohttp says RuntimeError where the connection is closed between head and body.
             if not isinstance(error, aiohttp.ClientError | OSError | ValueError | RuntimeError):
                 raise
-            text = f"the answer of {url.host} broke off: {reason(error)}"
+            text = f"the answer of {host} broke off: {reason(error)}"
         else:
             if body is not None:
                 return Answer(response.status, response.headers, body)
             response.close()
-            text = f"the answer of {url.host} is larger than {MAX_ANSWER} bytes"
+            text = f"the answer of {host} is larger than {MAX_ANSWER} bytes"
         failure = BadResponse(text, status=response.status)
     raise failure
 
 
-async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession, request: RequestBody) -> bytes | None:
+async def _read(response: Response, request: RequestBody) -> bytes | None:
     """The body, or None if it is too large."""
-    size = response.content_length
-    if size is not None and "Content-Encoding" not in response.headers:
-        if size > MAX_ANSWER:
+    if "Content-Encoding" not in response.headers:
+        size = response.headers.get("Content-Length", "")
+        if size.isdecimal() and int(size) > MAX_ANSWER:
             return None
-        if session.trace_configs:
+        if response.read is not None:
             return await response.read()
     chunks: list[bytes] = []
-    reading = functools.partial(_collect, chunks, response)
+    reading = functools.partial(_collect, chunks, response.content)
     if (cancelled := request.cancelled_by) is None:
         try:
             complete = await reading()
@@ -119,10 +170,10 @@ async def _read(response: aiohttp.ClientResponse, session: aiohttp.ClientSession
     return b"".join(chunks) if complete else None
 
 
-async def _collect(chunks: list[bytes], response: aiohttp.ClientResponse) -> bool:
+async def _collect(chunks: list[bytes], content: aiohttp.StreamReader) -> bool:
     """The rest of the body; whether it is not too large."""
     size = sum(map(len, chunks))
-    async for chunk in response.content.iter_any():
+    async for chunk in content.iter_any():
         size += len(chunk)
         if size > MAX_ANSWER:
             return False
@@ -130,9 +181,8 @@ async def _collect(chunks: list[bytes], response: aiohttp.ClientResponse) -> boo
     return True
 
 
-def _before_answer(
-    error: Exception, session: aiohttp.ClientSession, url: URL, request: RequestBody
-) -> TransportError | ConfigurationError:
+def _before_answer(error: Exception, poster: Poster, request: RequestBody) -> TransportError | ConfigurationError:
+    url = poster.url
     where = f"{url.host}:{url.port}" if url.port not in {80, 443} else str(url.host)
     failure: TransportError | ConfigurationError
     if request.begun:
@@ -140,10 +190,10 @@ def _before_answer(
             failure = BadResponse(f"{where} answered with something that is not HTTP: {reason(error)}")
         else:
             failure = TransportError(f"the connection to {where} broke before the answer came: {reason(error)}")
-    elif session.closed:
+    elif poster.session.closed:
         failure = ConfigurationError("the client's aiohttp session is closed: make a new client")
     elif isinstance(error, Unusable):
-        failure = _unusable(url, str(error))
+        failure = ConnectFailed(f"cannot use the connection to {url.host}: {error}. Nothing was sent", host=url.host)
     else:
         what = ""
         if isinstance(error, aiohttp.ClientConnectorError) and (error.host, error.port) != (url.raw_host, url.port):
@@ -157,10 +207,6 @@ def _before_answer(
     elif isinstance(error, aiohttp.ClientConnectorError):
         failure.__cause__ = error.os_error
     return failure
-
-
-def _unusable(url: URL, why: str) -> ConnectFailed:
-    return ConnectFailed(f"cannot use the connection to {url.host}: {why}. Nothing was sent", host=url.host)
 
 
 def reason(error: BaseException) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import ssl
 
     from zego_aigc.transport.body import RequestBody
+    from zego_aigc.transport.fastpath import DirectPost
 
 __all__ = ["SessionPool"]
 
@@ -83,14 +84,15 @@ class SessionPool:
         self._keepalive = {False: keepalive, True: careful_keepalive}
         self._ssl = ssl
         self._borrowed = session
-        self._fast_options: dict[str, Any] = _fast_options() if session is None else {}
-        self.writes_inline: bool = bool(self._fast_options)
-        """Whether requests are written by :mod:`zego_aigc.transport.fastpath`. A session that is given may be of any class."""
+        self._direct_post = _direct_post() if session is None and proxy is None else None
+        self.writes_inline: bool = self._direct_post is not None
+        """Whether requests go past aiohttp's session: over own connections, and not through a proxy."""
         self._proxy: yarl.URL | None = None if proxy is None else _checked_proxy(proxy)
         self._headers: dict[str, str] | None = None if session is None else HEADERS  # own sessions have them
         self._signers: WeakValueDictionary[tuple[int, str], Signer] = WeakValueDictionary()  # gone with their clients
         self._clocks: dict[str, ServerClock] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether the call must not be repeated
+        self._posters: dict[tuple[yarl.URL, bool], http.Poster] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.deadlines: Deadlines
         """Those of what is under way, once the pool is bound to an event loop."""
@@ -149,7 +151,6 @@ class SessionPool:
                 headers=HEADERS,
                 # The call's own deadline bounds everything; a host that does not even connect is worth another try before.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-                **self._fast_options,
             )
         return loop
 
@@ -161,15 +162,16 @@ class SessionPool:
             body: what to send.
             careful: whether to avoid connections that have idled for so long that the service may be closing them.
         """
-        session = self._sessions[careful]
-        if self.writes_inline:
-            return http.post(session, url, body, proxy=self._proxy, headers=self._headers)
-        return self._post_documented(session, url.with_query(body.query), body)
+        poster = self._posters.get((url, careful))
+        if poster is None:
+            poster = self._posters[url, careful] = self._poster(url, careful=careful)
+        return http.post(poster, body)
 
-    async def _post_documented(self, session: aiohttp.ClientSession, url: yarl.URL, body: RequestBody) -> http.Answer:
-        # Yield once: a pending cancellation is delivered here, and not after aiohttp's own task has sent the request.
-        await asyncio.sleep(0)
-        return await http.post(session, url, body, proxy=self._proxy, headers=self._headers)
+    def _poster(self, url: yarl.URL, *, careful: bool) -> http.Poster:
+        session = self._sessions[careful]
+        if self._direct_post is not None:
+            return self._direct_post(session, url)
+        return http.SessionPost(session, url, self._proxy, self._headers)
 
     async def websocket(
         self, address: str, *, ssl: bool | ssl.SSLContext | aiohttp.Fingerprint = True
@@ -291,13 +293,13 @@ class SessionPool:
         return f"SessionPool(limiter={self.limiter!r}, closed={self.closed})"
 
 
-def _fast_options() -> dict[str, Any]:
-    """The options of :mod:`zego_aigc.transport.fastpath`, which may be deleted from an installation."""
+def _direct_post() -> type[DirectPost] | None:
+    """What :mod:`zego_aigc.transport.fastpath` offers, if it may be used. It may be deleted from an installation."""
     try:
         from zego_aigc.transport import fastpath
     except ModuleNotFoundError:
-        return {}
-    return fastpath.session_options()
+        return None
+    return fastpath.DirectPost if fastpath.available() else None
 
 
 def _checked_proxy(proxy: str) -> yarl.URL:

@@ -26,9 +26,9 @@ from zego_aigc.client import Client
 from zego_aigc.digitalhuman import CreateDigitalHumanStreamTask
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.provisioning import Fleet, provision
-from zego_aigc.transport.body import RequestBody
 from zego_aigc.transport.http import Answer
 from zego_aigc.transport.pool import SessionPool
+from zego_aigc.transport.signed_request import SignedRequest
 
 KINDS = 3
 
@@ -89,14 +89,14 @@ class Unplugged(SessionPool):
         self.first_post: float = 0.0
         """When the first request came, by time.perf_counter()."""
 
-    async def post(self, url: yarl.URL, body: RequestBody, *, careful: bool) -> Answer:  # noqa: ARG002
+    async def post(self, url: yarl.URL, request: SignedRequest, *, careful: bool) -> Answer:  # noqa: ARG002
         self.first_post = self.first_post or time.perf_counter()
-        body.begun = True
-        body._permit.departed()
+        request.begun = True
+        request._permit.departed()
         await asyncio.sleep(0)
         n = next(self._numbers)
         data = {"AgentInstanceId": str(n), "TaskId": str(n), "DigitalHumanConfig": "e30="}
-        code = 410001008 if self._refused is not None and self._refused in body.query else 0
+        code = 410001008 if self._refused is not None and self._refused in request.query else 0
         return Answer(200, {}, json.dumps({"Code": code, "Message": "", "RequestId": str(n), "Data": data}).encode())
 
     async def date(self, url: yarl.URL, within: float) -> str | None:  # noqa: ARG002 - there is nobody to ask

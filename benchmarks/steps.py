@@ -18,10 +18,10 @@ from zego_aigc import Signer
 from zego_aigc.aiagent import CreatedDigitalHumanAgentInstance
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.schema import validation
-from zego_aigc.transport.body import HEADERS, RequestBody
 from zego_aigc.transport.envelope import read
 from zego_aigc.transport.fastpath import DirectPost
 from zego_aigc.transport.http import post
+from zego_aigc.transport.signed_request import HEADERS, SignedRequest
 
 NAME = "CreateDigitalHumanAgentInstance"
 PLAIN = msgspec.json.Encoder()
@@ -62,28 +62,28 @@ def steps(url: str, session: aiohttp.ClientSession) -> dict[str, Call]:
         return await response.read()
 
     async def departing() -> object:
-        return await post(direct, RequestBody(prepared_body, query, Free()))
+        return await post(direct, SignedRequest(prepared_body, query, Free()))
 
     async def signing() -> object:
-        return await post(direct, RequestBody(prepared_body, signed(), Free()))
+        return await post(direct, SignedRequest(prepared_body, signed(), Free()))
 
     async def encoding() -> object:
-        return await post(direct, RequestBody(PLAIN.encode(build()), signed(), Free()))
+        return await post(direct, SignedRequest(PLAIN.encode(build()), signed(), Free()))
 
     async def checking() -> object:
-        return await post(direct, RequestBody(validation.encode(build()), signed(), Free()))
+        return await post(direct, SignedRequest(validation.encode(build()), signed(), Free()))
 
     async def decoding() -> object:
-        answer = await post(direct, RequestBody(validation.encode(build()), signed(), Free()))
+        answer = await post(direct, SignedRequest(validation.encode(build()), signed(), Free()))
         return read(answer.body, CreatedDigitalHumanAgentInstance)
 
     async def limiting() -> object:
         encoded = validation.encode(build())
         permit = await limiter.acquire(APP_ID, NAME)
-        body = RequestBody(encoded, signed(), permit)
+        request = SignedRequest(encoded, signed(), permit)
         try:
-            answer = await post(direct, body)
-            body.served("127.0.0.1")
+            answer = await post(direct, request)
+            request.served("127.0.0.1")
         finally:
             permit.release()
         return read(answer.body, CreatedDigitalHumanAgentInstance)

@@ -35,8 +35,8 @@ from zego_aigc import (
 )
 from zego_aigc.calls.retry import RetryPolicy
 from zego_aigc.schema.actions import Repeat
-from zego_aigc.transport.body import RequestBody
 from zego_aigc.transport.http import MAX_ANSWER
+from zego_aigc.transport.signed_request import SignedRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -278,7 +278,7 @@ async def test_a_connection_on_which_the_answer_overtook_the_request_is_not_used
     assert len(heads) == 2
 
 
-async def test_a_transport_that_is_closing_when_the_body_is_written_has_carried_nothing() -> None:
+async def test_a_transport_that_is_closing_when_a_request_is_written_has_carried_nothing() -> None:
     class Closing:
         def is_closing(self) -> bool:
             return True
@@ -287,14 +287,10 @@ async def test_a_transport_that_is_closing_when_the_body_is_written_has_carried_
         transport = Closing()
         should_close = False
 
-    class Writer:
-        protocol = Protocol()
-
-    permit = await LocalLimiter().acquire(1, "A")
-    body = RequestBody(b"{}", "", permit)
+    request = SignedRequest(b"{}", "", await LocalLimiter().acquire(1, "A"))
     with pytest.raises(ConnectionResetError):
-        await body.write_with_length(Writer(), 2)  # type: ignore[arg-type] # all that is looked at
-    assert not body.begun
+        request.begin(Protocol())  # type: ignore[arg-type] # all that is looked at
+    assert not request.begun
 
 
 async def test_a_connection_that_idled_close_to_the_servers_patience_is_not_used_for_what_must_not_be_repeated() -> None:

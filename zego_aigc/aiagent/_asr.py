@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 from zego_aigc.aiagent._vad import level_advice, pause_advice
 from zego_aigc.aiagent._vendors import VendorParams
 from zego_aigc.schema.actions import Wire
-from zego_aigc.schema.constraints import Advice, Deprecated, Number, OneOf, only_if
+from zego_aigc.schema.constraints import Advice, Deprecated, Number, OneOf
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -69,7 +69,6 @@ class ASR(Wire, frozen=True, kw_only=True):
     hot_word: Annotated[str, Deprecated("ASR.Params")] | None = None
     """Words to favour. Newer pages set them in Params, in the vendor's form."""
 
-    @only_if("vad_silence_segmentation", "pause_interval", "vad_min_speech_dur", "vad_energy_threshold")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

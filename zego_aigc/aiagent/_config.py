@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from zego_aigc.errors import Problem
 from zego_aigc.schema.actions import Wire
-from zego_aigc.schema.constraints import Advice, Deprecated, Number, OneOf, Text, only_if
+from zego_aigc.schema.constraints import Advice, Deprecated, Number, OneOf, Text
 
 __all__ = [
     "AdvancedConfig",
@@ -116,7 +116,6 @@ class AdvancedConfig(Wire, frozen=True, kw_only=True):
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request. A bad value may
     silence the agent."""
 
-    @only_if("tts_param_paths")
     def rules(self) -> Iterable[Problem]:
         """Rules between the fields.
 
@@ -136,7 +135,6 @@ class LiveAdvancedConfig(Wire, frozen=True, kw_only=True):
     tts_param_paths: Mapping[str, str] | None = None
     """Metadata that steers the voice: from a metadata key to a dotted path in the TTS vendor's request."""
 
-    @only_if("tts_param_paths")
     def rules(self) -> Iterable[Problem]:
         """Rules between the fields.
 
@@ -161,7 +159,6 @@ class DigitalHuman(Wire, frozen=True, kw_only=True):
     encode_code: Literal["H264", "VP8"] | str | None = None
     """The video codec: ``H264`` (default) or ``VP8``."""
 
-    @only_if(digital_human_id=(None, ""))
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 from zego_aigc.schema.actions import Wire
-from zego_aigc.schema.constraints import Advice, Items, Number, OneOf, only_if
+from zego_aigc.schema.constraints import Advice, Items, Number, OneOf
 
 __all__ = ["ZIM", "HistoryMessage", "Message", "MessageHistory", "SyncMode"]
 
@@ -71,7 +71,6 @@ class MessageHistory(Wire, frozen=True, kw_only=True):
     zim: ZIM | None = None
     """The in-app chat. For SyncMode 0."""
 
-    @only_if("zim", sync_mode=(None, 0))
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

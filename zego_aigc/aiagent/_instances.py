@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Annotated, ClassVar
 
@@ -17,7 +17,7 @@ from zego_aigc.aiagent._tts import TTS
 from zego_aigc.aiagent._vad import VAD
 from zego_aigc.errors import Problem
 from zego_aigc.schema.actions import Action, Repeat, Service
-from zego_aigc.schema.constraints import ID_CHARS, Advice, Number, Text, only_if
+from zego_aigc.schema.constraints import ID_CHARS, Advice, Number, Text
 from zego_aigc.schema.lifecycle import Lifecycle, Names, Recovery, StatusQuery
 
 __all__ = [
@@ -50,7 +50,6 @@ class DeleteAgentInstance(Action[None], frozen=True, kw_only=True):
     graceful_shutdown_timeout: Annotated[int, Number(1, 120)] | None = None
     """How long it may take to finish, in seconds: 1 to 120, default 30. With GracefulShutdown only."""
 
-    @only_if("graceful_shutdown_timeout")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 
@@ -189,8 +188,8 @@ class CreateDigitalHumanAgentInstance(Action[CreatedDigitalHumanAgentInstance], 
         - Advice: AdvancedConfig.LLMMetaInfo.SendMetaKeys wants TTS of MiniMax or ByteDance.
         """
         if self.advanced_config is not None and self.advanced_config.disable_tts:
-            return [_disabled_tts(), *_conversation_rules(self)]
-        return _conversation_rules(self)
+            yield _disabled_tts()
+        yield from _conversation_rules(self)
 
 
 class CreateLiveDigitalHumanAgentInstance(Action[CreatedDigitalHumanAgentInstance], frozen=True, kw_only=True):
@@ -278,20 +277,14 @@ def _disabled_tts() -> Problem:
 
 def _conversation_rules(
     create: CreateAgentInstance | CreateDigitalHumanAgentInstance,
-) -> Iterable[Problem | Advice]:
+) -> Iterator[Problem | Advice]:
     """Rules between the objects of the two conversational creates."""
-    findings: list[Problem | Advice] = []  # no generator, which would take longer to make than to find nothing
     if create.rtc.agent_user_id == create.user_id:
-        findings.append(
-            Problem("RTC.AgentUserId", "unique_agent_ids", "must not be the user's UserId: one would kick the other out")
-        )
+        yield Problem("RTC.AgentUserId", "unique_agent_ids", "must not be the user's UserId: one would kick the other out")
     if create.asr is not None and create.vad is not None and create.vad.turn_detect_config is not None:
         silence = create.vad.turn_detect_config.silence_segmentation
         if silence is not None and silence > TENCENT_LONGEST_SILENCE and create.asr.hears_with_tencent:
-            findings.append(
-                Advice(f"VAD.TurnDetectConfig.SilenceSegmentation: Tencent may take at most {TENCENT_LONGEST_SILENCE} ms")
-            )
+            yield Advice(f"VAD.TurnDetectConfig.SilenceSegmentation: Tencent may take at most {TENCENT_LONGEST_SILENCE} ms")
     meta = create.advanced_config and create.advanced_config.llm_meta_info
     if meta and meta.send_meta_keys and create.tts is not None and not create.tts.vendor.startswith(("MiniMax", "ByteDance")):
-        findings.append(Advice("AdvancedConfig.LLMMetaInfo.SendMetaKeys has an effect only with TTS of MiniMax and ByteDance"))
-    return findings
+        yield Advice("AdvancedConfig.LLMMetaInfo.SendMetaKeys has an effect only with TTS of MiniMax and ByteDance")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, Typ
 
 from zego_aigc.errors import InvalidRequest, Problem
 from zego_aigc.schema.actions import Wire
-from zego_aigc.schema.constraints import Advice, Number, OneOf, Secret, Text, only_if
+from zego_aigc.schema.constraints import Advice, Number, OneOf, Secret, Text
 from zego_aigc.schema.naming import did_you_mean
 
 if TYPE_CHECKING:
@@ -188,7 +188,6 @@ class LLM(Wire, frozen=True, kw_only=True):
             raise InvalidRequest(problems, action=f"LLM.{name}()")
         return cls(url=url, api_key=api_key, model=model, **options)
 
-    @only_if(api_key=(None, "", TRIAL_KEY), vendor=("OpenAIResponses",))
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from zego_aigc.schema.actions import Wire
-from zego_aigc.schema.constraints import Advice, Number, OneOf, only_if
+from zego_aigc.schema.constraints import Advice, Number, OneOf
 
 __all__ = ["VAD", "SensitiveConfig", "SensitiveLevel", "TurnDetectConfig", "VoiceDetectConfig", "level_advice", "pause_advice"]
 
@@ -36,7 +36,6 @@ class TurnDetectConfig(Wire, frozen=True, kw_only=True):
     pause_interval: Annotated[int, Number(200, 2000)] | None = None
     """Utterances closer than this are joined, in ms: 200 to 2000. It works only above SilenceSegmentation."""
 
-    @only_if("pause_interval")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 
@@ -57,7 +56,6 @@ class SensitiveConfig(Wire, frozen=True, kw_only=True):
     energy_threshold: Annotated[float, Number(0, 1)] | None = None
     """How loud a sound must be: 0 to 1. With level 3 only."""
 
-    @only_if("min_speech_dur", "energy_threshold")
     def rules(self) -> Iterable[Advice]:
         """Rules between the fields.
 

@@ -13,8 +13,8 @@ from zego_aigc.calls.interpret import Failure, interpret_response
 from zego_aigc.calls.retry import AttemptOutcome
 from zego_aigc.errors import ConfigurationError, TimedOut, TransportError
 from zego_aigc.schema import validation
-from zego_aigc.transport.body import RequestBody
 from zego_aigc.transport.deadlines import Deadline, DrainedDeadline
+from zego_aigc.transport.signed_request import SignedRequest
 
 if TYPE_CHECKING:
     from zego_aigc.calls.create_guard import CreateGuard
@@ -30,7 +30,9 @@ U = TypeVar("U")
 
 
 class Attempt:
-    """One attempt, made when the limiter has granted it. It is the :class:`~zego_aigc.transport.body.Sender` of its request.
+    """One attempt, made when the limiter has granted it.
+
+    It is the :class:`~zego_aigc.transport.signed_request.Sender` of its request.
 
     Args:
         route: how it goes.
@@ -55,8 +57,8 @@ class Attempt:
         "_route",
         "_timeout",
         "answer",
-        "body",
         "sent_at",
+        "signed",
     )
 
     def __init__(
@@ -74,7 +76,7 @@ class Attempt:
     ) -> None:
         self.answer: Answer | None = None
         """The response, once it was read."""
-        self.body: RequestBody | None = None
+        self.signed: SignedRequest | None = None
         """What is sent, once it is signed."""
         self.sent_at: float | None = None
         """When it was signed and handed to the connection, by the monotonic clock."""
@@ -112,17 +114,16 @@ class Attempt:
         route, request, pool, deadline = self._route, self._request, self._route.pool, self._deadline
         error: BaseException | None = None
         try:
-            if pool.closed:
-                self._refuse_if_closed()
+            self._refuse_if_closed()
             if before_send is not None:
                 await self._call_before_send(before_send)
             if encoded is None:
                 # Checked again, since the maps inside may have changed meanwhile.
                 encoded = validation.encode(self._action, advise=False)
             query = route.signer.query(request.name, timestamp=route.clock.timestamp())
-            self.body = RequestBody(encoded, query, permit, self)
+            self.signed = SignedRequest(encoded, query, permit, self)
             self.sent_at = time.monotonic()
-            self.answer = await pool.post(route.url, self.body, careful=request.never_blindly)
+            self.answer = await pool.post(route.url, self.signed, careful=request.never_blindly)
         except TransportError as failure:
             error = failure
             return Failure(failure, self._outcome())
@@ -141,14 +142,14 @@ class Attempt:
                 self.answer, request, self._action, route.host, self._number, route.scrub, route.clock
             )
             if isinstance(response, Failure):
-                self.body.answered()
+                self.signed.answered()
             else:
-                self.body.served(route.host)
+                self.signed.served(route.host)
             return response
         finally:
             deadline.stop()
-            if self.body is not None:
-                self.body.sender = None  # a reference cycle otherwise
+            if self.signed is not None:
+                self.signed.sender = None  # a reference cycle otherwise
             if self.answer is None:
                 permit.release()  # does nothing for a request that departed
             if route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
@@ -184,9 +185,9 @@ class Attempt:
             raise cancelled
 
     def _timed_out(self) -> TimedOut:
-        if self.body is None:
+        if self.signed is None:
             phase, what = "before_send", "for before_send"
-        elif not self.body.begun:
+        elif not self.signed.begun:
             phase, what = "connect", f"for a connection to {self._route.host}"
         else:
             phase, what = "answer", f"for the answer of {self._route.host}"
@@ -203,19 +204,18 @@ class Attempt:
     @property
     def in_flight(self) -> bool:
         """Whether any byte of the request may have left."""
-        return self.body is not None and self.body.begun
+        return self.signed is not None and self.signed.begun
 
     def suppress_send(self) -> None:
         """Let the request not leave any more, unless it has."""
-        if self.body is not None:
-            self.body.suppressed = True
+        if self.signed is not None:
+            self.signed.suppressed = True
 
     # --- as the sender of its request
 
     def is_only_call(self) -> bool:
         """Whether nothing else is under way, and the caller has not been cancelled, not even before."""
-        deadlines = self._route.pool.deadlines
-        return len(deadlines.armed) == 1 and not deadlines.unbounded and not self._deadline.task.cancelling()
+        return len(self._route.pool.deadlines) == 1 and not self._deadline.task.cancelling()
 
     @property
     def cancelled(self) -> bool:

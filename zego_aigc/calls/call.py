@@ -10,7 +10,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from zego_aigc.calls.attempt import Attempt, closed_error
@@ -196,32 +196,17 @@ class Call(Generic[T]):
                         self._left_queue(deadline, error)
                         raise
                     deadline.stop()
-                guard = None
-                if self._creates is not None and self.attempts == 1:
-                    guard = CreateGuard(self._route, self._creates.begin(self.action))
-                    if not self._route.pool.writes_inline:
-                        await guard.carry_on(self, permit=permit)  # aiohttp's own requests cannot be held in place
-                        continue
-                try:
-                    response = await self.attempt(permit, guard)
-                except BaseException as error:
-                    if guard is not None:
-                        guard.attempt_failed(self, error)
-                    raise
-                success = self.judge(response)
-                if guard is not None:
-                    # Nothing of the guard's was awaited so far: a coroutine of its own would cost a fiftieth of a call.
-                    if success is not None and guard.cancelled_by is None:
-                        guard.creation.made(success.data)
-                    else:
-                        await guard.carry_on(self, over=success is not None)
+                if self._creates is None or self.attempts > 1:
+                    await self.attempt(permit)
+                else:
+                    await CreateGuard(self._route, self._creates.begin(self.action)).run(self, permit)
         except BaseException as error:
             if not detached:
                 self._report_failure(error)
             raise
-        if not detached and self._route.hooks.on_result is not None:
+        if not detached:
             self._emit_result(None)
-        return self._response.data  # type: ignore[return-value]  # of the request's type
+        return self.result
 
     # --- the limiter's queue
 
@@ -272,15 +257,19 @@ class Call(Generic[T]):
 
     # --- an attempt
 
-    def attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> Coroutine[Any, Any, Envelope[Any] | Failure]:
-        """Get an attempt ready, which is made by awaiting what this returns: at once, since its deadline runs already.
+    async def attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> bool:
+        """Make an attempt.
 
         Args:
             permit: the limiter's.
             guard: see :class:`~zego_aigc.calls.attempt.Attempt`.
 
         Returns:
-            see :meth:`~zego_aigc.calls.attempt.Attempt.run`. What comes of it is for :meth:`judge`.
+            whether the call is over.
+
+        Raises:
+            TimedOut: the call's time is up.
+            ConfigurationError: the client was closed.
         """
         granted = time.monotonic()
         if self._runs_from is None:
@@ -296,23 +285,16 @@ class Call(Generic[T]):
             may_cut_short=not self._request.never_blindly or self._look_up is not None,
             guard=guard,
         )
-        return attempt.run(permit, self._body, self._before_send)
-
-    def judge(self, response: Envelope[Any] | Failure) -> Envelope[Any] | None:
-        """An attempt has come to this response: it is returned if it ends the call."""
-        self._response = response
+        response = self._response = await attempt.run(permit, self._body, self._before_send)
         if isinstance(response, Envelope):
             if self._request.result is None:
                 response.data = None  # whatever came
-            budget = self._route.pool.budget
-            if budget.tokens < budget.capacity:
-                budget.earn()
-            return response
-        attempt = self._attempt
-        if attempt is not None and attempt.body is not None:
-            self._body = attempt.body.body
+            self._route.pool.budget.earn()
+            return True
+        if attempt.signed is not None:
+            self._body = attempt.signed.body
             self.first_sent = self.first_sent or attempt.sent_at
-        return None
+        return False
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinitely many while it does not run yet."""
@@ -400,6 +382,7 @@ class Call(Generic[T]):
 
     # --- what is known of it
 
+    @property
     def result(self) -> T:
         """What the call returns, once it is over."""
         response = self._response
@@ -469,4 +452,4 @@ class Call(Generic[T]):
     def response(self) -> Response[T]:
         """The result of :meth:`run`, which is just over, with what came along."""
         request_id = self._response.request_id if isinstance(self._response, Envelope) else None
-        return Response(self.result(), request_id, self._answer, self.attempts, time.monotonic() - self._started)
+        return Response(self.result, request_id, self._answer, self.attempts, time.monotonic() - self._started)

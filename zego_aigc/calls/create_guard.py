@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from zego_aigc.calls.orphans import Orphan
 from zego_aigc.errors import OutcomeUnknown
 from zego_aigc.transport.shielding import wait_done, wait_shielded
 
 if TYPE_CHECKING:
-    from zego_aigc.calls.interpret import Failure
     from zego_aigc.calls.route import Route
     from zego_aigc.errors import ConfigurationError
     from zego_aigc.limits.limiter import FullPermit
     from zego_aigc.transport.deadlines import DrainedDeadline
-    from zego_aigc.transport.envelope import Envelope
 
 __all__ = ["CreateGuard", "Creates", "Creation", "GuardedCall"]
 
@@ -65,6 +61,7 @@ class GuardedCall(Protocol):
         """The Action."""
         ...
 
+    @property
     def result(self) -> Any:
         """What it returned, once the call is over."""
         ...
@@ -74,12 +71,8 @@ class GuardedCall(Protocol):
         """Whether the work may have been done, as things stand at this moment."""
         ...
 
-    def attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> Coroutine[Any, Any, Envelope[Any] | Failure]:
-        """Get an attempt ready, to be awaited at once."""
-        ...
-
-    def judge(self, response: Envelope[Any] | Failure) -> Envelope[Any] | None:
-        """An attempt has come to this response: it is returned if it ends the call."""
+    async def attempt(self, permit: FullPermit, guard: CreateGuard | None = None) -> bool:
+        """Make an attempt; whether the call is over."""
         ...
 
     async def run(self, *, detached: bool = False) -> Any:
@@ -99,7 +92,7 @@ class GuardedCall(Protocol):
         ...
 
 
-class CreateGuard(msgspec.Struct, eq=False):
+class CreateGuard:
     """Sees to it that what a create makes is known although its caller is cancelled meanwhile.
 
     The first attempt is nearly always the only one, and it is rarely cancelled. So it is made in its caller's task. If that
@@ -112,70 +105,67 @@ class CreateGuard(msgspec.Struct, eq=False):
         creation: learns what becomes of the create.
     """
 
-    _route: Route
-    creation: Creation
-    _reported: bool = False
-    _held_until: float = 0.0
-    """How long a cancelled caller waits at most, by the monotonic clock."""
-    cancelled_by: asyncio.CancelledError | None = None
-    """The cancellation that came during the first attempt. It is raised when that is over."""
+    __slots__ = ("_creation", "_held_until", "_reported", "_route", "cancelled_by")
 
-    def attempt_failed(self, call: GuardedCall, error: BaseException) -> None:
-        """The first attempt ended the call. If its caller is cancelled, what it may have made is reported.
+    def __init__(self, route: Route, creation: Creation) -> None:
+        self._route = route
+        self._creation = creation
+        self._reported = False
+        self._held_until = 0.0  # how long a cancelled caller waits at most, by the monotonic clock
+        self.cancelled_by: asyncio.CancelledError | None = None
+        """The cancellation that came during the first attempt. It is raised when that is over."""
 
-        Raises:
-            CancelledError: the caller was cancelled meanwhile.
-        """
-        cancelled = isinstance(error, asyncio.CancelledError)
-        if call.may_have_been_processed if cancelled else self._is_unknown(call, error) and self.cancelled_by is not None:
-            self._report_orphan(call, certain=False)
-        if self.cancelled_by is not None:
-            self._failed(call, self.cancelled_by)
-            raise self.cancelled_by from None
-        self._failed(call, error)
-
-    async def carry_on(self, call: GuardedCall, *, over: bool = False, permit: FullPermit | None = None) -> None:
-        """Carry out what is left of the call after its first attempt, or all that follows the first permit.
-
-        Args:
-            call: the call.
-            over: whether its first attempt has ended it.
-            permit: the first one, if no attempt was made yet.
+    async def run(self, call: GuardedCall, permit: FullPermit) -> None:
+        """Carry out all that follows the first permit.
 
         Raises:
             CancelledError: the caller was cancelled.
             ZegoError: what the call ended in.
         """
         try:
-            if self.cancelled_by is not None:
-                await self._end_cancelled(call, self.cancelled_by, over=over)
-            await self._run_detached(call, permit)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self.creation.made(call.result())
-
-    def _failed(self, call: GuardedCall, error: BaseException) -> None:
-        """The call has ended in an error."""
-        if isinstance(error, asyncio.CancelledError):
+            if not self._route.pool.writes_inline:
+                await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
+            elif not await self._first_attempt(call, permit):
+                await self._run_detached(call)
+        except asyncio.CancelledError:
             if not self._reported:
-                self.creation.not_made()
-        elif self._is_unknown(call, error):
-            self.creation.unknown()
-        else:
-            self.creation.not_made()
+                self._creation.not_made()
+            raise
+        except BaseException as error:
+            if self._is_unknown(call, error):
+                self._creation.unknown()
+            else:
+                self._creation.not_made()
+            raise
+        self._creation.made(call.result)
 
-    async def _end_cancelled(self, call: GuardedCall, cancelled: asyncio.CancelledError, *, over: bool) -> NoReturn:
-        """The first attempt has come to its end after the caller was cancelled: report what it made, or what follows makes.
+    async def _first_attempt(self, call: GuardedCall, permit: FullPermit) -> bool:
+        """Make the first attempt; whether the call is over. If its caller is cancelled, what it may have made is reported.
 
         Raises:
-            CancelledError: in any case.
+            CancelledError: the caller was cancelled.
+            ZegoError: what the call ended in.
         """
-        if over:
-            self._report_orphan(call, certain=True)
-        else:
-            await self._abandon(call, self._route.pool.spawn(call.run(detached=True)), self._held_until - time.monotonic())
-        raise cancelled
+        try:
+            over = await call.attempt(permit, self)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                lost = call.may_have_been_processed
+            else:
+                lost = self.cancelled_by is not None and self._is_unknown(call, error)
+            if lost:
+                self._report_orphan(call, certain=False)
+            if self.cancelled_by is not None:
+                raise self.cancelled_by from None
+            raise
+        if self.cancelled_by is not None:
+            if over:
+                self._report_orphan(call, certain=True)
+            else:
+                rest = self._route.pool.spawn(call.run(detached=True))
+                await self._abandon(call, rest, self._held_until - time.monotonic())
+            raise self.cancelled_by
+        return over
 
     async def finish_read(
         self, cancelled: asyncio.CancelledError, deadline: DrainedDeadline, waiting: Coroutine[Any, Any, T]
@@ -240,7 +230,7 @@ class CreateGuard(msgspec.Struct, eq=False):
 
     def _report_orphan(self, call: GuardedCall, *, certain: bool) -> None:
         self._reported = True
-        self.creation.orphaned(Orphan(call.action, call.result() if certain else None, certain=certain))
+        self._creation.orphaned(Orphan(call.action, call.result if certain else None, certain=certain))
 
     @staticmethod
     def _is_unknown(call: GuardedCall, error: BaseException) -> bool:
@@ -248,5 +238,5 @@ class CreateGuard(msgspec.Struct, eq=False):
 
 
 async def _rest(call: GuardedCall, permit: FullPermit | None) -> None:
-    if permit is None or call.judge(await call.attempt(permit)) is None:
+    if permit is None or not await call.attempt(permit):
         await call.run(detached=True)

@@ -10,8 +10,6 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from zego_aigc.limits.limiter import DEFAULT_GUARD, VENDOR_LIMIT, VENDOR_WINDOW, LimiterStats
 from zego_aigc.limits.sliding_window import Window
 from zego_aigc.limits.wait_queue import BACKGROUND_SHARE, WaitQueue, rebind_to_loop
@@ -123,12 +121,9 @@ class LocalLimiter:
         lane = self._lanes.get((app_id, action))
         if lane is None:
             lane = self._open(app_id, action, loop)
-        if background:
-            return lane.take_at_once(background=True)
-        lane.foreground_at = now = self._clock()
-        if lane.waiting:
-            return lane.take_at_once(background=False)
-        return _LocalPermit(lane) if lane.window.take(now) else None  # the same, two calls shorter
+        if not background:
+            lane.foreground_at = self._clock()
+        return lane.take_at_once(background=background)
 
     def estimate(self, app_id: int, action: str, *, background: bool = False) -> float:
         """Seconds that a caller who came now would wait at least, given its line, the other one, and when tokens are released.
@@ -229,17 +224,19 @@ class _Lane(WaitQueue["_LocalPermit"]):
         return self._background_at + self._spacing if now < self.foreground_at + PEOPLE_STAY else -math.inf
 
 
-class _LocalPermit(msgspec.Struct, eq=False):  # a struct is made in half the time
-    _lane: _Lane | None
-    _departed_at: float | None = None
-    _answered_at: float | None = None
-    _mark: float = 0.0
+class _LocalPermit:
+    __slots__ = ("_answered_at", "_departed_at", "_lane", "_mark")
+
+    def __init__(self, lane: _Lane) -> None:
+        self._lane: _Lane | None = lane
+        self._departed_at: float | None = None
+        self._answered_at: float | None = None
+        self._mark = 0.0  # of the window, once it has departed
 
     def departed(self, *, unproven: bool = False) -> None:
         lane = self._lane
         if lane is not None and self._departed_at is None:
-            clock = lane.clock  # CPython 3.11 looks a slot up slowly where it is called as a method is
-            self._departed_at = now = clock()
+            self._departed_at = now = lane.clock()
             self._mark = lane.window.departed(now, unproven=unproven)
             if lane.waiting and lane.timer is None:
                 lane.schedule()
@@ -257,8 +254,7 @@ class _LocalPermit(msgspec.Struct, eq=False):  # a struct is made in half the ti
         lane = self._lane
         if lane is not None and self._departed_at is not None:
             self._lane = None
-            clock = lane.clock
-            answered_at = clock() if self._answered_at is None else self._answered_at
+            answered_at = lane.clock() if self._answered_at is None else self._answered_at
             lane.window.served(self._mark, self._departed_at, answered_at, host, first=first)
             if lane.waiting:
                 lane.schedule()

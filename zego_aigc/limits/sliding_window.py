@@ -195,8 +195,7 @@ class Window:
         trips = self._trips
         if not first and (lost := trips.learn(answered, host, answered - departed)):
             self._lose_lead(lost)
-        arrived = answered - trips.known
-        bound = (arrived if arrived > departed else departed) + self._slack - self._shift  # noqa: FURB136 - max() takes longer
+        bound = max(departed, answered - trips.known) + self._slack - self._shift
         if bound <= mark:
             self._late_answers.punctual += 1
             return self._bring_forward(mark, bound)
@@ -292,7 +291,7 @@ class Window:
         if place == len(bounds) or bounds[place] != mark:
             return mark  # its token has been released meanwhile
         del bounds[place]
-        insort(bounds, sooner, 0, place)
+        insort(bounds, sooner, hi=place)
         return sooner
 
     def _put_off(self, mark: float, later: float) -> bool:

@@ -7,10 +7,9 @@ forms side by side: ``problems`` names what is wrong with a value, for the walk 
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -25,8 +24,6 @@ __all__ = [
     "OneOf",
     "Secret",
     "Text",
-    "only_if",
-    "rules_depend_on",
 ]
 
 ID_CHARS = "0-9A-Za-z_-"
@@ -55,11 +52,6 @@ class Text(msgspec.Struct, frozen=True):
         others = re.sub(r"\\(.)", r"\1", self.chars or "").removeprefix("0-9A-Za-z")
         return f"letters, digits and {others}"
 
-    @property
-    def is_one_match(self) -> bool:
-        """Whether :meth:`failures` is one match of a regular expression, which raises TypeError for what is no text."""
-        return self.chars is not None and self.pattern is None
-
     def problems(self, value: str) -> Iterator[tuple[str, str]]:
         """What is wrong with a string that UTF-8 can carry, as rule and message."""
         if len(value) < self.min_chars:
@@ -76,8 +68,8 @@ class Text(msgspec.Struct, frozen=True):
 
     def failures(self, var: str, bind: Bind) -> Iterator[str]:
         """Expressions of which one is true of a string in `var` that has problems."""
-        if self.is_one_match:
-            # It answers for characters, length and bytes alike, since every allowed class is ASCII.
+        if self.chars is not None and self.pattern is None:
+            # One match answers for characters, length and bytes alike, since every allowed class is ASCII.
             most = min(bound for bound in (self.max_chars, self.max_bytes, 1 << 20) if bound is not None)
             match = re.compile(f"[{self.chars}]{{{self.min_chars},{most}}}").fullmatch
             yield f"not {bind('matches', match)}({var})"
@@ -104,11 +96,9 @@ class Number(msgspec.Struct, frozen=True):
         if not self.low <= value <= self.high:
             yield "range", f"must be {_plain(self.low)} to {_plain(self.high)}"
 
-    def failures(self, var: str, *, mostly_float: bool) -> Iterator[str]:
+    def failures(self, var: str) -> Iterator[str]:
         """The expression that is true of a number in `var` that has problems."""
-        # CPython compares two floats more quickly than a float and an int.
-        low, high = (float(self.low), float(self.high)) if mostly_float else (self.low, self.high)
-        yield f"not {low} <= {var} <= {high}"
+        yield f"not {self.low} <= {var} <= {self.high}"
 
 
 class OneOf(msgspec.Struct, frozen=True):
@@ -170,35 +160,3 @@ class Advice(str):
     """A finding of a struct's ``rules()`` that is worth a :class:`~zego_aigc.errors.VendorAdvice` warning, not an error."""
 
     __slots__ = ()
-
-
-RulesT = TypeVar("RulesT", bound=Callable[..., Iterable[object]])
-
-
-def only_if(*is_set: str, **has_one_of: tuple[object, ...]) -> Callable[[RulesT], RulesT]:
-    """Decorate a struct's ``rules()``: when they may find anything. Otherwise the compiled check does not ask them.
-
-    A request is checked so quickly that calls of rules which find nothing would be a good part of it.
-
-    Args:
-        is_set: fields of which one that is set is enough.
-        has_one_of: fields with values of which one is enough; None for a field that is not set.
-    """
-
-    def mark(rules: RulesT) -> RulesT:
-        rules.__dict__["only_if"] = {**dict.fromkeys(is_set), **has_one_of}
-        return rules
-
-    return mark
-
-
-@functools.cache
-def rules_depend_on(cls: type[Any]) -> dict[str, tuple[object, ...] | None] | None:
-    """When a struct's ``rules()`` may find anything: fields with the values that are enough, None for any that is set.
-
-    Returns:
-        None if that is not known, so that they are always asked; no fields if the struct has no rules.
-    """
-    rules = getattr(cls, "rules", None)
-    fields: dict[str, tuple[object, ...] | None] | None = {} if rules is None else rules.__dict__.get("only_if")
-    return fields

@@ -21,7 +21,7 @@ import msgspec
 
 from zego_aigc.errors import ConfigurationError, InvalidRequest, Problem, VendorAdvice
 from zego_aigc.schema.codegen import compiled_check
-from zego_aigc.schema.constraints import Advice, rules_depend_on
+from zego_aigc.schema.constraints import Advice
 from zego_aigc.schema.fields import FieldSpec, Kind, fields_of, is_list
 from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.redaction import mask_map
@@ -204,7 +204,7 @@ class _Validator:
             self._undeclared(cls, rest, path)
             values["extra"] = {key: value for key, value in rest.items() if value is not None} or None
         struct = cls(**values)
-        if rules_depend_on(cls) != {}:
+        if hasattr(cls, "rules"):
             self._ask_rules(struct, path, before)
         return struct
 

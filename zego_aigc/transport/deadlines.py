@@ -40,6 +40,9 @@ class Deadlines:
         """When the first one expires, or earlier, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        return len(self.armed) + len(self.unbounded)
+
     def __iter__(self) -> Iterator[Deadline]:
         yield from self.armed
         yield from self.unbounded
@@ -109,7 +112,8 @@ class Deadline:
     """When it expires, by the loop's clock; not set if never."""
 
     def __init__(self, deadlines: Deadlines, seconds: float | None) -> None:
-        task: Any = asyncio.current_task(deadlines.loop)
+        task = asyncio.current_task(deadlines.loop)
+        assert task is not None
         self.task: asyncio.Task[Any] = task
         """The task that it cancels."""
         self.expired: bool = False

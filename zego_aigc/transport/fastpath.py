@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.http_parser import RawResponseMessage
 
-    from zego_aigc.transport.body import RequestBody
+    from zego_aigc.transport.signed_request import SignedRequest
 
 __all__ = ["DirectPost", "available"]
 
@@ -80,7 +80,7 @@ class DirectPost:
         self._before_length: str = before + length
         self._after_length: str = after.removeprefix("0")
 
-    async def send(self, request: RequestBody) -> Response:
+    async def send(self, request: SignedRequest) -> Response:
         """See :class:`zego_aigc.transport.http.Poster`. This is what ``ClientSession._request()`` does for such a request."""
         try:
             connection = await self._connector.connect(self._request, [], self._timeout)
@@ -110,7 +110,7 @@ class DirectPost:
         content.on_eof(connection.release)
         return Response(head.code, head.headers, content, connection.close)
 
-    def _write(self, request: RequestBody, connection: Connection, protocol: ResponseHandler) -> None:
+    def _write(self, request: SignedRequest, connection: Connection, protocol: ResponseHandler) -> None:
         """Write a request in one piece."""
         transport = request.begin(protocol)
         head = f"{self._target}{request.query}{self._before_length}{len(request.body)}{self._after_length}"

@@ -9,17 +9,20 @@ import asyncio
 import functools
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import aiohttp
 import msgspec
 
 from zego_aigc.errors import BadResponse, ConfigurationError, ConnectFailed, TransportError
-from zego_aigc.transport.body import UNSOLICITED_RESPONSE, RequestBody, Unusable
+from zego_aigc.transport.signed_request import HEADERS, UNSOLICITED_RESPONSE, SignedRequest, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.http_writer import StreamWriter
     from yarl import URL
 
 __all__ = ["MAX_ANSWER", "Answer", "Poster", "Response", "SessionPost", "post", "reason", "touch"]
@@ -58,10 +61,10 @@ class Poster(Protocol):
 
     @property
     def url(self) -> URL:
-        """Where to, without a query: the body has that."""
+        """Where to, without a query: the request has that."""
         ...
 
-    def send(self, request: RequestBody) -> Coroutine[Any, Any, Response]:
+    def send(self, request: SignedRequest) -> Coroutine[Any, Any, Response]:
         """Send one, and wait for the head of its answer; aiohttp's exceptions are raised."""
         ...
 
@@ -71,7 +74,7 @@ class SessionPost:
 
     Args:
         session: what sends it.
-        url: without a query, which the body has.
+        url: without a query, which the request has.
         proxy: the URL of an HTTP proxy.
         headers: beside those of the session.
     """
@@ -82,13 +85,13 @@ class SessionPost:
         self._proxy = proxy
         self._headers = headers
 
-    async def send(self, request: RequestBody) -> Response:
+    async def send(self, request: SignedRequest) -> Response:
         """See :class:`Poster`."""
         # Yield once: a pending cancellation is delivered here, and not after aiohttp's own task has sent the request.
         await asyncio.sleep(0)
         response = await self.session.post(
             self.url.with_query(request.query),
-            data=request,
+            data=_Payload(request),
             allow_redirects=False,
             raise_for_status=False,  # a user's session may raise for the HTTP status of a refusal, before its Code is read
             proxy=self._proxy,
@@ -103,12 +106,46 @@ class SessionPost:
         return Response(response.status, response.headers, response.content, response.close, read)
 
 
-async def post(poster: Poster, request: RequestBody) -> Answer:
+class _Payload(aiohttp.Payload):
+    """Has aiohttp write a request's body and count the request as departed."""
+
+    def __init__(self, request: SignedRequest) -> None:
+        super().__init__(request.body, content_type=HEADERS["Content-Type"])
+        self._request = request
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self._request.body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return self._request.body.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """As :meth:`write_with_length`, which aiohttp calls."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the body. Its length is the request's."""
+        request = self._request
+        # aiohttp writes in a task of its own, which may run before the cancelled task does.
+        if request.sender is not None and request.sender.cancelled:
+            request.suppressed = True
+        protocol = cast("ResponseHandler", cast("StreamWriter", writer).protocol)
+        transport = request.begin(protocol)
+        try:
+            await writer.write(request.body[:content_length])
+        finally:
+            request.depart(protocol, transport)
+
+
+async def post(poster: Poster, request: SignedRequest) -> Answer:
     """Send a request and read its whole answer.
 
     Args:
         poster: what sends it.
-        request: its body.
+        request: what to send.
 
     Raises:
         ConnectFailed: no byte of the request was sent.
@@ -149,7 +186,7 @@ async def post(poster: Poster, request: RequestBody) -> Answer:
     raise failure
 
 
-async def _read(response: Response, request: RequestBody) -> bytes | None:
+async def _read(response: Response, request: SignedRequest) -> bytes | None:
     """The body, or None if it is too large."""
     if "Content-Encoding" not in response.headers:
         size = response.headers.get("Content-Length", "")
@@ -181,7 +218,7 @@ async def _collect(chunks: list[bytes], content: aiohttp.StreamReader) -> bool:
     return True
 
 
-def _before_answer(error: Exception, poster: Poster, request: RequestBody) -> TransportError | ConfigurationError:
+def _before_answer(error: Exception, poster: Poster, request: SignedRequest) -> TransportError | ConfigurationError:
     url = poster.url
     where = f"{url.host}:{url.port}" if url.port not in {80, 443} else str(url.host)
     failure: TransportError | ConfigurationError

@@ -15,17 +15,17 @@ from zego_aigc.limits.limiter import FullLimiter, Limiter, full_limiter
 from zego_aigc.limits.local_limiter import LocalLimiter
 from zego_aigc.limits.retry_budget import RetryBudget
 from zego_aigc.transport import http
-from zego_aigc.transport.body import HEADERS
 from zego_aigc.transport.clock import ServerClock
 from zego_aigc.transport.deadlines import Deadline, Deadlines, DrainedDeadline
 from zego_aigc.transport.shielding import wait_shielded
+from zego_aigc.transport.signed_request import HEADERS
 from zego_aigc.transport.signing import Signer
 
 if TYPE_CHECKING:
     import ssl
 
-    from zego_aigc.transport.body import RequestBody
     from zego_aigc.transport.fastpath import DirectPost
+    from zego_aigc.transport.signed_request import SignedRequest
 
 __all__ = ["SessionPool"]
 
@@ -75,7 +75,6 @@ class SessionPool:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None  # first of all: __del__ asks for it, whatever is raised below
-        self.closed = False  # an instance's own attribute is found in half the time
         self.limiter: FullLimiter = full_limiter(limiter) if limiter is not None else LocalLimiter()
         self.budget: RetryBudget = RetryBudget()
         if session is not None and not hasattr(session, "closed"):  # of requests or httpx, say
@@ -154,18 +153,18 @@ class SessionPool:
             )
         return loop
 
-    def post(self, url: yarl.URL, body: RequestBody, *, careful: bool) -> Coroutine[Any, Any, http.Answer]:
+    def post(self, url: yarl.URL, request: SignedRequest, *, careful: bool) -> Coroutine[Any, Any, http.Answer]:
         """Send a request; see :func:`zego_aigc.transport.http.post`. The pool must be bound.
 
         Args:
-            url: without the query, which the body has.
-            body: what to send.
+            url: without the query, which the request has.
+            request: what to send.
             careful: whether to avoid connections that have idled for so long that the service may be closing them.
         """
         poster = self._posters.get((url, careful))
         if poster is None:
             poster = self._posters[url, careful] = self._poster(url, careful=careful)
-        return http.post(poster, body)
+        return http.post(poster, request)
 
     def _poster(self, url: yarl.URL, *, careful: bool) -> http.Poster:
         session = self._sessions[careful]

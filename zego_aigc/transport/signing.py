@@ -6,17 +6,7 @@ Vendor's page: https://www.zegocloud.com/docs/aiagent-server/calling-the-server-
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hashlib import md5
-else:
-    try:
-        # CPython's own, as its random module does it: for a line of text OpenSSL's takes half as long again, and more where
-        # its code is cold.
-        from _md5 import md5
-    except ImportError:
-        from hashlib import md5
+from hashlib import md5
 
 __all__ = ["Signer"]
 

@@ -1,18 +1,16 @@
-"""The body of a request, which knows when the request leaves for the wire.
+"""A signed request, which knows when it leaves for the wire.
 
-This is the one place that decides it, however the request is written: by aiohttp, through the documented interface of a
-:class:`aiohttp.payload.Payload`, or by :mod:`zego_aigc.transport.fastpath`.
+This is the one place that decides it, however the request is written: by aiohttp, through
+:class:`zego_aigc.transport.http.SessionPost`, or by :mod:`zego_aigc.transport.fastpath`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
 import aiohttp
-from aiohttp.payload import Payload
-from multidict import CIMultiDict
 
 from zego_aigc._version import __version__
 
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Protocol
 
-    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.http_writer import StreamWriter
 
     from zego_aigc.limits.limiter import FullPermit
 
@@ -54,7 +50,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["HEADERS", "UNSOLICITED_RESPONSE", "RequestBody", "Unusable"]
+__all__ = ["HEADERS", "UNSOLICITED_RESPONSE", "SignedRequest", "Unusable"]
 
 T = TypeVar("T")
 
@@ -75,20 +71,16 @@ class Unusable(aiohttp.ClientConnectionResetError):
     """The connection that was found turned out not to carry a request."""
 
 
-class RequestBody(Payload):
-    """A request body that knows when it leaves for the wire.
+class SignedRequest:
+    """A request that knows when it leaves for the wire.
 
     It is written between :meth:`begin` and :meth:`depart`. The connection (TLS included) stands by then, so this is where the
     limiter's window begins. The head goes out together with the body.
     """
 
-    # Instead of Payload's __init__(), which prepares for each what only the parts of a form have.
-    _headers = CIMultiDict({"Content-Type": "application/json"})
-    _encoding = _filename = None
-
     def __init__(self, body: bytes, query: str, permit: FullPermit, sender: Sender | None = None) -> None:
         self.body: bytes = body
-        """What is sent."""
+        """The JSON that is sent."""
         self.query: str = query
         """The signed query. Where possible it goes past aiohttp, whose errors may show the URL."""
         self.sender: Sender | None = sender
@@ -101,31 +93,6 @@ class RequestBody(Payload):
         """Raised by :meth:`depart`. aiohttp takes it for a broken connection where it writes the body."""
         self._permit = permit
         self._unconfirmed: Any = None  # the connection's protocol, if no answer has come on it before
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body."""
-        return len(self.body)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
-        return self.body.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """As :meth:`write_with_length`, which aiohttp calls."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body, for aiohttp, and count the request as departed. Its length is the body's."""
-        # aiohttp writes in a task of its own, which may run before the cancelled task does.
-        if self.sender is not None and self.sender.cancelled:
-            self.suppressed = True
-        protocol = cast("ResponseHandler", cast("StreamWriter", writer).protocol)
-        transport = self.begin(protocol)
-        try:
-            await writer.write(self.body[:content_length])
-        finally:
-            self.depart(protocol, transport)
 
     def begin(self, protocol: ResponseHandler | None) -> asyncio.Transport:
         """The last look at a connection before the request is written to it. From now on any byte may have left.

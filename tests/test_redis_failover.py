@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Self
 
 import pytest
 from redis.asyncio import Redis
 from redis_server import RedisServer, kinds
 
-from zego_aigc.redis import RedisLimiter, RedisQuota
+from zego_aigc.errors import RegistryError, TooManyLive
+from zego_aigc.redis import RedisLimiter, RedisQuota, RedisRegistry
+from zego_aigc.storage.registry import LiveRecord
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -255,6 +257,66 @@ async def test_a_server_that_lost_all_its_data_gives_out_no_place_before_it_has_
         (await next_one).release()
         for each in held:
             each.release()
+
+
+@pytest.mark.parametrize("how", ["a lagging replica takes over", "it comes back without its data"])
+async def test_a_register_is_told_again_by_each_process_what_it_has(
+    servers: tuple[RedisServer, RedisServer], failover: Failover, how: str
+) -> None:
+    first, second = (RedisRegistry(failover.url, lease=60.0, timeout=30) for _ in range(2))
+    async with asyncio.timeout(60), first, second:
+        await first.join("1@here")
+        await second.join("1@here")
+        ended, moved, unknown = (record("ended"), record("moved"), record("unknown"))
+        for each in (ended, moved, unknown):
+            await first.add(each)
+        await first.made(ended, "i-ended")
+        await first.made(moved, "i-moved")
+        if how == "a lagging replica takes over":
+            await failover.lag()
+        # What follows the new server has never heard of.
+        await first.unknown("unknown")
+        await second.ended("i-ended")
+        await second.take("i-moved")
+        await first.live()
+        await first.add(record("starting", owner="Ann"))
+        await second.made(record("live", owner="Ann"), "i-live")
+        if how == "a lagging replica takes over":
+            await failover.promote()
+        else:
+            primary, _ = servers
+            primary.stop()
+            primary.start()
+        with pytest.raises(TooManyLive):
+            await _answered(lambda: first.add(record("one more", owner="Ann"), per_owner=1))
+        await _answered(second.beat)
+        found = {each.key: (each.state, each.member, each.instance_id) for each in await first.live()}
+        assert found == {
+            "unknown": ("unknown", first.member, None),
+            "starting": ("starting", first.member, None),
+            "moved": ("live", second.member, "i-moved"),
+            "live": ("live", second.member, "i-live"),
+        }
+        with pytest.raises(TooManyLive) as caught:
+            await first.add(record("one more", owner="Ann"), per_owner=2)
+        assert caught.value.limit == 2
+        assert await first.ended("i-live")
+        await first.add(record("one more", owner="Ann"), per_owner=2)
+
+
+def record(key: str, owner: str | None = None) -> LiveRecord:
+    return LiveRecord(key=key, action="CreateAgentInstance", owner=owner)
+
+
+async def _answered(ask: Callable[[], Awaitable[object]]) -> None:
+    """What is asked through a connection that was cut is answered through the next one."""
+    while True:
+        try:
+            await ask()
+        except RegistryError:
+            await asyncio.sleep(0.02)
+        else:
+            return
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -1,5 +1,8 @@
 """The register's steps inside Redis: each script is atomic, on the server's clock. Times are in microseconds.
 
+Each is told which server the process has heard of last, and answers which one this is. If that is another one, it may lack the
+newest records: nothing is done until the process has told it what it has (``RESTORE``).
+
 The keys of an account:
 
 ========  ===========  ==========================================================================================
@@ -18,16 +21,38 @@ left      sorted set   since when a record has been left to the next process
 
 from __future__ import annotations
 
-__all__ = ["ADD", "BEAT", "ENDED", "IDENTIFY", "KEYS", "LEAVE", "LIVE", "MADE", "REMOVE", "TAKE", "TAKE_ABANDONED", "UNKNOWN"]
+from zego_aigc.redis._lua import CLOCK, SERVER
+
+__all__ = [
+    "ADD",
+    "BEAT",
+    "ENDED",
+    "IDENTIFY",
+    "KEYS",
+    "LEAVE",
+    "LIVE",
+    "MADE",
+    "REMOVE",
+    "RESTORE",
+    "TAKE",
+    "TAKE_ABANDONED",
+    "UNKNOWN",
+]
 
 KEYS = ("records", "states", "belongs", "made", "ids", "owners", "owned", "members", "joined", "left")
 
-_PRELUDE = """
+_PRELUDE = f"""
 local records, states, belongs, made, ids = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local owners, owned, members, joined, left = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
+{CLOCK}
+{SERVER}
+local heard_of = table.remove(ARGV, 1)
+if heard_of ~= '' and heard_of ~= server then
+  return {{server}}
+end
+"""
 
+_STEPS = """
 local function enrol(member, lease)
   local until_when = tonumber(redis.call('ZSCORE', members, member) or '')
   if until_when == nil or until_when < now then
@@ -60,6 +85,15 @@ local function write(key, record, state, member, owner)
   redis.call('ZREM', left, key)
 end
 
+local function name(key, id)
+  local before = redis.call('HGET', made, key)
+  if before and before ~= id then
+    redis.call('HDEL', ids, before)
+  end
+  redis.call('HSET', made, key, id)
+  redis.call('HSET', ids, id, key)
+end
+
 local function remove(key)
   uncount(key)
   local id = redis.call('HGET', made, key)
@@ -78,9 +112,13 @@ local function read(key)
 end
 """
 
-ADD = (
-    _PRELUDE
-    + """
+
+def _script(body: str) -> str:
+    """A script that answers with the server, and with what its body returns."""
+    return f"{_PRELUDE}{_STEPS}\nlocal function run(){body}end\nreturn {{server, run()}}\n"
+
+
+ADD = _script("""
 -- ARGV: lease, member, key, record, owner, at most so many of the owner's (or -1)
 local lease, member, key, record, owner, most = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 if owner ~= '' and most >= 0 and redis.call('HEXISTS', records, key) == 0 then
@@ -92,60 +130,40 @@ end
 enrol(member, lease)
 write(key, record, 'starting', member, owner)
 return -1
-"""
-)
+""")
 
-MADE = (
-    _PRELUDE
-    + """
+MADE = _script("""
 -- ARGV: lease, member, key, record, owner, id
 enrol(ARGV[2], tonumber(ARGV[1]))
 write(ARGV[3], ARGV[4], 'live', ARGV[2], ARGV[5])
-local before = redis.call('HGET', made, ARGV[3])
-if before and before ~= ARGV[6] then
-  redis.call('HDEL', ids, before)
-end
-redis.call('HSET', made, ARGV[3], ARGV[6])
-redis.call('HSET', ids, ARGV[6], ARGV[3])
+name(ARGV[3], ARGV[6])
 return 1
-"""
-)
+""")
 
-IDENTIFY = (
-    _PRELUDE
-    + """
+IDENTIFY = _script("""
 -- ARGV: key, id
 if redis.call('HEXISTS', records, ARGV[1]) == 1 and redis.call('HSETNX', made, ARGV[1], ARGV[2]) == 1 then
   redis.call('HSET', ids, ARGV[2], ARGV[1])
 end
 return 1
-"""
-)
+""")
 
-UNKNOWN = (
-    _PRELUDE
-    + """
+UNKNOWN = _script("""
 -- ARGV: key
 if redis.call('HEXISTS', records, ARGV[1]) == 1 then
   redis.call('HSET', states, ARGV[1], 'unknown')
   uncount(ARGV[1])
 end
 return 1
-"""
-)
+""")
 
-REMOVE = (
-    _PRELUDE
-    + """
+REMOVE = _script("""
 -- ARGV: key
 remove(ARGV[1])
 return 1
-"""
-)
+""")
 
-ENDED = (
-    _PRELUDE
-    + """
+ENDED = _script("""
 -- ARGV: id
 local key = redis.call('HGET', ids, ARGV[1])
 if key then
@@ -153,12 +171,9 @@ if key then
   return 1
 end
 return 0
-"""
-)
+""")
 
-TAKE = (
-    _PRELUDE
-    + """
+TAKE = _script("""
 -- ARGV: lease, member, id
 local key = redis.call('HGET', ids, ARGV[3])
 if not key then
@@ -173,12 +188,9 @@ end
 redis.call('HSET', belongs, key, ARGV[2])
 redis.call('ZREM', left, key)
 return {read(key)}
-"""
-)
+""")
 
-LEAVE = (
-    _PRELUDE
-    + """
+LEAVE = _script("""
 -- ARGV: member
 local found = {}
 local all = redis.call('HGETALL', belongs)
@@ -198,33 +210,24 @@ end
 redis.call('ZREM', members, ARGV[1])
 redis.call('HDEL', joined, ARGV[1])
 return found
-"""
-)
+""")
 
-LIVE = (
-    _PRELUDE
-    + """
+LIVE = _script("""
 local found = {}
 for _, key in ipairs(redis.call('HKEYS', records)) do
   table.insert(found, read(key))
 end
 return found
-"""
-)
+""")
 
-BEAT = (
-    _PRELUDE
-    + """
+BEAT = _script("""
 -- ARGV: lease, member
 local known = redis.call('HEXISTS', joined, ARGV[2])
 enrol(ARGV[2], tonumber(ARGV[1]))
 return known
-"""
-)
+""")
 
-TAKE_ABANDONED = (
-    _PRELUDE
-    + """
+TAKE_ABANDONED = _script("""
 -- ARGV: lease, member, grace
 local lease, member, grace = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 enrol(member, lease)
@@ -259,5 +262,27 @@ for _, key in ipairs(taken) do
   table.insert(found, read(key))
 end
 return found
-"""
-)
+""")
+
+RESTORE = _script("""
+-- ARGV: lease, member, then of each record that the process has: key, record, state, owner for whom it counts, id
+local member, mine = ARGV[2], {}
+enrol(member, tonumber(ARGV[1]))
+for n = 3, #ARGV, 5 do
+  local key, id = ARGV[n], ARGV[n + 4]
+  mine[key] = true
+  uncount(key)
+  write(key, ARGV[n + 1], ARGV[n + 2], member, ARGV[n + 3])
+  if id ~= '' then
+    name(key, id)
+  end
+end
+-- What else stands here as this process's is over: the server has not heard of its end.
+local all = redis.call('HGETALL', belongs)
+for n = 1, #all, 2 do
+  if all[n + 1] == member and not mine[all[n]] then
+    remove(all[n])
+  end
+end
+return 1
+""")

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisRegistry"]
 
+replace = msgspec.structs.replace
+
+MAX_SERVERS = 5
+"""Servers of which one after the other may answer the attempts at one script, before that counts as no answer."""
+
 _decode = msgspec.json.Decoder(LiveRecord).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -31,8 +36,9 @@ class RedisRegistry:
 
     It may be built before a fork and outside of an event loop; each process that uses it becomes a member of its own. While
     Redis is gone nothing can be made (the error says that nothing was sent), and no process is taken for dead: after an outage
-    each process has a whole lease to show that it lives. Redis must keep what it is given: a restart without persistence
-    forgets what was live.
+    each process has a whole lease to show that it lives. A server that takes over without the newest records, or comes back
+    without its data, is told by each process what it has, within a third of a lease. Only what a process had that died at the
+    same time is not known any more.
 
     Args:
         redis: a ``redis.asyncio.Redis`` or ``RedisCluster``, which stays the caller's, or a URL, for a connection of our own.
@@ -58,6 +64,9 @@ class RedisRegistry:
         self._account: str | None = None
         self._keys: tuple[str, ...] = ()
         self._member = ""
+        self._server: Any = ""  # which one has answered last
+        self._held: dict[str, LiveRecord] = {}  # this process's records by their keys, as that server knows them
+        self._restoring = asyncio.Lock()
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
         self._runner = ScriptRunner(redis, timeout, prefix)
 
@@ -96,39 +105,56 @@ class RedisRegistry:
                 owner=record.owner,
                 limit=per_owner,
             )
+        self._held[record.key] = record
 
     async def made(self, record: LiveRecord, instance_id: str) -> None:
         """See :class:`~zego_aigc.Registry`."""
         await self._run(scripts.MADE, self._lease_us, self._me, record.key, _encode(record), record.owner or "", instance_id)
+        self._held[record.key] = replace(record, state="live", instance_id=instance_id)
 
     async def identify(self, key: str, instance_id: str) -> None:
         """See :class:`~zego_aigc.Registry`."""
         await self._run(scripts.IDENTIFY, key, instance_id)
+        if (held := self._held.get(key)) is not None and held.instance_id is None:
+            self._held[key] = replace(held, instance_id=instance_id)
 
     async def unknown(self, key: str) -> None:
         """See :class:`~zego_aigc.Registry`."""
         await self._run(scripts.UNKNOWN, key)
+        if (held := self._held.get(key)) is not None:
+            self._held[key] = replace(held, state="unknown")
 
     async def remove(self, key: str) -> None:
         """See :class:`~zego_aigc.Registry`."""
         await self._run(scripts.REMOVE, key)
+        self._held.pop(key, None)
 
     async def ended(self, instance_id: str) -> bool:
         """See :class:`~zego_aigc.Registry`."""
-        return bool(await self._run(scripts.ENDED, instance_id))
+        known = bool(await self._run(scripts.ENDED, instance_id))
+        self._held = {key: record for key, record in self._held.items() if record.instance_id != instance_id}
+        return known
 
     async def take(self, instance_id: str) -> LiveRecord | None:
         """See :class:`~zego_aigc.Registry`."""
         found = _read(await self._run(scripts.TAKE, self._lease_us, self._me, instance_id))
+        self._held.update((record.key, record) for record in found)
         return found[0] if found else None
 
     async def leave(self) -> Sequence[LiveRecord]:
         """See :class:`~zego_aigc.Registry`."""
-        return _read(await self._run(scripts.LEAVE, self._me))
+        found = _read(await self._run(scripts.LEAVE, self._me))
+        self._held.clear()
+        return found
 
     async def live(self) -> Sequence[LiveRecord]:
         """See :class:`~zego_aigc.Registry`."""
-        return _read(await self._run(scripts.LIVE))
+        before = {*self._held}
+        found = _read(await self._run(scripts.LIVE))
+        # Others may have taken or ended what this process had.
+        mine = {record.key: record for record in found if record.member == self._member}
+        self._held = mine | {key: record for key, record in self._held.items() if key not in before}
+        return found
 
     async def beat(self) -> bool:
         """See :class:`~zego_aigc.Registry`."""
@@ -136,7 +162,9 @@ class RedisRegistry:
 
     async def take_abandoned(self, *, grace: float) -> Sequence[LiveRecord]:
         """See :class:`~zego_aigc.Registry`."""
-        return _read(await self._run(scripts.TAKE_ABANDONED, self._lease_us, self._me, round(grace * 1e6)))
+        found = _read(await self._run(scripts.TAKE_ABANDONED, self._lease_us, self._me, round(grace * 1e6)))
+        self._held.update((record.key, record) for record in found)
+        return found
 
     async def aclose(self) -> None:
         """See :class:`~zego_aigc.Registry`."""
@@ -163,6 +191,8 @@ class RedisRegistry:
                 self._runner = ScriptRunner(self._redis, self._timeout, self._prefix, forked=forked)
             self._home = home
             self._member = uuid.uuid4().hex
+            self._held = {}
+            self._restoring = asyncio.Lock()
         return self._member
 
     async def _run(self, script: str, *args: Any, sent: str = "") -> Any:
@@ -170,12 +200,36 @@ class RedisRegistry:
             raise RegistryError("the register is not in use yet: give it to a client, Client(registry=...), or join() first")
         _ = self._me
         try:
-            return await self._runner.run(script, self._keys, args)
+            return await self._ask(script, args)
         except RedisUnavailable as error:
             raise RegistryError(
                 f"the register's Redis does not answer ({error}). {sent or 'What it knows is older than this'}: "
                 "see that it runs and can be written to"
             ) from error
+
+    async def _ask(self, script: str, args: Sequence[Any]) -> Any:
+        """Run a script on a server that knows what this process has."""
+        for _ in range(MAX_SERVERS):
+            heard_of = self._server
+            server, *answer = await self._runner.run(script, self._keys, (heard_of, *args))
+            if answer:
+                self._server = server
+                return answer[0]
+            await self._restore(heard_of, server)
+        raise RedisUnavailable("each answer comes from another server")
+
+    async def _restore(self, before: Any, server: Any) -> None:
+        """Tell another server what this process has. Until then it does nothing for this process."""
+        async with self._restoring:
+            if self._server != before:
+                return  # done meanwhile
+            rows: list[Any] = []
+            for key, record in self._held.items():
+                counts_for = (record.owner or "") if record.state != "unknown" else ""
+                rows += (key, _encode(record), record.state, counts_for, record.instance_id or "")
+            known, *done = await self._runner.run(scripts.RESTORE, self._keys, (server, self._lease_us, self._member, *rows))
+            if done:
+                self._server = known
 
     def __repr__(self) -> str:
         return f"RedisRegistry(lease={self.lease:g})"
@@ -183,9 +237,7 @@ class RedisRegistry:
 
 def _read(rows: Sequence[Sequence[Any]]) -> list[LiveRecord]:
     found = [
-        msgspec.structs.replace(
-            _decode(record), state=_text(state), member=_text(member), instance_id=_text(instance_id) or None
-        )
+        replace(_decode(record), state=_text(state), member=_text(member), instance_id=_text(instance_id) or None)
         for record, state, member, instance_id in rows
     ]
     return sorted(found, key=lambda record: (record.since, record.key))

@@ -77,8 +77,8 @@ async def run(*, quick: bool) -> list[Table]:
             columns=["", "CPU ms", "x the three parts", "MiB"],
             rows=rows,
             targets=[
-                Target("import zego_aigc, relative to aiohttp + msgspec + anyio", ratio[OURS], 0.40),
-                Target("with a client made", ratio[CLIENT], 1.10),
+                Target("import zego_aigc, relative to aiohttp + msgspec + anyio", ratio[OURS], 0.25),
+                Target("with a client made", ratio[CLIENT], 1.15),
             ],
         )
     ]

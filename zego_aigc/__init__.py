@@ -36,7 +36,6 @@ from zego_aigc.errors import (
     ZegoError,
 )
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat, Service
-from zego_aigc.transport.signing import Signer
 
 if TYPE_CHECKING:
     from zego_aigc.calls.orphans import Orphan
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from zego_aigc.storage.registry import LiveRecord, Registry
     from zego_aigc.storage.sqlite_registry import SQLiteRegistry
     from zego_aigc.transport.pool import SessionPool
+    from zego_aigc.transport.signing import Signer
 
 __all__ = [
     "ACTIONS",
@@ -121,6 +121,7 @@ _LAZY = {
         "zego_aigc.storage.registry": "LiveRecord Registry",
         "zego_aigc.storage.sqlite_registry": "SQLiteRegistry",
         "zego_aigc.transport.pool": "SessionPool",
+        "zego_aigc.transport.signing": "Signer",
     }.items()
     for name in names.split()
 }

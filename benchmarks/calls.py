@@ -1,8 +1,8 @@
 """(a) A call, end to end: the sample request to a server that answers at once, one at a time and 64 at a time; and after 50 ms.
 
-Every contender builds its request anew, sends it and reads the answer into whatever it gives its users. Ours has everything
-switched on: the check of the request, the limiter (at a rate that it never has to hold back), retries, the typed result and
-logging at its default level.
+Every contender but the first builds its request anew, sends it and reads the answer into whatever it gives its users. Ours has
+everything switched on: the check of the request, the limiter (at a rate that it never has to hold back), retries, the typed
+result and logging at its default level.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HTTPX = "httpx + pydantic"
 
 @contextlib.asynccontextmanager
 async def prepared(url: str) -> AsyncIterator[Call]:
-    """The floor: aiohttp posts the same bytes to the same URL, and reads the answer."""
+    """What the others are measured by: aiohttp posts the same bytes to the same URL, and reads the answer."""
     body = msgspec.json.encode(build_dict())
     query = Signer(APP_ID, SERVER_SECRET).query("CreateDigitalHumanAgentInstance", timestamp=int(time.time()))
     headers = {"Content-Type": "application/json"}

@@ -186,7 +186,7 @@ async def held_in_line() -> float:
     limiter = LocalLimiter(1, 3600.0)
     async with Client(APP_ID, SERVER_SECRET, limiter=limiter, aiagent_url="http://127.0.0.1:9", timeout=1e9) as client:
         await limiter.acquire(APP_ID, type(action).__name__)
-        await held(lambda: client.call(action))  # the first one compiles the request's check, which waits for nothing
+        await held(lambda: client.call(action))  # the first one compiles the check, which no call holds
         return await held(lambda: client.call(action)) - await held(waiting)
 
 

@@ -38,7 +38,11 @@ for name, default in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_
 
 def pytest_report_header() -> list[str]:
     """What differs from machine to machine, so that somebody notices."""
-    how = "with the fast path" if SessionPool().writes_inline else "without the fast path, see zego_aigc/transport/fastpath.py"
+    how = (
+        "past aiohttp's session"
+        if SessionPool().past_session
+        else "through aiohttp's session, see zego_aigc/transport/fastpath.py"
+    )
     found = {name: requirements.find(name) or "absent" for name in requirements.PROGRAMS}
     return [f"aiohttp: {aiohttp.__version__} ({how})", f"programs: {', '.join(map(': '.join, found.items()))}"]
 

@@ -106,7 +106,7 @@ async def test_each_attempt_is_signed_anew() -> None:
 
 @pytest.mark.parametrize("path", ["", "/some/where"])
 @pytest.mark.parametrize("proxied", [False, True], ids=["direct", "by proxy"])
-async def test_own_sessions_send_what_aiohttp_would_send_by_itself(path: str, proxied: bool) -> None:
+async def test_what_leaves_is_what_aiohttps_session_would_send(path: str, proxied: bool) -> None:
     seen: list[tuple[str, bytes]] = []
 
     async def handle(exchange: Exchange) -> None:
@@ -258,7 +258,7 @@ async def test_a_connection_on_which_the_answer_overtook_the_request_is_not_used
     request: pytest.FixtureRequest,
 ) -> None:
     _, options = request.getfixturevalue("anyio_backend")
-    if options["use_uvloop"] and request.getfixturevalue("way_of_sending") == "documented way" and AIOHTTP < (3, 14):
+    if options["use_uvloop"] and request.getfixturevalue("way_of_sending") == "through the session" and AIOHTTP < (3, 14):
         pytest.skip("aiohttp before 3.14 leaves a future behind there, of which the loop complains")
     heads: list[bytes] = []
 
@@ -386,7 +386,8 @@ async def test_a_body_that_is_announced_too_large_is_not_read() -> None:
             await client.call(aiagent.ListAgents())
 
 
-async def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
+@pytest.mark.parametrize("traced", [False, True], ids=["own session", "session with traces"])
+async def test_a_body_without_a_length_is_read_up_to_the_bound(*, traced: bool) -> None:
     sent = 0
 
     async def handle(exchange: Exchange) -> None:
@@ -396,9 +397,11 @@ async def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
             await exchange.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
             sent += 65536
 
-    async with raw_server(handle) as url, client_of(url, retry=RetryPolicy(max_attempts=1)) as client:
-        with pytest.raises(BadResponse, match="larger than"):
-            await client.call(aiagent.ListAgents())
+    async with raw_server(handle) as url, aiohttp.ClientSession(trace_configs=[aiohttp.TraceConfig()]) as session:
+        given = {"session": session} if traced else {}
+        async with client_of(url, retry=RetryPolicy(max_attempts=1), **given) as client:
+            with pytest.raises(BadResponse, match="larger than"):
+                await client.call(aiagent.ListAgents())
     assert sent < 4 * MAX_ANSWER
 
 

@@ -259,7 +259,7 @@ async def test_with_an_aiohttp_of_an_unknown_version_a_client_does_without_its_i
         from zego_aigc import Client, SessionPool
 
         async def main():
-            assert not SessionPool().writes_inline
+            assert not SessionPool().past_session
             came, go_on, orphans = asyncio.Event(), asyncio.Event(), []
 
             async def handle(exchange):

@@ -375,11 +375,11 @@ class StopsAsItGrants:
         return permit
 
 
-@pytest.mark.parametrize("way", ["fast path", "documented way"])
+@pytest.mark.parametrize("way", ["past the session", "through the session"])
 async def test_what_was_granted_but_has_not_left_as_a_run_is_stopped_is_not_sent_and_not_unknown(
     sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    if way == "documented way":
+    if way == "through the session":
         monkeypatch.setenv("ZEGO_AIGC_NO_FASTPATH", "1")
     limiter = StopsAsItGrants()
     async with (

@@ -1,7 +1,7 @@
 """Asyncio client for ZEGOCLOUD's AI Agent and Digital Human server APIs.
 
-Requests, results, errors and signing need nothing but msgspec and are imported at once. What needs aiohttp is loaded
-when it is first named, so a process that only verifies callbacks or builds requests never pays for it.
+Requests, results and errors need nothing but msgspec and are imported at once. Everything else is loaded when it is first
+named, so a process that only verifies callbacks or builds requests never pays for aiohttp.
 """
 
 from __future__ import annotations

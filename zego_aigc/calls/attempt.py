@@ -58,7 +58,7 @@ class Attempt:
         "_timeout",
         "answer",
         "sent_at",
-        "signed",
+        "signed_request",
     )
 
     def __init__(
@@ -76,7 +76,7 @@ class Attempt:
     ) -> None:
         self.answer: Answer | None = None
         """The response, once it was read."""
-        self.signed: SignedRequest | None = None
+        self.signed_request: SignedRequest | None = None
         """What is sent, once it is signed."""
         self.sent_at: float | None = None
         """When it was signed and handed to the connection, by the monotonic clock."""
@@ -121,9 +121,9 @@ class Attempt:
                 # Checked again, since the maps inside may have changed meanwhile.
                 encoded = validation.encode(self._action, advise=False)
             query = route.signer.query(request.name, timestamp=route.clock.timestamp())
-            self.signed = SignedRequest(encoded, query, permit, self)
+            self.signed_request = SignedRequest(encoded, query, permit, self)
             self.sent_at = time.monotonic()
-            self.answer = await pool.post(route.url, self.signed, careful=request.never_blindly)
+            self.answer = await pool.post(route.url, self.signed_request, careful=request.never_blindly)
         except TransportError as failure:
             error = failure
             return Failure(failure, self._outcome())
@@ -142,14 +142,14 @@ class Attempt:
                 self.answer, request, self._action, route.host, self._number, route.scrub, route.clock
             )
             if isinstance(response, Failure):
-                self.signed.answered()
+                self.signed_request.answered()
             else:
-                self.signed.served(route.host)
+                self.signed_request.served(route.host)
             return response
         finally:
             deadline.stop()
-            if self.signed is not None:
-                self.signed.sender = None  # a reference cycle otherwise
+            if self.signed_request is not None:
+                self.signed_request.sender = None  # a reference cycle otherwise
             if self.answer is None:
                 permit.release()  # does nothing for a request that departed
             if route.hooks.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
@@ -185,9 +185,9 @@ class Attempt:
             raise cancelled
 
     def _timed_out(self) -> TimedOut:
-        if self.signed is None:
+        if self.signed_request is None:
             phase, what = "before_send", "for before_send"
-        elif not self.signed.begun:
+        elif not self.signed_request.begun:
             phase, what = "connect", f"for a connection to {self._route.host}"
         else:
             phase, what = "answer", f"for the answer of {self._route.host}"
@@ -204,12 +204,12 @@ class Attempt:
     @property
     def in_flight(self) -> bool:
         """Whether any byte of the request may have left."""
-        return self.signed is not None and self.signed.begun
+        return self.signed_request is not None and self.signed_request.begun
 
     def suppress_send(self) -> None:
         """Let the request not leave any more, unless it has."""
-        if self.signed is not None:
-            self.signed.suppressed = True
+        if self.signed_request is not None:
+            self.signed_request.suppressed = True
 
     # --- as the sender of its request
 

@@ -170,8 +170,8 @@ class Call(Generic[T]):
         """Carry the call on from where it stands, until it is over. Then hooks are called and failures are logged.
 
         Args:
-            detached: whether this is what a :class:`CreateGuard` has run in another task, all that follows the first attempt.
-                The caller's task waits for it, and reports how the call ended.
+            detached: whether a :class:`CreateGuard` runs this in a task of its own, for what follows the first attempt. The
+                caller's task waits for it, and reports how the call ended.
 
         Raises:
             ZegoError: what the call ended in.
@@ -291,8 +291,8 @@ class Call(Generic[T]):
                 response.data = None  # whatever came
             self._route.pool.budget.earn()
             return True
-        if attempt.signed is not None:
-            self._body = attempt.signed.body
+        if attempt.signed_request is not None:
+            self._body = attempt.signed_request.body
             self.first_sent = self.first_sent or attempt.sent_at
         return False
 

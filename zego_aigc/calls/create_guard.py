@@ -95,10 +95,10 @@ class GuardedCall(Protocol):
 class CreateGuard:
     """Sees to it that what a create makes is known although its caller is cancelled meanwhile.
 
-    The first attempt is nearly always the only one, and it is rarely cancelled. So it is made in its caller's task. If that
-    is cancelled with the request in flight, only what aiohttp waits for goes on in a task of its own (:meth:`finish_read`),
-    and then the attempt itself, to its end, for ``RetryPolicy.cancel_grace`` at most. What follows the first attempt runs in
-    a task of its own from the beginning.
+    The first attempt is nearly always the only one, and it is rarely cancelled. So it is made in its caller's task. If that is
+    cancelled with the request in flight, only the wait for the answer goes on in a task of its own (:meth:`finish_read`), for
+    ``RetryPolicy.cancel_grace`` at most; the attempt then ends in its caller's task. What follows the first attempt runs in a
+    task of its own from the beginning, and so does all of it where requests go through aiohttp's session.
 
     Args:
         route: of the call. Tasks run in the scope of its pool.
@@ -123,8 +123,8 @@ class CreateGuard:
             ZegoError: what the call ended in.
         """
         try:
-            if not self._route.pool.writes_inline:
-                await self._run_detached(call, permit)  # aiohttp's own requests cannot be held in place
+            if not self._route.pool.past_session:
+                await self._run_detached(call, permit)  # no wait in there can be taken over
             elif not await self._first_attempt(call, permit):
                 await self._run_detached(call)
         except asyncio.CancelledError:
@@ -200,7 +200,7 @@ class CreateGuard:
         try:
             await wait_done(task)
         except asyncio.CancelledError:
-            # aiohttp's own requests write in a task: without this, one might leave after it was seen not to have left.
+            # aiohttp's session writes in a task of its own: without this, one might leave after it was seen not to have left.
             call.suppress_send()
             # The deadline of a call whose before_send this is leaves no time.
             too_late = self._route.pool.deadlines.expired_for_current_task()

@@ -74,6 +74,6 @@ def set_up_problem(error: BaseException, prefix: str) -> str | None:
                 "redis.asyncio.Redis"
             )
         case "UNKNOWN_COMMAND":
-            return f"this server does not do what is needed ({error}): use Redis 5 or newer, or Valkey, with EVAL enabled"
+            return f"this server does not do what is needed ({error}): use Redis 6.2 or newer, or Valkey, with EVAL enabled"
         case _:
             return None

@@ -1,4 +1,4 @@
-"""Lua that begins the scripts of limiter and quota. Times are in microseconds."""
+"""Lua that begins the scripts of limiter, quota and register. Times are in microseconds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The register's steps inside Redis: each script is atomic, on the server's clock. Times are in microseconds.
 
-Each is told which server the process has heard of last, and answers which one this is. If that is another one, it may lack the
-newest records: nothing is done until the process has told it what it has (``RESTORE``).
+Each is given the server that the process has heard from last, and returns which one this is. Another one may lack the newest
+records, so the script does nothing until ``RESTORE`` has told it what the process has.
 
 The keys of an account:
 

@@ -56,7 +56,7 @@ class RedisLimiter:
 
     Args:
         redis: a URL (``redis://host:6379/0``, ``rediss://`` for TLS), or a ``redis.asyncio.Redis`` (a Sentinel's
-            ``master_for()`` too) or ``redis.asyncio.RedisCluster``, which stays yours to close. Redis 5 or newer, or Valkey.
+            ``master_for()`` too) or ``redis.asyncio.RedisCluster``, which stays yours to close. Redis 6.2 or newer, or Valkey.
         limit: calls that the service takes per window, for each AppId and Action; at least 1. The same for all processes.
         window: length of the service's window in seconds.
         guard: seconds by which the delay on the way to the service may vary. It grows for all after :meth:`too_fast`.

@@ -40,7 +40,7 @@ class RedisQuota:
 
     Args:
         redis: a URL (``redis://host:6379/0``, ``rediss://`` for TLS), or a ``redis.asyncio.Redis`` (a Sentinel's
-            ``master_for()`` too) or ``redis.asyncio.RedisCluster``, which stays yours to close. Redis 5 or newer, or Valkey.
+            ``master_for()`` too) or ``redis.asyncio.RedisCluster``, which stays yours to close. Redis 6.2 or newer, or Valkey.
         agents: voice agent instances; None for no budget.
         digital_humans: digital human agent instances, live ones included; None for no budget.
         streams: digital human video stream tasks; None for no budget.

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from zego_aigc.errors import RegistryError, TooManyLive
 from zego_aigc.redis import _registry_scripts as scripts
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisRegistry"]
 
-replace = msgspec.structs.replace
-
 MAX_SERVERS = 5
-"""Servers of which one after the other may answer the attempts at one script, before that counts as no answer."""
+"""How many times in a row another server may answer before a script counts as unanswered."""
 
 _decode = msgspec.json.Decoder(LiveRecord).decode
 _encode = msgspec.json.Encoder().encode
@@ -36,9 +35,9 @@ class RedisRegistry:
 
     It may be built before a fork and outside of an event loop; each process that uses it becomes a member of its own. While
     Redis is gone nothing can be made (the error says that nothing was sent), and no process is taken for dead: after an outage
-    each process has a whole lease to show that it lives. A server that takes over without the newest records, or comes back
-    without its data, is told by each process what it has, within a third of a lease. Only what a process had that died at the
-    same time is not known any more.
+    each process has a whole lease to show that it lives. When a server takes over without the newest records, or comes back
+    without its data, each process tells it what that process has, within a third of a lease. Lost are only the records of a
+    process that died at the same time.
 
     Args:
         redis: a ``redis.asyncio.Redis`` or ``RedisCluster``, which stays the caller's, or a URL, for a connection of our own.
@@ -216,10 +215,10 @@ class RedisRegistry:
                 self._server = server
                 return answer[0]
             await self._restore(heard_of, server)
-        raise RedisUnavailable("each answer comes from another server")
+        raise RedisUnavailable(f"another server took over {MAX_SERVERS} times in a row")
 
     async def _restore(self, before: Any, server: Any) -> None:
-        """Tell another server what this process has. Until then it does nothing for this process."""
+        """Tell another server what this process has. Until then that server does nothing for this process."""
         async with self._restoring:
             if self._server != before:
                 return  # done meanwhile

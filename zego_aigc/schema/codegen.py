@@ -35,7 +35,7 @@ def source_of(cls: type[msgspec.Struct]) -> str:
 
 
 class _CodeGenerator:
-    """Writes the check of a class: the fields of its structs in place, since a function call for each would cost as much.
+    """Writes the check of a class: the fields of its structs in place, since a call for each would cost as much as its check.
 
     A field's value is called ``value``, a struct or list inside by its path, a list's item ``item``; constants by what they
     are and, where there are several, a number.

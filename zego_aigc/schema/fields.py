@@ -143,7 +143,7 @@ class FieldSpec(msgspec.Struct, frozen=True):
 def _not_finite(var: str, bind: Bind) -> Iterator[str]:
     """The expression that is true of a free-form value which holds NaN or infinity.
 
-    They are looked for as MessagePack writes them: after 0xcb, whose exponent is all ones. Looking into maps in Python, or
+    They are looked for as MessagePack writes them: 0xcb and an exponent of all ones. Looking into maps in Python, or
     through the whole JSON for the null that they become there, takes longer.
     """
     pack = bind("pack", _pack)

@@ -1,13 +1,14 @@
 """A cheaper way to send requests, which goes past aiohttp's session. It may be left out, or deleted, at any time.
 
 A session builds each request anew, has a task of its own write the body, and is ready for redirects, cookies and middlewares.
-None of that is of use here, and it is half of what a call costs. So what all requests to one URL have in common is prepared
-once; the caller's task writes head and body at once; and a create whose caller is cancelled needs no task of its own to go on
-waiting for its answer. Connections, TLS and the parser of answers are aiohttp's, asked for as its session asks for them, and
-what leaves is the same to the byte.
+None of that is of use here, and it is half of what a call through it costs. So what all requests to one URL have in common is
+prepared once; the caller's task writes head and body at once; and a create needs a task of its own only if its caller is
+cancelled while it waits for the answer. Connections, TLS and the parser of answers are aiohttp's, asked for as its session asks
+for them, and what leaves is the same to the byte.
 
-Without this module, and through a proxy, requests go the documented way (:class:`zego_aigc.transport.http.SessionPost`). That
-is as safe: the tests of connections and of cancellation run over both. Nothing else in the package knows aiohttp's insides.
+Without this module, with a version of aiohttp that it was not tried with, through a proxy, and with a session that is given,
+requests go through the session (:class:`zego_aigc.transport.http.SessionPost`). That is as safe: the tests of connections and
+of cancellation run over both. Nothing else in the package relies on how aiohttp's session works inside.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from zego_aigc.transport.http import Response
+from zego_aigc.transport.http import OpenResponse
 
 if TYPE_CHECKING:
     import yarl
@@ -39,7 +40,7 @@ AIOHTTP_VERSION_SUPPORTED: bool = aiohttp.__version__.rpartition(".")[0] in {"3.
 """Whether what is used here is known to do in this version of aiohttp what it is expected to do."""
 
 NO_FASTPATH = "ZEGO_AIGC_NO_FASTPATH"
-"""The environment variable that switches it off, as ``AIOHTTP_NO_EXTENSIONS`` does with aiohttp's own."""
+"""The environment variable that switches it off, as ``AIOHTTP_NO_EXTENSIONS`` switches off aiohttp's C extensions."""
 
 
 def available() -> bool:
@@ -70,7 +71,7 @@ class DirectPost:
         self.url: yarl.URL = url
         self._connector: aiohttp.BaseConnector = session.connector
         self._timeout: aiohttp.ClientTimeout = session.timeout
-        # What aiohttp sends with an empty body, and asks a connector for.
+        # With an empty body: its head is the pattern of ours, and it is what a connector is asked for a connection for.
         self._request = aiohttp.ClientRequest(
             "POST", url, headers=session.headers, data=b"", loop=asyncio.get_running_loop(), session=session
         )
@@ -80,7 +81,7 @@ class DirectPost:
         self._before_length: str = before + length
         self._after_length: str = after.removeprefix("0")
 
-    async def send(self, request: SignedRequest) -> Response:
+    async def send(self, request: SignedRequest) -> OpenResponse:
         """See :class:`zego_aigc.transport.http.Poster`. This is what ``ClientSession._request()`` does for such a request."""
         try:
             connection = await self._connector.connect(self._request, [], self._timeout)
@@ -108,7 +109,7 @@ class DirectPost:
             connection.close()
             raise
         content.on_eof(connection.release)
-        return Response(head.code, head.headers, content, connection.close)
+        return OpenResponse(head.code, head.headers, content, connection.close)
 
     def _write(self, request: SignedRequest, connection: Connection, protocol: ResponseHandler) -> None:
         """Write a request in one piece."""

@@ -1,6 +1,6 @@
 """The one seam to the network: a signed POST out, a response back, aiohttp's exceptions translated to the library's.
 
-Nothing outside this package knows aiohttp.
+Above it, :mod:`zego_aigc.calls` knows nothing of aiohttp.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiohttp.http_writer import StreamWriter
     from yarl import URL
 
-__all__ = ["MAX_ANSWER", "Answer", "Poster", "Response", "SessionPost", "post", "reason", "touch"]
+__all__ = ["MAX_ANSWER", "Answer", "OpenResponse", "Poster", "SessionPost", "post", "reason", "touch"]
 
 MAX_ANSWER = 8 * 2**20
 """Bytes that an answer may have."""
@@ -39,7 +39,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Response(msgspec.Struct):
+class OpenResponse(msgspec.Struct):
     """An HTTP response whose head has come."""
 
     status: int
@@ -64,13 +64,13 @@ class Poster(Protocol):
         """Where to, without a query: the request has that."""
         ...
 
-    def send(self, request: SignedRequest) -> Coroutine[Any, Any, Response]:
+    def send(self, request: SignedRequest) -> Coroutine[Any, Any, OpenResponse]:
         """Send one, and wait for the head of its answer; aiohttp's exceptions are raised."""
         ...
 
 
 class SessionPost:
-    """Posts to one URL the documented way.
+    """Posts to one URL through aiohttp's session, in the documented way.
 
     Args:
         session: what sends it.
@@ -85,7 +85,7 @@ class SessionPost:
         self._proxy = proxy
         self._headers = headers
 
-    async def send(self, request: SignedRequest) -> Response:
+    async def send(self, request: SignedRequest) -> OpenResponse:
         """See :class:`Poster`."""
         # Yield once: a pending cancellation is delivered here, and not after aiohttp's own task has sent the request.
         await asyncio.sleep(0)
@@ -103,11 +103,11 @@ class SessionPost:
             response.close()
             raise Unusable(UNSOLICITED_RESPONSE)
         read = response.read if self.session.trace_configs else None
-        return Response(response.status, response.headers, response.content, response.close, read)
+        return OpenResponse(response.status, response.headers, response.content, response.close, read)
 
 
 class _Payload(aiohttp.Payload):
-    """Has aiohttp write a request's body and count the request as departed."""
+    """A request's body, for aiohttp to write. Then the request has departed."""
 
     def __init__(self, request: SignedRequest) -> None:
         super().__init__(request.body, content_type=HEADERS["Content-Type"])
@@ -166,7 +166,7 @@ async def post(poster: Poster, request: SignedRequest) -> Answer:
         body: bytes | None
         try:
             if response.content.is_eof() and "Content-Encoding" not in response.headers and response.read is None:
-                # It came together with the headers: there is nothing to wait for, and the caller tells what the answer says.
+                # It came together with the headers: there is nothing to wait for. The caller tells the limiter what it says.
                 body = response.content.read_nowait()
             else:
                 request.answered()  # now, since the rest may take its time
@@ -186,13 +186,13 @@ async def post(poster: Poster, request: SignedRequest) -> Answer:
     raise failure
 
 
-async def _read(response: Response, request: SignedRequest) -> bytes | None:
+async def _read(response: OpenResponse, request: SignedRequest) -> bytes | None:
     """The body, or None if it is too large."""
     if "Content-Encoding" not in response.headers:
-        size = response.headers.get("Content-Length", "")
-        if size.isdecimal() and int(size) > MAX_ANSWER:
+        size = response.headers.get("Content-Length")
+        if size is not None and int(size) > MAX_ANSWER:
             return None
-        if response.read is not None:
+        if size is not None and response.read is not None:
             return await response.read()
     chunks: list[bytes] = []
     reading = functools.partial(_collect, chunks, response.content)

@@ -84,8 +84,8 @@ class SessionPool:
         self._ssl = ssl
         self._borrowed = session
         self._direct_post = _direct_post() if session is None and proxy is None else None
-        self.writes_inline: bool = self._direct_post is not None
-        """Whether requests go past aiohttp's session: over own connections, and not through a proxy."""
+        self.past_session: bool = self._direct_post is not None
+        """Whether requests go past aiohttp's session; see :mod:`zego_aigc.transport.fastpath`."""
         self._proxy: yarl.URL | None = None if proxy is None else _checked_proxy(proxy)
         self._headers: dict[str, str] | None = None if session is None else HEADERS  # own sessions have them
         self._signers: WeakValueDictionary[tuple[int, str], Signer] = WeakValueDictionary()  # gone with their clients

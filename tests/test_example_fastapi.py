@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from benchmarks.ports import reserved_port
 from examples.fastapi_app.app import create_app
 from examples.fastapi_app.settings import Settings
 from zego_aigc import ConfigurationError
-from zego_aigc.aiagent import DeleteAgentInstance, RegisterAgent, UpdateAgent
+from zego_aigc.aiagent import CreateAgentInstance, DeleteAgentInstance, RegisterAgent, UpdateAgent
 from zego_aigc.sandbox import LiveSandbox
 
 __all__ = ["axe"]
@@ -85,6 +87,11 @@ async def begin(session: aiohttp.ClientSession) -> dict[str, Any]:
     return begun
 
 
+def contents(folder: Path) -> bytes:
+    """What all files of a folder hold."""
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
 async def read_until(response: aiohttp.ClientResponse, name: str) -> list[tuple[str, Any]]:
     """The events of a stream up to one."""
     got: list[tuple[str, Any]] = []
@@ -102,7 +109,6 @@ async def read_until(response: aiohttp.ClientResponse, name: str) -> list[tuple[
 # --- over HTTP -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 async def test_a_visitor_talks_to_the_agent_and_hangs_up(live: LiveSandbox, tmp_path: Path) -> None:
     async with served(live, tmp_path) as url, visitor(url) as session:
@@ -155,7 +161,26 @@ async def test_what_goes_wrong_has_a_status_that_says_whose_fault_it_is(live: Li
             assert response.status == 422
 
 
-@pytest.mark.slow
+async def test_a_visitors_cookie_is_written_nowhere(
+    live: LiveSandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has it is the visitor."""
+    caplog.set_level(logging.DEBUG)
+    async with served(live, tmp_path) as url, visitor(url) as session:
+        begun = await begin(session)
+        (cookie,) = session.cookie_jar
+        async with session.post("/conversations") as response:  # what is refused is logged
+            assert response.status == 429
+            refusal = await response.text()
+        kept = contents(tmp_path)
+        users = [call.user_id for call in live.received(CreateAgentInstance)]
+    name = begun["user_id"].removeprefix("visitor-")
+    assert name in caplog.text
+    assert name.encode() in kept
+    for where in (caplog.text, kept.decode(errors="replace"), refusal, json.dumps(begun), *users):
+        assert cookie.value[:16] not in where
+
+
 @pytest.mark.slow
 async def test_shutdown_ends_every_conversation_also_those_that_are_just_beginning(live: LiveSandbox, tmp_path: Path) -> None:
     slow = live.faults.on("CreateAgentInstance").latency(0.3)
@@ -220,6 +245,19 @@ def test_what_is_missing_in_the_environment_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ZEGO_APP_ID", "1")
     with pytest.raises(ConfigurationError, match="ZEGO_SERVER_SECRET, ZEGO_CALLBACK_SECRET, PUBLIC_URL, LLM_API_KEY"):
         create_app()
+
+
+@pytest.mark.parametrize("redis_url", [None, "redis://127.0.0.1:1"])
+def test_redis_is_needed_only_where_it_is_set(redis_url: str | None) -> None:
+    program = "import sys; sys.modules['redis'] = None; from examples.fastapi_app.app import create_app; create_app()"
+    names = ("ZEGO_SERVER_SECRET", "ZEGO_CALLBACK_SECRET", "PUBLIC_URL", "LLM_API_KEY")
+    environ = os.environ | dict.fromkeys(names, "0123456789abcdef" * 2) | {"ZEGO_APP_ID": "1", "REDIS_URL": redis_url or ""}
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environ, check=False, capture_output=True, text=True)
+    if redis_url is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert "pip install 'zego_aigc[redis]'" in done.stderr.splitlines()[-1]
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------

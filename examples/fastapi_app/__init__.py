@@ -1,7 +1,8 @@
 """A web app in which visitors talk to an agent, with everything around it that a product needs: one example to copy.
 
-It starts against the sandbox, with no account and no network, by one command::
+It starts against the sandbox, with no account and no network, by one command, in a clone::
 
+    pip install '.[cli,examples]'                                             # once
     python -m examples.fastapi_app                                            # then open http://127.0.0.1:8080
     python -m examples.fastapi_app --workers 4 --redis redis://127.0.0.1:6379/0
 

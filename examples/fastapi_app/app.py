@@ -52,9 +52,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         seen = None
         limiter = None
     else:
-        log = RedisEventLog(settings.redis_url)
         # What a killed worker leaves is ended by the others, within a lease and a third.
         registry = RedisRegistry(settings.redis_url, lease=settings.worker_lease)
+        log = RedisEventLog(settings.redis_url)
         seen = RedisSeen(settings.redis_url)
         limiter = RedisLimiter(settings.redis_url)
     client = Client.from_env(registry=registry, live_per_owner=settings.live_per_visitor, limiter=limiter)

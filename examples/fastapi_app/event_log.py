@@ -10,8 +10,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from redis.asyncio import Redis
-
 from zego_aigc.callbacks import AgentInstanceDeleted, Event, dump_event, load_event
 
 KEPT_EVENTS = 2000
@@ -81,7 +79,9 @@ class RedisEventLog:
     """For several workers: a Redis stream for each conversation."""
 
     def __init__(self, url: str) -> None:
-        redis: Any = Redis  # its types are loose
+        from redis import asyncio as aioredis  # noqa: PLC0415 - redis is not needed where there is one process
+
+        redis: Any = aioredis.Redis  # its types are loose
         self._redis = redis.from_url(url, decode_responses=True)
 
     async def open(self, conversation: str, visitor: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,11 +51,13 @@ ServiceOf = Annotated[Service, Depends(service)]
 
 
 def visitor(response: Response, visitor: Annotated[str | None, Cookie(pattern="^[0-9a-f]{32}$")] = None) -> str:
-    """Who asks. An app with accounts has a better answer."""
+    """Who asks, by a name that may be written down. An app with accounts has a better answer."""
     if visitor is None:
         visitor = new_id()
         response.set_cookie("visitor", visitor, httponly=True, samesite="strict", max_age=30 * 86400)
-    return visitor
+    # Whoever has the cookie is the visitor: it is a secret. The name comes into the registry, into the log and to the service, so
+    # it is a digest, from which nobody finds the cookie.
+    return hashlib.sha256(visitor.encode()).hexdigest()[:16]
 
 
 Visitor = Annotated[str, Depends(visitor)]
@@ -83,7 +86,7 @@ async def page() -> FileResponse:
 async def begin(visitor: Visitor, service: ServiceOf) -> dict[str, Any]:
     """Begin a conversation. The answer holds what the visitor's RTC SDK needs to join."""
     name = new_id()[:16]
-    user = f"visitor-{visitor[:16]}"
+    user = f"visitor-{visitor}"
     rtc = RTC(
         room_id=f"room-{name}",
         agent_stream_id=f"agent-{name}",

@@ -268,12 +268,35 @@ async def test_of_two_creates_for_one_room_no_callback_tells_which_it_was(proces
 async def test_an_owner_has_no_more_than_the_bound(processes: Processes, sandbox: Sandbox) -> None:
     one, other = processes.start(live_per_owner=1), processes.start(live_per_owner=1)
     created = await one.call(voice("1"), owner="ann")
-    with pytest.raises(TooManyLive, match="'ann' has 1 live"):
+    with pytest.raises(TooManyLive, match=r"'ann' has as many live instances as it may have \(1\)"):
         await other.call(voice("2"), owner="ann")
     assert len(sandbox.received(CreateAgentInstance)) == 1
     await other.call(voice("3"), owner="ben")
     await one.end(created.agent_instance_id, DeleteAgentInstance(agent_instance_id=created.agent_instance_id))
     await other.call(voice("4"), owner="ann")
+
+
+async def test_handles_are_for_an_owner_too(processes: Processes, sandbox: Sandbox) -> None:
+    one, other = processes.start(live_per_owner=1), processes.start(live_per_owner=1)
+    async with one.agent(voice("1"), owner="ann"):
+        with pytest.raises(TooManyLive):
+            await other.start(voice("2"), owner="ann")
+        for handle in (other.handle(voice("3"), owner="ann"), other.agent(voice("3"), owner="ann")):
+            with pytest.raises(TooManyLive):
+                await handle.__aenter__()
+    async with await other.start(voice("4"), owner="ann"):
+        assert [record.owner for record in await one.live()] == ["ann"]
+    assert len(sandbox.received(CreateAgentInstance)) == 2
+
+
+async def test_a_bound_for_each_owner_bounds_nothing_unless_there_are_owners_and_a_registry(processes: Processes) -> None:
+    with pytest.raises(ConfigurationError, match="live_per_owner needs a registry"):
+        Client(1, "s", live_per_owner=1)
+    client = processes.start(live_per_owner=1)
+    for make in (client.call(voice()), client.start(voice()), client.agent(voice()).__aenter__()):
+        with pytest.raises(ConfigurationError, match="say for whom CreateAgentInstance is, such as owner='user-17'"):
+            await make
+    assert not await client.live()
 
 
 async def test_an_owner_whose_process_died_in_the_middle_of_a_create_is_back_after_a_lease_and_a_third(

@@ -219,7 +219,7 @@ async def test_an_owner_has_a_bounded_number(processes: Processes) -> None:
     one, other = await processes.start(2)
     await one.add(record("a", owner="ann"), per_owner=2)
     await other.add(record("b", owner="ann"), per_owner=2)
-    with pytest.raises(TooManyLive, match="'ann' has 2 live instances and may have 2: end one before") as refused:
+    with pytest.raises(TooManyLive, match=r"'ann' has as many live instances as it may have \(2\): end one before") as refused:
         await one.add(record("c", owner="ann"), per_owner=2)
     assert (refused.value.owner, refused.value.limit) == ("ann", 2)
     await one.add(record("c", owner="ben"), per_owner=2)
@@ -249,7 +249,7 @@ async def test_what_was_unknown_counts_for_its_owner_once_somebody_has_it(proces
         await one.unknown(key)
         await one.identify(key, f"instance-{key}")
         await proves
-        with pytest.raises(TooManyLive, match="has 1 live"):
+        with pytest.raises(TooManyLive, match="as it may have"):
             await one.add(record("c", owner="ann"), per_owner=1)
         await one.remove(key)
 

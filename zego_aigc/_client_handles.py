@@ -39,23 +39,24 @@ class ClientHandles:
 
     _lifetimes: Lifetimes
 
-    def handle(self, create: Action[T], *, fallback: Action[Any] | None = None) -> Handle[T]:
+    def handle(self, create: Action[T], *, fallback: Action[Any] | None = None, owner: str | None = None) -> Handle[T]:
         """Something that lives as long as the ``async with`` block, whichever Action makes it.
 
         Args:
             create: what to make.
             fallback: what to make in its place if there is none to be had; see :meth:`start`.
+            owner: for whom it is made, where there is a registry.
 
         Raises:
             ConfigurationError: the Action makes nothing that could be ended.
         """
-        handle: Handle[T] = self._handle(create, fallback)
+        handle: Handle[T] = self._handle(create, fallback, owner)
         return handle
 
-    def _handle(self, create: Action[Any], fallback: Action[Any] | None = None) -> Any:
+    def _handle(self, create: Action[Any], fallback: Action[Any] | None, owner: str | None) -> Any:
         from zego_aigc.handles import handle_of
 
-        return handle_of(self._lifetimes, create, fallback)
+        return handle_of(self._lifetimes, create, fallback, owner)
 
     @overload
     async def start(
@@ -134,8 +135,8 @@ class ClientHandles:
             ConfigurationError: the Action makes nothing that could be ended.
             ZegoError: as :meth:`call` does.
         """
-        handle: Handle[Any] = self._handle(create, fallback)
-        await handle.start(timeout=timeout, owner=owner)
+        handle: Handle[Any] = self._handle(create, fallback, owner)
+        await handle.start(timeout=timeout)
         return handle
 
     @overload
@@ -163,36 +164,42 @@ class ClientHandles:
         return attached(self._lifetimes, made_id, made_by)
 
     @overload
-    def agent(self, create: CreateAgentInstance) -> AgentInstance[CreatedAgentInstance]: ...
+    def agent(self, create: CreateAgentInstance, *, owner: str | None = None) -> AgentInstance[CreatedAgentInstance]: ...
     @overload
-    def agent(self, **fields: Unpack[AgentInstanceFields]) -> AgentInstance[CreatedAgentInstance]: ...
-    def agent(self, create: CreateAgentInstance | None = None, **fields: Any) -> AgentInstance[CreatedAgentInstance]:
+    def agent(
+        self, *, owner: str | None = None, **fields: Unpack[AgentInstanceFields]
+    ) -> AgentInstance[CreatedAgentInstance]: ...
+    def agent(
+        self, create: CreateAgentInstance | None = None, *, owner: str | None = None, **fields: Any
+    ) -> AgentInstance[CreatedAgentInstance]:
         """A voice agent that lives as long as the ``async with`` block. Entering the block raises what :meth:`call` raises.
 
         Args:
             create: what to make.
+            owner: for whom it is made, where there is a registry.
             fields: those of :class:`~zego_aigc.aiagent.CreateAgentInstance`, in place of `create`.
         """
-        handle: AgentInstance[CreatedAgentInstance] = self._handle(_one_of(CreateAgentInstance, create, fields))
+        handle: AgentInstance[CreatedAgentInstance] = self._handle(_one_of(CreateAgentInstance, create, fields), None, owner)
         return handle
 
     @overload
     def digital_human_agent(
-        self, create: CreateDigitalHumanAgentInstance, *, fallback: None = None
+        self, create: CreateDigitalHumanAgentInstance, *, fallback: None = None, owner: str | None = None
     ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
     @overload
     def digital_human_agent(
-        self, create: CreateDigitalHumanAgentInstance, *, fallback: CreateAgentInstance
+        self, create: CreateDigitalHumanAgentInstance, *, fallback: CreateAgentInstance, owner: str | None = None
     ) -> AgentInstance[CreatedAgentInstance]: ...
     @overload
     def digital_human_agent(
-        self, **fields: Unpack[DigitalHumanAgentInstanceFields]
+        self, *, owner: str | None = None, **fields: Unpack[DigitalHumanAgentInstanceFields]
     ) -> AgentInstance[CreatedDigitalHumanAgentInstance]: ...
     def digital_human_agent(
         self,
         create: CreateDigitalHumanAgentInstance | None = None,
         *,
         fallback: CreateAgentInstance | None = None,
+        owner: str | None = None,
         **fields: Any,
     ) -> AgentInstance[Any]:
         """An agent with a digital human's face that lives as long as the ``async with`` block.
@@ -202,17 +209,23 @@ class ClientHandles:
         Args:
             create: what to make.
             fallback: a voice agent to make where no digital human is to be had; see :meth:`start`.
+            owner: for whom it is made, where there is a registry.
             fields: those of :class:`~zego_aigc.aiagent.CreateDigitalHumanAgentInstance`, in place of `create`.
         """
-        handle: AgentInstance[Any] = self._handle(_one_of(CreateDigitalHumanAgentInstance, create, fields), fallback)
+        what = _one_of(CreateDigitalHumanAgentInstance, create, fields)
+        handle: AgentInstance[Any] = self._handle(what, fallback, owner)
         return handle
 
     @overload
-    def live_digital_human_agent(self, create: CreateLiveDigitalHumanAgentInstance) -> LiveAgentInstance: ...
-    @overload
-    def live_digital_human_agent(self, **fields: Unpack[LiveDigitalHumanAgentInstanceFields]) -> LiveAgentInstance: ...
     def live_digital_human_agent(
-        self, create: CreateLiveDigitalHumanAgentInstance | None = None, **fields: Any
+        self, create: CreateLiveDigitalHumanAgentInstance, *, owner: str | None = None
+    ) -> LiveAgentInstance: ...
+    @overload
+    def live_digital_human_agent(
+        self, *, owner: str | None = None, **fields: Unpack[LiveDigitalHumanAgentInstanceFields]
+    ) -> LiveAgentInstance: ...
+    def live_digital_human_agent(
+        self, create: CreateLiveDigitalHumanAgentInstance | None = None, *, owner: str | None = None, **fields: Any
     ) -> LiveAgentInstance:
         """A live digital human that lives as long as the ``async with`` block.
 
@@ -220,25 +233,30 @@ class ClientHandles:
 
         Args:
             create: what to make.
+            owner: for whom it is made, where there is a registry.
             fields: those of :class:`~zego_aigc.aiagent.CreateLiveDigitalHumanAgentInstance`, in place of `create`.
         """
-        handle: LiveAgentInstance = self._handle(_one_of(CreateLiveDigitalHumanAgentInstance, create, fields))
+        what = _one_of(CreateLiveDigitalHumanAgentInstance, create, fields)
+        handle: LiveAgentInstance = self._handle(what, None, owner)
         return handle
 
     @overload
-    def stream_task(self, create: CreateDigitalHumanStreamTask) -> StreamTaskHandle: ...
+    def stream_task(self, create: CreateDigitalHumanStreamTask, *, owner: str | None = None) -> StreamTaskHandle: ...
     @overload
-    def stream_task(self, **fields: Unpack[StreamTaskFields]) -> StreamTaskHandle: ...
-    def stream_task(self, create: CreateDigitalHumanStreamTask | None = None, **fields: Any) -> StreamTaskHandle:
+    def stream_task(self, *, owner: str | None = None, **fields: Unpack[StreamTaskFields]) -> StreamTaskHandle: ...
+    def stream_task(
+        self, create: CreateDigitalHumanStreamTask | None = None, *, owner: str | None = None, **fields: Any
+    ) -> StreamTaskHandle:
         """A digital human's video stream that lives as long as the ``async with`` block.
 
         Entering the block raises what :meth:`call` raises. The stream comes a moment later: ``await task.streaming()``.
 
         Args:
             create: what to make.
+            owner: for whom it is made, where there is a registry.
             fields: those of :class:`~zego_aigc.digitalhuman.CreateDigitalHumanStreamTask`, in place of `create`.
         """
-        handle: StreamTaskHandle = self._handle(_one_of(CreateDigitalHumanStreamTask, create, fields))
+        handle: StreamTaskHandle = self._handle(_one_of(CreateDigitalHumanStreamTask, create, fields), None, owner)
         return handle
 
 

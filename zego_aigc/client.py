@@ -180,6 +180,10 @@ class Client(ClientHandles):
             }
         )
         account = f"{app_id}@{' '.join(sorted({str(self._endpoints[each].route.url.origin()) for each in Service}))}"
+        if live_per_owner is not None and registry is None:
+            raise ConfigurationError(
+                "live_per_owner needs a registry, which knows what is live: Client(registry=SQLiteRegistry('live.db'), ...)"
+            )
         register = None if registry is None else Register(registry, account, per_owner=live_per_owner)
         self._lifetimes = Lifetimes(self._endpoints, policy, Inventory(quota, creations), register, drive_ssl)
 

@@ -45,12 +45,14 @@ class Handle(Generic[ResultT]):
         lifetimes: what makes and ends things.
         life: what to make, or what was made before.
         fallback: what to make in its place if there is none to be had (``QuotaExceeded``).
+        owner: for whom it is made, where there is a registry.
     """
 
-    def __init__(self, lifetimes: Lifetimes, life: Life, fallback: Life | None = None) -> None:
+    def __init__(self, lifetimes: Lifetimes, life: Life, fallback: Life | None = None, owner: str | None = None) -> None:
         self._lifetimes = lifetimes
         self._life = life
         self._fallback = fallback
+        self._owner = owner
         self._entered = False
 
     @property
@@ -104,20 +106,19 @@ class Handle(Generic[ResultT]):
                 "'await handle.end()'"
             )
 
-    async def start(self, *, timeout: float | None = None, owner: str | None = None) -> None:
+    async def start(self, *, timeout: float | None = None) -> None:
         """Make it; ``client.start()`` does so.
 
         Args:
             timeout: deadline in seconds, instead of the client's.
-            owner: for whom it is made, where there is a registry.
         """
         try:
             # With something to fall back to, nothing is waited for.
-            await self._lifetimes.start(self._life, timeout=timeout, owner=owner, wait=self._fallback is None)
+            await self._lifetimes.start(self._life, timeout=timeout, owner=self._owner, wait=self._fallback is None)
         except QuotaExceeded:
             if self._fallback is None:
                 raise
-            await self._lifetimes.start(self._fallback, timeout=timeout, owner=owner)
+            await self._lifetimes.start(self._fallback, timeout=timeout, owner=self._owner)
             self._life = self._fallback
 
     async def __aenter__(self) -> Self:
@@ -452,14 +453,17 @@ HANDLES: dict[str, type[Handle[Any]]] = {
 """The handles that have verbs of their own, by what a lifecycle says that it makes."""
 
 
-def handle_of(lifetimes: Lifetimes, create: Action[ResultT], fallback: Action[Any] | None = None) -> Handle[ResultT]:
+def handle_of(
+    lifetimes: Lifetimes, create: Action[ResultT], fallback: Action[Any] | None = None, owner: str | None = None
+) -> Handle[ResultT]:
     """The handle for an Action that makes something.
 
     Raises:
         ConfigurationError: it makes nothing that could be ended, or the fallback makes something of another kind.
     """
     life = Life.of(lifetimes.inventory, create)
-    return HANDLES.get(life.life.makes, Handle)(lifetimes, life, None if fallback is None else life.other(fallback))
+    other = None if fallback is None else life.other(fallback)
+    return HANDLES.get(life.life.makes, Handle)(lifetimes, life, other, owner)
 
 
 def attached(lifetimes: Lifetimes, made_id: str, made_by: type[Action[Any]] | None = None) -> Handle[Any]:

@@ -12,7 +12,7 @@ import msgspec
 
 from zego_aigc.calls.hooks import logger
 from zego_aigc.calls.orphans import Orphan
-from zego_aigc.errors import OutcomeUnknown, RegistryError, ZegoError
+from zego_aigc.errors import ConfigurationError, OutcomeUnknown, RegistryError, ZegoError
 from zego_aigc.schema.actions import Action
 from zego_aigc.schema.lifecycle import LIFECYCLES, Lifecycle, Recovery
 from zego_aigc.storage.registry import LiveRecord
@@ -83,10 +83,15 @@ class Register:
             end: deletes or stops something.
 
         Raises:
+            ConfigurationError: owners are bounded, and none is named.
             TooManyLive: the owner has as many as it may have. Nothing was sent.
             RegistryError: it could not be noted. Nothing was sent, or what was made has been ended.
             ZegoError: as the call does.
         """
+        if owner is None and self._per_owner is not None:
+            raise ConfigurationError(
+                f"live_per_owner bounds what each owner has: say for whom {type(action).__name__} is, such as owner='user-17'"
+            )
         entry = _Entry(action)
 
         async def note_intent(_: int) -> None:

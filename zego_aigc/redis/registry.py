@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from msgspec.structs import replace
 
-from zego_aigc.errors import RegistryError, TooManyLive
+from zego_aigc.errors import RegistryError
 from zego_aigc.redis import _registry_scripts as scripts
 from zego_aigc.redis._script_runner import RedisUnavailable, ScriptRunner
-from zego_aigc.storage.registry import LiveRecord
+from zego_aigc.storage.registry import LiveRecord, too_many_live
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -98,12 +98,7 @@ class RedisRegistry:
             sent="Nothing was sent",
         )
         if count >= 0:
-            raise TooManyLive(
-                f"{record.owner!r} has {count} live instances and may have {per_owner}: end one before the next is made. "
-                "Nothing was sent",
-                owner=record.owner,
-                limit=per_owner,
-            )
+            raise too_many_live(record.owner, per_owner)
         self._held[record.key] = record
 
     async def made(self, record: LiveRecord, instance_id: str) -> None:

@@ -14,7 +14,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-__all__ = ["LiveRecord", "Registry"]
+from zego_aigc.errors import TooManyLive
+
+__all__ = ["LiveRecord", "Registry", "too_many_live"]
 
 State = Literal["starting", "live", "unknown", "left"]
 """``starting``: the create may be under way. ``live``: its id is known. ``unknown``: it may or may not have been made.
@@ -138,3 +140,9 @@ class Registry(Protocol):
     async def aclose(self) -> None:
         """Close the register. Records stay."""
         ...
+
+
+def too_many_live(owner: str | None, most: int | None) -> TooManyLive:
+    """What :meth:`Registry.add` raises."""
+    message = f"{owner!r} has as many live instances as it may have ({most}): end one before the next is made. Nothing was sent"
+    return TooManyLive(message, owner=owner, limit=most)

@@ -13,10 +13,10 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from zego_aigc.errors import RegistryError, TooManyLive
+from zego_aigc.errors import RegistryError
 from zego_aigc.storage.group_commit import Store
 from zego_aigc.storage.heartbeats import Heartbeats
-from zego_aigc.storage.registry import LiveRecord
+from zego_aigc.storage.registry import LiveRecord, too_many_live
 
 __all__ = ["SQLiteRegistry"]
 
@@ -92,23 +92,18 @@ class SQLiteRegistry:
         """See :class:`Registry`."""
         record = msgspec.structs.replace(record, state="starting")
 
-        def add(db: sqlite3.Connection) -> int | None:
+        def add(db: sqlite3.Connection) -> bool:
             if per_owner is not None and record.owner is not None:
                 count = sum(each.state != "unknown" for each in self._read(db, "owner = ?", record.owner))
                 if count >= per_owner:
-                    return count
+                    return False
             self._enrol(db)
             self._write(db, record)
-            return None
+            return True
 
         # Not raised in there: an error would undo what others have written in the same transaction.
-        if (count := await self._do(add)) is not None:
-            raise TooManyLive(
-                f"{record.owner!r} has {count} live instances and may have {per_owner}: end one before the next is made. "
-                "Nothing was sent",
-                owner=record.owner,
-                limit=per_owner,
-            )
+        if not await self._do(add):
+            raise too_many_live(record.owner, per_owner)
 
     async def made(self, record: LiveRecord, instance_id: str) -> None:
         """See :class:`Registry`."""

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from requests_made import stream
 from sandbox_fixtures import in_real_time, sandbox, vendor
 from vendor_client import VendorClient
 
+from zego_aigc.callbacks import ASRResult, Event
+from zego_aigc.digitalhuman import TTSConfig
 from zego_aigc.sandbox import Sandbox
 from zego_aigc.sandbox.callbacks import sign
 
@@ -225,6 +228,41 @@ async def test_latencies_are_reported_at_the_end_of_an_instance_that_was_asked(s
 
 async def test_without_an_address_callbacks_are_only_recorded(sandbox: Sandbox) -> None:
     assert sandbox.emit("ASRResult", "77").state == "unaddressed"
+
+
+async def test_a_client_hears_of_drives_without_a_server(sandbox: Sandbox) -> None:
+    async with sandbox.client() as client:
+        sandbox.on_event(client.observe)
+        async with client.stream_task(stream()) as task:
+            await sandbox.clock.advance(1)
+            drive = await task.drive_text("Hello!", TTSConfig(timbre_id="timbre"))
+            await sandbox.clock.advance(60)
+            await task.drive_finished(drive, timeout=60)
+
+
+async def test_events_are_heard_in_order_by_those_of_their_app_and_are_waited_for(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+    other: list[Event] = []
+
+    async def hear(event: Event) -> None:
+        assert isinstance(event, ASRResult)
+        if event.data.text == "2":
+            raise RuntimeError("a mistake")
+        await asyncio.sleep(0.01 if event.data.text == "1" else 0)
+        heard.append(event.data.text or "")
+
+    async def hear_other(event: Event) -> None:
+        other.append(event)
+
+    sandbox.on_event(hear)
+    sandbox.on_event(hear_other, app=sandbox.add_app(2, "secret"))
+    for text in ("1", "2", "3"):
+        sandbox.emit("ASRResult", "77", Text=text)
+    await sandbox.settled()
+    assert (heard, other) == (["1", "3"], [])
+    assert "failed with ASRResult" in caplog.text
 
 
 async def test_a_sandbox_closes_while_callbacks_are_on_their_way() -> None:

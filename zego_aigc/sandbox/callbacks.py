@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 
 from zego_aigc.sandbox.guard import is_loopback_url
+from zego_aigc.sandbox.listeners import Listener
 from zego_aigc.schema.redaction import MASK
 
 if TYPE_CHECKING:
+    from zego_aigc.callbacks.events import Event
     from zego_aigc.sandbox.clock import Clock
     from zego_aigc.sandbox.ids import Ids
     from zego_aigc.transport.task_scope import TaskScope
@@ -102,6 +104,7 @@ class Outbox:
         self._scope = scope
         self._ids = ids
         self._queues: dict[str, deque[tuple[Delivery, float]]] = {}
+        self._listeners: list[tuple[int, Listener]] = []  # with the AppId whose callbacks they hear
         self._session: aiohttp.ClientSession | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -143,6 +146,10 @@ class Outbox:
         delivery = Delivery(about=about, event=event, url=url, body=body, content=content, number=self.total + 1, time=at)
         self.deliveries.append(delivery)
         self.total += 1
+        for app_id, listener in self._listeners:
+            if app_id == envelope["AppId"]:
+                self._quiet.clear()
+                listener.tell(content, secret, self._note_end)
         if url is None:
             delivery.state, delivery.content = "unaddressed", b""
         elif not (remote or is_loopback_url(url)):
@@ -151,8 +158,12 @@ class Outbox:
             self._enqueue(delivery, at)
         return delivery
 
+    def listen(self, app_id: int, handler: Callable[[Event], Awaitable[object]]) -> None:
+        """Have a coroutine function called with every event of an app from now on, wherever else it is sent."""
+        self._listeners.append((app_id, Listener(handler, self._scope)))
+
     async def settled(self) -> None:
-        """Wait until no attempt is under way. Retries that are due later are not waited for."""
+        """Wait until no attempt is under way and no listener is called. Retries that are due later are not waited for."""
         await self._quiet.wait()
 
     async def close(self) -> None:
@@ -179,8 +190,11 @@ class Outbox:
                 await self._attempt(*queue.popleft())
         finally:
             del self._queues[name]
-            if not self._queues:
-                self._quiet.set()
+            self._note_end()
+
+    def _note_end(self) -> None:
+        if not self._queues and all(listener.idle for _, listener in self._listeners):
+            self._quiet.set()
 
     async def _attempt(self, delivery: Delivery, at: float) -> None:
         status, error = await self._send(delivery)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from zego_aigc.callbacks.events import Event
     from zego_aigc.calls.client_options import ClientOptions
     from zego_aigc.client import Client
     from zego_aigc.schema.actions import Action
@@ -147,6 +148,11 @@ class Sandbox(World):
         """The first app's ServerSecret."""
         return self.app.server_secret
 
+    @property
+    def callback_secret(self) -> str:
+        """The first app's CallbackSecret, with which its callbacks are signed."""
+        return self.app.callback_secret
+
     def client(self, *, app: App | None = None, **options: Unpack[ClientOptions]) -> Client:
         """A client of this sandbox, for the first app or the one given; `options` as for :class:`zego_aigc.Client`."""
         from zego_aigc.client import Client
@@ -168,6 +174,20 @@ class Sandbox(World):
                 "sandbox.recording.select(name) finds calls by name"
             )
         return [call.request for call in self.recording.calls if isinstance(call.request, action)]
+
+    def on_event(self, handler: Callable[[Event], Awaitable[object]], *, app: App | None = None) -> None:
+        """Have a coroutine function called with each callback, in order: as from a router, without a server in between.
+
+        ::
+
+            async with Sandbox() as sandbox, sandbox.client() as client:
+                sandbox.on_event(client.observe)  # now task.drive_finished() and agent.events() hear of it
+
+        Args:
+            handler: the coroutine function. It runs in the sandbox's event loop; what it raises is logged.
+            app: whose callbacks; by default the first app's.
+        """
+        self.outbox.listen((app or self.app).app_id, handler)
 
     def emit(self, event: str | int, about: str | None = None, /, *, app: App | None = None, **data: JSON) -> Delivery:
         """Send a callback now.

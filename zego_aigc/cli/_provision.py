@@ -61,12 +61,15 @@ async def _target(options: argparse.Namespace, stack: AsyncExitStack) -> tuple[C
         try:
             client = await stack.enter_async_context(client_from_options(options))
         except ConfigurationError as error:
-            raise ConfigurationError(f"{error}; or add --sandbox, for one that lives as long as this command") from None
+            raise ConfigurationError(f"{error}; or add --sandbox, for one that lives as long as this command, with a journal for the trial alone") from None
         return client, await stack.enter_async_context(quota_from_options(options)), None
+    from zego_aigc.limits.local_quota import LocalQuota
     from zego_aigc.sandbox import Sandbox
 
-    sandbox = await stack.enter_async_context(Sandbox(quota=10 if options.quota is None else options.quota))
-    return await stack.enter_async_context(sandbox.client()), None, uuid4().hex
+    limit: int | None = options.quota
+    quota = None if limit is None else LocalQuota(limit, limit, limit)  # as for an account: a trial goes as the real run does
+    sandbox = await stack.enter_async_context(Sandbox(quota=10 if limit is None else limit))
+    return await stack.enter_async_context(sandbox.client()), quota, uuid4().hex
 
 
 def where(client: Client, sandbox: str | None = None) -> str:

@@ -62,8 +62,10 @@ def _quota(connection: sqlite3.Connection, budget: Mapping[QuotaKind, int | None
         limit = budget.get(kind, ACCOUNTS_BEGIN_WITH)
         if missing and limit is not None and count > limit:
             what = kind.replace("_", " ")
-            known = f"the quota is {limit}" if kind in budget else f"accounts start with {limit}, unless support raised that"
-            ways = "--on-quota, --quota-wait; a sandbox takes more with --quota"
+            known, ways = f"the quota is {limit}", "--on-quota, --quota-wait"
+            if kind not in budget:
+                known = f"accounts start with {limit}, unless support raised that"
+                ways += "; a sandbox takes more with --quota"
             yield f"{count} {what} are asked for; {known}: what finds no place waits ({ways})"
 
 

@@ -1,6 +1,6 @@
 """An agent with a model of your own: any OpenAI-compatible upstream, or your own code, behind the endpoint of LLM.Url.
 
-    pip install 'zego_aigc[examples]'
+    pip install '.[examples]'  # in a clone
     LLM_API_KEY=... OPENAI_API_KEY=... uvicorn examples.own_model:app
 
 LLM_API_KEY is what you give to ``LLM(api_key=...)``; OPENAI_API_KEY and OPENAI_BASE_URL are the upstream's.

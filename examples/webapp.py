@@ -1,8 +1,9 @@
 """The smallest web app in which visitors talk to a digital human, on aiohttp: calls, callbacks, and events for the browser.
 
-``examples/fastapi_app`` is the larger one, with a page, login tokens, bounds for visitors, a model and several workers.
+``examples/fastapi_app`` is the larger one, with a page, visitors who are told apart, a model and several workers. Here the
+user is whom the request names: an app with accounts takes the user from its session.
 
-Try it without an account, in two terminals:
+Try it without an account, in two terminals, after ``pip install '.[cli]'`` in a clone:
 
     zego-aigc sandbox --port 8600 --callback-url http://127.0.0.1:8080/callbacks
     python examples/webapp.py
@@ -15,7 +16,7 @@ with the variables that the sandbox prints in the second one's environment, and 
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from zego_aigc import Client, ConfigurationError, InvalidRequest, QuotaExceeded, SQLiteRegistry, ZegoError
+from zego_aigc import Client, ConfigurationError, InvalidRequest, QuotaExceeded, SQLiteRegistry, TooManyLive, ZegoError
 from zego_aigc.aiagent import (
     LLM,
     RTC,
@@ -35,6 +36,7 @@ from zego_aigc.aiagent import (
 )
 from zego_aigc.callbacks import CallbackRouter, Event, ServerSentEvents
 from zego_aigc.errors import NotFound
+from zego_aigc.tokens import token04
 
 AGENT = RegisterAgent(
     agent_id="concierge",
@@ -43,10 +45,11 @@ AGENT = RegisterAgent(
     tts=TTS.minimax(api_key="...", voice_id="female-shaonv", model="speech-02-turbo"),
 )
 DIGITAL_HUMAN = "0d3538a4-9e8e-4155-b1fb-c7defb8eeef8"
-
+TOKEN_SECONDS = 3600
 
 CLIENT = web.AppKey("client", Client)
 CALLBACKS = web.AppKey("callbacks", CallbackRouter)
+SERVER_SECRET = web.AppKey("server_secret", str)
 
 T = TypeVar("T")
 
@@ -72,26 +75,27 @@ async def body_of(request: web.Request, kind: type[T]) -> T:
 @routes.post("/conversations")
 async def start(request: web.Request) -> web.Response:
     """Give a visitor a digital human: the answer holds what the visitor's SDK needs to join."""
-    begin = await body_of(request, Begin)
-    call = uuid.uuid4().hex[:16]
+    client, user = request.app[CLIENT], (await body_of(request, Begin)).user
+    rtc = RTC.for_user(user)
     create = CreateDigitalHumanAgentInstance(
         agent_id=AGENT.agent_id,
-        user_id=begin.user,
-        rtc=RTC(
-            room_id=f"room-{call}",
-            agent_stream_id=f"agent-{call}",
-            agent_user_id=f"agent-{call}",
-            user_stream_id=f"user-{call}",
-        ),
+        user_id=user,
+        rtc=rtc,
         digital_human=DigitalHuman(digital_human_id=DIGITAL_HUMAN, config_id="web"),
         callback_config=CallbackConfig(asr_result=1, llm_result=1, agent_instance_status=1),
     )
-    agent = await request.app[CLIENT].start(create)  # it outlives this request, and not the app
+    token = token04(client.app_id, user, request.app[SERVER_SECRET], ttl=TOKEN_SECONDS)  # it logs the user in to the room
+    # It outlives this request, and not the app. The registry counts what the user has.
+    agent = await client.start(create, owner=user)
     return web.json_response(
         {
             "id": agent.id,
-            "room": create.rtc.room_id,
-            "stream": create.rtc.user_stream_id,
+            "app_id": client.app_id,
+            "user": user,
+            "token": token,
+            "room": rtc.room_id,
+            "publish": rtc.user_stream_id,
+            "play": rtc.agent_stream_id,
             "digital_human_config": agent.created.digital_human_config,
         },
         status=201,
@@ -128,6 +132,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"problems": [str(problem) for problem in error.problems]}, status=400)
     except NotFound as error:
         return web.json_response({"error": error.name}, status=404)
+    except TooManyLive:
+        return web.json_response({"error": "you have a conversation already: end it first"}, status=429)
     except QuotaExceeded:
         return web.json_response({"error": "every digital human is busy, please try again"}, status=503)
     except ZegoError:
@@ -135,10 +141,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": "the service has a problem, please try again"}, status=502)
 
 
-def create_app(client: Client, callback_secret: str) -> web.Application:
+def create_app(client: Client, server_secret: str, callback_secret: str) -> web.Application:
     """The app for a client, whose lifetime is the app's from here on."""
     app = web.Application(middlewares=[errors])
     app[CLIENT] = client
+    app[SERVER_SECRET] = server_secret
     app[CALLBACKS] = callbacks = CallbackRouter(secret=callback_secret)
     app.add_routes(routes)
     app.router.add_route("*", "/callbacks", callbacks.aiohttp_handler)
@@ -155,8 +162,9 @@ def create_app(client: Client, callback_secret: str) -> web.Application:
 
 
 if __name__ == "__main__":
-    # What a killed process leaves is ended by the next one, which finds it in the registry.
-    client = Client.from_env(registry=SQLiteRegistry("conversations.db"))
+    # What a killed process leaves is ended by the next one, which finds it in the registry. That also bounds what a user has.
+    client = Client.from_env(registry=SQLiteRegistry("conversations.db"), live_per_owner=1)
     if client.callback_secret is None:
         raise ConfigurationError("set ZEGO_CALLBACK_SECRET in the environment: callbacks are verified with it")
-    web.run_app(create_app(client, client.callback_secret), host="127.0.0.1", port=8080)
+    app = create_app(client, os.environ["ZEGO_SERVER_SECRET"], client.callback_secret)
+    web.run_app(app, host="127.0.0.1", port=8080)

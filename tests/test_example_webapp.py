@@ -12,13 +12,14 @@ import anyio
 import pytest
 from aiohttp import web
 
-from zego_aigc import Client
-from zego_aigc.aiagent import DeleteAgentInstance, SendAgentInstanceTTS
+from zego_aigc import Client, SQLiteRegistry
+from zego_aigc.aiagent import CreateDigitalHumanAgentInstance, DeleteAgentInstance, SendAgentInstanceTTS
 from zego_aigc.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
 CALLBACK_SECRET = "a-callback-secret"
+SERVER_SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def load_example() -> Any:
@@ -33,7 +34,7 @@ def load_example() -> Any:
 
 def app_of(client: Client) -> web.Application:
     example = load_example()
-    app: web.Application = example.create_app(client, CALLBACK_SECRET)
+    app: web.Application = example.create_app(client, SERVER_SECRET, CALLBACK_SECRET)
     return app
 
 
@@ -44,9 +45,9 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def visitor(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
+async def visitor(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     """A browser on the app's page, while the service's callbacks go to the app."""
-    client = sandbox.client()
+    client = sandbox.client(registry=SQLiteRegistry(tmp_path / "live.db"), live_per_owner=1)
     runner = web.AppRunner(app_of(client))
     await runner.setup()
     try:
@@ -65,6 +66,14 @@ async def test_a_visitor_talks_to_a_digital_human_and_hangs_up(sandbox: Sandbox,
         assert response.status == 201
         conversation = await response.json()
     assert conversation["digital_human_config"]
+    assert conversation["token"].startswith("04")
+    (create,) = sandbox.received(CreateDigitalHumanAgentInstance)
+    assert conversation["user"] == create.user_id
+    assert (conversation["room"], conversation["publish"], conversation["play"]) == (
+        create.rtc.room_id,
+        create.rtc.user_stream_id,
+        create.rtc.agent_stream_id,
+    )
     await sandbox.clock.advance(1)
     async with visitor.post(f"/conversations/{conversation['id']}/say", json={"text": "Welcome!"}) as response:
         assert response.status == 200
@@ -72,6 +81,15 @@ async def test_a_visitor_talks_to_a_digital_human_and_hangs_up(sandbox: Sandbox,
         assert response.status == 204
     assert [call.text for call in sandbox.received(SendAgentInstanceTTS)] == ["Welcome!"]
     assert len(sandbox.received(DeleteAgentInstance)) == 1
+
+
+async def test_a_user_has_one_conversation_at_a_time(sandbox: Sandbox, visitor: aiohttp.ClientSession) -> None:
+    statuses = []
+    for user in ("alice", "alice", "bob"):
+        async with visitor.post("/conversations", json={"user": user}) as response:
+            statuses.append(response.status)
+    assert statuses == [201, 429, 201]
+    assert len(sandbox.app.instances) == 2
 
 
 async def test_a_bad_user_id_is_the_visitors_error_and_says_where(visitor: aiohttp.ClientSession) -> None:

@@ -55,8 +55,8 @@ def visitor(response: Response, visitor: Annotated[str | None, Cookie(pattern="^
     if visitor is None:
         visitor = new_id()
         response.set_cookie("visitor", visitor, httponly=True, samesite="strict", max_age=30 * 86400)
-    # Whoever has the cookie is the visitor: it is a secret. The name comes into the registry, into the log and to the service, so
-    # it is a digest, from which nobody finds the cookie.
+    # Whoever has the cookie is the visitor: it is a secret. The name goes into the registry, into the log and to the service:
+    # so it is a digest, from which nobody finds the cookie.
     return hashlib.sha256(visitor.encode()).hexdigest()[:16]
 
 

@@ -154,6 +154,22 @@ async def test_a_close_by_the_service_is_raised_at_the_end_of_the_block() -> Non
     assert caught.value.close_code == 4001
 
 
+async def test_what_a_write_has_raised_is_not_raised_at_the_end_of_the_block_again() -> None:
+    async with service(closed_with) as task, task.open_audio() as audio:
+        await audio.write(bytes(3200))
+        await asyncio.wait([audio._reader])
+        with pytest.raises(TransportError, match="code 4001"):
+            await audio.write(bytes(3200))
+
+
+@pytest.mark.parametrize("pcm", [8, [1, 2, 3], "pcm"])
+async def test_what_is_no_bytes_is_no_audio(pcm: Any) -> None:
+    async with service(take_all) as task, task.open_audio() as audio:
+        with pytest.raises(TypeError, match="audio is written as the bytes of PCM samples, not as"):
+            await audio.write(pcm)
+        assert audio.seconds == 0
+
+
 async def test_a_connection_that_is_cut_is_raised_too() -> None:
     async def cut(socket: web.WebSocketResponse) -> None:
         await start_comes(socket)

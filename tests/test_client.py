@@ -376,7 +376,7 @@ async def test_the_log_has_a_line_for_each_attempt_and_one_for_a_failure(
         with pytest.raises(NotFound) as caught:
             await client.call(voice(agent_id="nobody"))
     attempt, failure = (record for record in caplog.records if "zego" in record.__dict__)
-    assert (attempt.levelname, failure.levelname) == ("DEBUG", "WARNING")
+    assert (attempt.levelname, failure.levelname) == ("DEBUG", "INFO")
     for record in (attempt, failure):
         facts = record.__dict__["zego"]
         assert (facts["action"], facts["attempt"], facts["code"]) == ("CreateAgentInstance", 1, 410001009)

@@ -42,7 +42,7 @@ async def no_parameter() -> None: ...
 
 
 NOT_ACTIONS = {
-    "a map": ({"AgentId": "a"}, "a map: write client.call(RegisterAgent(agent_id=...)), or RegisterAgent.from_wire(body)"),
+    "a map": ({"AgentId": "a"}, "a map: make a request of it, such as RegisterAgent(agent_id=...), or RegisterAgent"),
     "a class": (ListAgents, "the class ListAgents: make a request of it, ListAgents()"),
     "a class with fields": (RegisterAgent, "the class RegisterAgent: make a request of it, RegisterAgent(agent_id=...)"),
     "another class": (Client, "the class Client"),

@@ -153,7 +153,7 @@ async def test_a_create_is_noted_before_its_first_byte_leaves(processes: Process
     assert [record.state for record in await client.live()] == ["unknown"]
 
 
-async def test_what_a_dead_process_made_is_ended_by_another(processes: Processes) -> None:
+async def test_what_a_dead_process_made_is_ended_by_another(processes: Processes, caplog: pytest.LogCaptureFixture) -> None:
     dead, alive = processes.start(), processes.start()
     created = await dead.call(voice())
     task = await dead.call(stream())
@@ -161,6 +161,8 @@ async def test_what_a_dead_process_made_is_ended_by_another(processes: Processes
     assert {record.instance_id for record in ended} == {created.agent_instance_id, task.task_id}
     assert processes.live() == set()
     assert await alive.live() == []
+    logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"{task.task_id}, made by CreateDigitalHumanStreamTask in a process that has died, was ended" in logged
 
 
 async def test_what_a_living_process_made_is_left_alone(processes: Processes) -> None:

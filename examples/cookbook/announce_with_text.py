@@ -1,6 +1,6 @@
 """Have a stream's digital human say a text.
 
-Drives are spoken one after the other. `DriveInterruptMode.INTERRUPT` cuts in instead.
+Texts are spoken one after the other. `DriveInterruptMode.INTERRUPT` cuts in instead.
 """
 
 import asyncio
@@ -21,7 +21,10 @@ async def main() -> None:
         ) as task:
             await task.streaming()
             await task.drive_text("The next tour begins in ten minutes.", voice)
+            await asyncio.sleep(2)
             await task.drive_text("The museum closes now.", voice, interrupt_mode=DriveInterruptMode.INTERRUPT)
+            print(human.name, "was interrupted after 2 seconds, and says that the museum closes")
+            await asyncio.sleep(4)  # the task ends with its block: let it speak
 
 
 asyncio.run(main())

@@ -29,6 +29,8 @@ async def main() -> None:
             await task.streaming()
             async with task.open_audio(sample_rate=RATE) as audio:
                 await audio.write(tone(440))
+            print(human.name, "was sent", audio.seconds, "seconds of audio")
+            await asyncio.sleep(2)  # the task ends with its block: let it be spoken
 
 
 asyncio.run(main())

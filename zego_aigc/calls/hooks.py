@@ -100,7 +100,7 @@ class Hooks(msgspec.Struct, frozen=True):
         )
 
     def emit_result(self, action: str, attempts: int, host: str, seconds: float, error: BaseException | None) -> None:
-        """Report a call: to the hook, and a failure to the log at WARNING."""
+        """Report a call: to the hook, and a failure to the log, at INFO since it is also raised."""
         if isinstance(error, ZegoError):
             facts = {
                 "action": action,
@@ -111,7 +111,7 @@ class Hooks(msgspec.Struct, frozen=True):
                 "request_id": getattr(error, "request_id", None),
             }
             often = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-            logger.warning("%s failed after %s in %.3f s: %s", action, often, seconds, error, extra={"zego": facts})
+            logger.info("%s failed after %s in %.3f s: %s", action, often, seconds, error, extra={"zego": facts})
         call_hook(self.pool, self.on_result, CallEvent(action, attempts, host, seconds, error))
 
 

@@ -393,6 +393,8 @@ class Sweeper:
             async with self._room:
                 if await self._end_record(found) is not None:
                     return None
+            if record.key in self._abandoned:
+                logger.warning("%s, made by %s in a process that has died, was ended", found.instance_id, record.action)
             await self._register.forget(record)
             return found
         if self._age(record) >= (LATE if life.recovery is Recovery.FIND else record.lives_unseen + MARGIN):

@@ -79,8 +79,8 @@ def not_an_action(value: object) -> ConfigurationError:
             what = f"the text {value!r}{hint}: write client.call({known}(...)), or client.call_raw({known!r}, body)"
         case Mapping():
             what = (
-                "a map: write client.call(RegisterAgent(agent_id=...)), or RegisterAgent.from_wire(body) for a body in the "
-                "vendor's form, or client.call_raw('RegisterAgent', body) to send it unchecked"
+                "a map: make a request of it, such as RegisterAgent(agent_id=...), or RegisterAgent.from_wire(body) where it "
+                "is in the vendor's form; client.call_raw('RegisterAgent', body) sends it unchecked"
             )
         case msgspec.Struct():
             what = f"a {type(value).__name__}, which is only a part of one, or a result"

@@ -196,7 +196,7 @@ _DIGITAL_HUMAN = (
     (400000008, "StreamConcurrencyLimit", "quota", "Stop a stream task, or have the limit raised by the vendor's support."),
     (400000009, "TimbreUnsupported", "request", "Choose a timbre from GetTimbreList for this DigitalHumanId."),
     (400000010, "DigitalHumanConfigError", "support", "Have the digital human repaired by support, or choose another."),
-    (400000015, "StreamIdExists", "duplicate", "Choose another StreamId, or stop the task that publishes this one."),
+    (400000015, "StreamIdExists", "duplicate", "Choose another StreamId: that of a stopped task stays taken for a while."),
     (400000016, "ModelVersionError", "support", "Have the digital human updated by support, or choose another."),
     (400010000, "SystemError", "transient", _AGAIN),
     (400010001, "NoCallPermission", "account", "Have this call allowed for the AppId by the vendor's support."),

@@ -51,7 +51,7 @@ class AudioStream:
 
     The service plays what it has and then waits, stuttering, for more: write at the pace of speech or faster, and leave
     the ``async with`` block (which sends Stop) as soon as the last of it is written. What the service says by closing the
-    WebSocket is raised by the next write, and at the end of the block.
+    WebSocket is raised by the next write, or at the end of the block where nothing was written any more.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class AudioStream:
         self._stopped = False
         self._stuck = False  # the service takes nothing: neither Stop nor a closing handshake would come through
         self._closed: tuple[int | None, str] | None = None
+        self._raised = False  # and a write has said so
         self._reader = asyncio.ensure_future(self._read())
 
     # --- what is sent
@@ -99,9 +100,10 @@ class AudioStream:
             TransportError: the service closed the WebSocket; the message holds its code and reason.
             TimedOut: the service takes no audio.
             ConfigurationError: another task is writing, or Stop was sent.
+            TypeError: it is no bytes.
         """
         with self._only_writer():
-            await self._send(self._converter.feed(pcm))
+            await self._send(self._converter.feed(_checked_pcm(pcm)))
 
     async def write_from(self, chunks: AsyncIterable[bytes | bytearray | memoryview]) -> None:
         """Send PCM as it comes from an asynchronous iterator, such as a speech synthesizer's.
@@ -111,7 +113,7 @@ class AudioStream:
         """
         with self._only_writer():
             async for pcm in chunks:
-                await self._send(self._converter.feed(pcm))
+                await self._send(self._converter.feed(_checked_pcm(pcm)))
 
     async def write_wav(self, path: str | Path) -> None:
         """Send a WAV file of PCM, whatever its sample rate, width and channels are.
@@ -197,6 +199,7 @@ class AudioStream:
 
     async def _bounded(self, send: Callable[[], Awaitable[None]]) -> None:
         if self._closed is not None or self._socket.closed:
+            self._raised = True
             raise self._broken()
         try:
             async with asyncio.timeout(self._write_timeout):
@@ -209,6 +212,7 @@ class AudioStream:
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             await asyncio.wait([self._reader], timeout=1.0)  # why it is closed may be on its way
+            self._raised = True
             raise self._broken() from error
 
     # --- what comes back
@@ -241,11 +245,13 @@ class AudioStream:
         """Stop and close.
 
         Args:
-            failed: whether the block raised an error, which is then the one that matters.
+            failed: whether the block raised an error, which is then the one that matters. What a write has raised is not
+                raised again.
 
         Raises:
             TransportError: the service closed the WebSocket before Stop, or refused what it got.
         """
+        known = failed or self._raised
         cut = self._closed if not self._stopped else None
         error: TransportError | None = self._broken() if cut is not None else None
         with anyio.move_on_after(0 if self._stuck else CLOSE_TIMEOUT, shield=True):
@@ -260,7 +266,7 @@ class AudioStream:
             await asyncio.wait([self._reader])
         if error is None and (code := (self._closed or (self._socket.close_code, ""))[0]) is not None and code >= 3000:
             error = self._broken()  # codes from there on are an application's own: it says that something was wrong
-        if error is not None and not failed:
+        if error is not None and not known:
             raise error
 
 
@@ -311,6 +317,13 @@ async def _connected(pool: SessionPool, drive: WsDrive, drive_ssl: DriveSSL) -> 
     except (aiohttp.ClientError, OSError) as error:
         text = f"{failure}: {reason(error)}"
     raise ConnectFailed(text, host=host)
+
+
+def _checked_pcm(pcm: object) -> bytes | bytearray | memoryview:
+    # bytes(8) would be eight zeros, and bytes([1, 2, 3]) as many samples that nobody meant.
+    if not isinstance(pcm, bytes | bytearray | memoryview):
+        raise TypeError(f"audio is written as the bytes of PCM samples, not as {type(pcm).__name__}: see AudioFormat")
+    return pcm
 
 
 def _unusable_file(path: str | Path, why: str) -> InvalidRequest:

@@ -34,7 +34,7 @@ def test_the_starter_fleet_is_valid_as_it_stands_and_can_be_tried(capsys: pytest
     assert main(["init"]) == 0
     assert not [problem for located in Fleet("fleet.toml", environ={}) for problem in located.problems]
     assert not [text for located in Fleet("fleet.toml", environ={}) for text in located.advice]
-    assert "provision fleet.toml --journal fleet.journal --sandbox" in capsys.readouterr().err
+    assert "provision fleet.toml --journal try.journal --sandbox" in capsys.readouterr().err
     assert main(["provision", "fleet.toml", "--journal", "f.journal", "--sandbox"]) == 0
     assert "4 of 4 done" in capsys.readouterr().out
 

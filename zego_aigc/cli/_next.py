@@ -6,8 +6,13 @@ from collections.abc import Iterator, Mapping
 
 __all__ = ["next_steps"]
 
+_OPEN = ("failed", "unknown", "pending", "made")
+"""What is not done, and was not removed."""
 
-def next_steps(counts: Mapping[str, int], journal: str, *, running: bool, until: str | None) -> Iterator[str]:
+
+def next_steps(
+    counts: Mapping[str, int], journal: str, *, running: bool, until: str | None, in_sandbox: bool = False
+) -> Iterator[str]:
     """Sentences, the most urgent first.
 
     Args:
@@ -15,7 +20,15 @@ def next_steps(counts: Mapping[str, int], journal: str, *, running: bool, until:
         journal: the journal's path.
         running: whether a run is going on.
         until: by when the last of what is unknown has ended by itself, if that is known.
+        in_sandbox: whether all of it lives, or lived, in a sandbox inside the run alone.
     """
+    if in_sandbox:
+        yield (
+            "a run is going on in a sandbox of its own, and what it makes ends with it; look again"
+            if running
+            else f"nothing is to be done: this was a trial. Remove {journal}; another run needs another journal"
+        )
+        return
     again = f"zego-aigc provision FLEET --journal {journal}"
     if running:
         yield f"a run is going on; look again, or stop it with Ctrl-C there: {again} goes on where it stops"
@@ -31,8 +44,14 @@ def next_steps(counts: Mapping[str, int], journal: str, *, running: bool, until:
         )
     if counts.get("pending") or counts.get("made"):
         yield f"pending: {again} goes on"
+    removed = bool(counts.get("removed") and counts.get("done"))
+    if removed:
+        yield (
+            f"removed in part: if a teardown was stopped, the same command goes on: zego-aigc teardown {journal}. {again} "
+            "makes again what the fleet names of it"
+        )
     if not counts:
         yield f"nothing is noted yet: {again} begins"
-    elif not any(counts.get(status) for status in ("failed", "unknown", "pending", "made")) and counts.get("done"):
+    elif not removed and counts.get("done") and not any(counts.get(status) for status in _OPEN):
         live, remove = f"zego-aigc status {journal} --live", f"zego-aigc teardown {journal}"
         yield f"all is done. {live} asks what is still there, {remove} removes it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -51,6 +52,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         import argcomplete
 
         argcomplete.autocomplete(program)
+    if not arguments:
+        program.print_help(sys.stderr)
+        program.exit(2)
     word = next((argument for argument in arguments if not argument.startswith("-")), None)
     if word is not None and word not in commands.choices:
         program.error(
@@ -71,8 +75,7 @@ def _build() -> tuple[_Parser, Commands]:
     program = _Parser(
         prog="zego-aigc",
         description="Call ZEGOCLOUD's AI Agent and Digital Human services, provision fleets, and run a local sandbox of both.",
-        epilog=_examples("zego-aigc init", "zego-aigc provision fleet.toml --journal fleet.journal --sandbox")
-        + _filled(STATUS),
+        epilog=_examples("zego-aigc init", "zego-aigc provision fleet.toml --journal try.journal --sandbox") + _filled(STATUS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -132,7 +135,8 @@ def _provision(commands: Commands) -> None:
         "provision",
         "make everything that a fleet file names, once",
         "Make everything that a fleet file names, once, as fast as the service's limits allow. The same command again goes on "
-        "where the last one ended, however it ended. Ctrl-C finishes what is in flight and stops; a second one stops at once.",
+        "where the last one ended, however it ended, except with --sandbox. Ctrl-C finishes what is in flight and stops; a "
+        "second one stops at once.",
         examples=[
             "zego-aigc provision fleet.toml --journal fleet.journal",
             "zego-aigc provision fleet.toml --journal try.journal --sandbox",
@@ -141,7 +145,11 @@ def _provision(commands: Commands) -> None:
     )
     given.add_fleet(command)
     target = given.add_target(command)
-    target.add_argument("--sandbox", action="store_true", help="use a sandbox that lives as long as this command")
+    target.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="use a sandbox that ends with this command: each trial needs a journal of its own",
+    )
     target.add_argument(
         "--quota",
         type=given.count,

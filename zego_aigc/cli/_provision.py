@@ -61,7 +61,9 @@ async def _target(options: argparse.Namespace, stack: AsyncExitStack) -> tuple[C
         try:
             client = await stack.enter_async_context(client_from_options(options))
         except ConfigurationError as error:
-            raise ConfigurationError(f"{error}; or add --sandbox, for one that lives as long as this command, with a journal for the trial alone") from None
+            raise ConfigurationError(
+                f"{error}; or add --sandbox, for one that lives as long as this command, with a journal for the trial alone"
+            ) from None
         return client, await stack.enter_async_context(quota_from_options(options)), None
     from zego_aigc.limits.local_quota import LocalQuota
     from zego_aigc.sandbox import Sandbox

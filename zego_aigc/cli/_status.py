@@ -95,7 +95,14 @@ def _summarize(options: argparse.Namespace, reading: Reading, counts: dict[str, 
     show.end()
     if not options.json:
         until = time.strftime("by %Y-%m-%d %H:%M UTC", time.gmtime(max(ends) + 60)) if ends else None
-        for step in next_steps(_total(counts), str(reading.path), running=reading.in_use is not False, until=until):
+        steps = next_steps(
+            _total(counts),
+            str(reading.path),
+            running=reading.in_use is not False,
+            until=until,
+            in_sandbox=reading.facts.target is not None and reading.facts.target.sandbox is not None,
+        )
+        for step in steps:
             print_error(f"next: {step}")
 
 

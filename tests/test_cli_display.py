@@ -174,6 +174,45 @@ def test_plain_lines_put_what_came_of_it_on_standard_output_and_words_about_it_o
     ]
 
 
+REMOVING = Progress(
+    lanes=(
+        lane("CreateDigitalHumanAgentInstance", 20, 48),
+        lane("CreateAgentInstance", 0, 2),
+        lane("CreateDigitalHumanStreamTask", 5, 50),
+        lane("RegisterAgent", 3, 3),
+    ),
+    seconds=2.0,
+    seconds_left=5.0,
+    note=None,
+)
+
+
+def test_a_teardown_names_the_action_whose_rate_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = "DeleteAgentInstance 10/s of 10", "StopDigitalHumanStreamTask 10/s of 10"
+    PlainDisplay("Removing", "here", removes=True).progress(REMOVING)
+    assert capsys.readouterr().err.splitlines() == [
+        "[2.0 s, 5.0 s left] CreateDigitalHumanAgentInstance 20/48 | CreateAgentInstance 0/2 | "
+        f"CreateDigitalHumanStreamTask 5/50 | RegisterAgent 3/3 | {rates[0]} | {rates[1]}"
+    ]
+    file = io.StringIO()
+    console = Console(file=file, width=80, no_color=True)
+    display = LiveDisplay("Removing", "here", console=console, removes=True)
+    display.progress(REMOVING)
+    console.print(display.render())
+    rows = file.getvalue().splitlines()
+    assert [row for row in rows if "/s of" in row] == [row for row in rows if row.strip().startswith(", ".join(rates))]
+    assert any("CreateAgentInstance" in row and "0/2" in row for row in rows)
+
+
+def test_a_trial_that_was_stopped_does_not_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    PlainDisplay("t", "w", in_sandbox=True).end(REPORT)
+    file = io.StringIO()
+    LiveDisplay("t", "w", console=Console(file=file, width=120), in_sandbox=True).end(REPORT)
+    for text in (capsys.readouterr().out, file.getvalue()):
+        assert "The sandbox has ended, and what was made with it" in text
+        assert "goes on" not in text
+
+
 def test_json_lines_say_everything_that_the_other_displays_do(capsys: pytest.CaptureFixture[str]) -> None:
     display = JsonDisplay()
     display.begin()

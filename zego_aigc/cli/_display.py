@@ -43,12 +43,13 @@ class Display(Protocol):
         ...
 
 
-def choose_display(options: argparse.Namespace, title: str, where: str) -> Display:
+def choose_display(options: argparse.Namespace, title: str, where: str, *, removes: bool = False) -> Display:
     """The display that was asked for, or that suits what standard output is."""
-    return _Enduring(_chosen(options, title, where))
+    return _Enduring(_chosen(options, title, where, removes=removes))
 
 
-def _chosen(options: argparse.Namespace, title: str, where: str) -> Display:
+def _chosen(options: argparse.Namespace, title: str, where: str, *, removes: bool) -> Display:
+    in_sandbox = bool(getattr(options, "sandbox", False))
     if options.json:
         from zego_aigc.cli._json import JsonDisplay
 
@@ -59,10 +60,10 @@ def _chosen(options: argparse.Namespace, title: str, where: str) -> Display:
         except ImportError:
             print_error("(for a live display: pip install 'zego_aigc[cli]')")
         else:
-            return LiveDisplay(title, where)
+            return LiveDisplay(title, where, in_sandbox=in_sandbox, removes=removes)
     from zego_aigc.cli._plain import PlainDisplay
 
-    return PlainDisplay(title, where)
+    return PlainDisplay(title, where, in_sandbox=in_sandbox, removes=removes)
 
 
 class _Enduring:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from zego_aigc.errors import ApiError
-from zego_aigc.provisioning.events import Outcome, Report
+from zego_aigc.provisioning.events import LaneProgress, Outcome, Report
+from zego_aigc.schema.lifecycle import LIFECYCLES
 
-__all__ = ["counts", "duration", "error_text", "stopped", "verdict"]
+__all__ = ["afterwards", "counts", "duration", "ending_rates", "error_text", "rate", "stopped", "verdict"]
 
 _ORDER = ("live", "done", "failed", "unknown", "in flight", "made", "pending", "removed", "gone", "not known")
 
@@ -46,9 +47,31 @@ def verdict(report: Report) -> str:
     return text
 
 
-def stopped(why: str) -> str:
+def stopped(why: str, *, in_sandbox: bool = False) -> str:
     """That a run was stopped, and what to do."""
-    return f"stopped: {why}. The same command goes on from there"
+    return f"stopped: {why}. {afterwards(in_sandbox=in_sandbox)}"
+
+
+def afterwards(*, in_sandbox: bool) -> str:
+    """What becomes of a run that was stopped."""
+    if in_sandbox:
+        return "The sandbox has ended, and what was made with it: another trial needs another journal"
+    return "The same command goes on from there"
+
+
+def rate(lane: LaneProgress) -> str:
+    """``7/s of 10``."""
+    return f"{lane.rate:g}/s of {lane.limit:g}"
+
+
+def ending_rates(lanes: Sequence[LaneProgress]) -> list[str]:
+    """``DeleteAgentInstance 7/s of 10``, for each Action that ends something now: what several made may share one."""
+    return [f"{name} {rate(lane)}" for name, lane in {_ended_by(lane): lane for lane in lanes if lane.pending}.items()]
+
+
+def _ended_by(lane: LaneProgress) -> str:
+    life = LIFECYCLES.get(lane.action)
+    return lane.action if life is None else life.lane
 
 
 def error_text(outcome: Outcome) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zego_aigc.cli._failures import Failure, Failures, of_outcome
-from zego_aigc.cli._format import duration, stopped, verdict
+from zego_aigc.cli._format import duration, ending_rates, rate, stopped, verdict
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Pruned, Report, RunEvent, Warned
 
 __all__ = ["LiveDisplay", "divide", "shortened"]
@@ -37,9 +37,13 @@ class LiveDisplay:
 
     interval = 0.1
 
-    def __init__(self, title: str, where: str, *, console: Console | None = None) -> None:
+    def __init__(
+        self, title: str, where: str, *, console: Console | None = None, in_sandbox: bool = False, removes: bool = False
+    ) -> None:
         self._title = title
         self._where = where
+        self._in_sandbox = in_sandbox
+        self._removes = removes
         self.console: Console = _Terminal(highlight=False) if console is None else console
         self._failures = Failures()
         self._latest: dict[Failure, None] = {}
@@ -80,7 +84,7 @@ class LiveDisplay:
     def end(self, report: Report | None) -> None:
         self._live.stop()
         if report is not None:
-            self.console.print(_summary(report, self._failures))
+            self.console.print(_summary(report, self._failures, in_sandbox=self._in_sandbox))
 
     # --- drawing
 
@@ -91,7 +95,9 @@ class LiveDisplay:
             so_far = f": {progress.checked:,} entries so far" if progress is not None and progress.checked else ""
             doing = progress.note if progress is not None and progress.note else f"checking the fleet{so_far}"
             return Text(f"{doing} ...", style="dim")
-        parts: list[RenderableType] = [Text(), _lanes(progress, self.console), Text(), _foot(progress)]
+        parts: list[RenderableType] = [Text(), _lanes(progress, self.console, removes=self._removes), Text(), _foot(progress)]
+        if self._removes and (rates := ending_rates(progress.lanes)):
+            parts.append(Text(", ".join(rates), style="cyan"))
         if progress.note:
             parts.append(Text(progress.note, style="yellow"))
         if self._said:
@@ -141,10 +147,11 @@ def shortened(name: str, width: int, *, ascii_only: bool = False) -> str:
     return f"{name[: width - len(dots) - tail]}{dots}{name[-tail:]}"
 
 
-def _lanes(progress: Progress, console: Console) -> Table:
+def _lanes(progress: Progress, console: Console, *, removes: bool) -> Table:
     counts = [f"{lane.done}/{lane.total}" for lane in progress.lanes]
     rates = [
-        "" if lane.pending == 0 else f"{lane.rate:g}/s of {lane.limit:g}{', slowed' if lane.limiter.withheld else ''}"
+        # What is removed leaves at the rate of the Action that ends it: that stands in a line of its own.
+        "" if removes or lane.pending == 0 else f"{rate(lane)}{', slowed' if lane.limiter.withheld else ''}"
         for lane in progress.lanes
     ]
     wrongs = [_wrong(lane) for lane in progress.lanes]
@@ -164,14 +171,14 @@ def _lanes(progress: Progress, console: Console) -> Table:
         table.add_column(justify="right", no_wrap=True)
     if widths.wrong:
         table.add_column(no_wrap=True)
-    for lane, count, rate, wrong in zip(progress.lanes, counts, rates, wrongs, strict=True):
+    for lane, count, pace, wrong in zip(progress.lanes, counts, rates, wrongs, strict=True):
         name = shortened(lane.action, widths.name, ascii_only=console.options.ascii_only)
         good = lane.pending == 0 and not wrong
         cells: list[RenderableType] = [Text(name, style="green" if good else ""), Text(count)]
         if widths.bar:
             cells.append(_bar(lane, widths.bar))
         if widths.rate:
-            cells.append(Text(rate, style="cyan"))
+            cells.append(Text(pace, style="cyan"))
         if widths.wrong:
             cells.append(wrong)
         table.add_row(*cells)
@@ -225,7 +232,7 @@ def _status(status: str) -> Text:
 # --- the end -----------------------------------------------------------------------------------------------------
 
 
-def _summary(report: Report, failures: Failures) -> RenderableType:
+def _summary(report: Report, failures: Failures, *, in_sandbox: bool) -> RenderableType:
     table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
     table.add_column("Action")
     columns = [status for status in ("done", "failed", "unknown", "pending") if any(c[status] for c in report.counts.values())]
@@ -239,7 +246,7 @@ def _summary(report: Report, failures: Failures) -> RenderableType:
     if trouble := list(_trouble(failures)):
         parts += [*trouble, Text()]
     if report.stopped:
-        parts.append(Text(stopped(report.stopped), style="yellow"))
+        parts.append(Text(stopped(report.stopped, in_sandbox=in_sandbox), style="yellow"))
     good = report.exit_status == 0
     parts.append(Text.assemble(("✓ " if good else "✗ ", "bold green" if good else "bold red"), (verdict(report), "bold")))
     return Group(*parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zego_aigc.cli._failures import Failures, of_outcome
-from zego_aigc.cli._format import counts, duration, error_text, stopped, verdict
+from zego_aigc.cli._format import counts, duration, ending_rates, error_text, rate, stopped, verdict
 from zego_aigc.cli._output import print_error, print_line
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Pruned, Report, RunEvent, Started, Warned
 
@@ -15,9 +15,11 @@ class PlainDisplay:
 
     interval = 2.0
 
-    def __init__(self, title: str, where: str) -> None:
+    def __init__(self, title: str, where: str, *, in_sandbox: bool = False, removes: bool = False) -> None:
         self._title = title
         self._where = where
+        self._in_sandbox = in_sandbox
+        self._removes = removes
         self._last = ""
         self._failures = Failures()
 
@@ -55,7 +57,10 @@ class PlainDisplay:
                 self._head()
                 print_error(doing)
             return
-        parts = [_lane(lane) for lane in progress.lanes]
+        if self._removes:
+            parts = [*map(_counts, progress.lanes), *ending_rates(progress.lanes)]
+        else:
+            parts = [f"{_counts(lane)} ({rate(lane)})" for lane in progress.lanes]
         if progress.note:
             parts.append(progress.note)
         line = " | ".join(parts)
@@ -76,10 +81,10 @@ class PlainDisplay:
         for line in self._failures.lines():
             print_line(line)
         if report.stopped:
-            print_line(stopped(report.stopped))
+            print_line(stopped(report.stopped, in_sandbox=self._in_sandbox))
         print_line(verdict(report))
 
 
-def _lane(lane: LaneProgress) -> str:
+def _counts(lane: LaneProgress) -> str:
     wrong = "".join(f", {count} {word}" for count, word in ((lane.failed, "failed"), (lane.unknown, "unknown")) if count)
-    return f"{lane.action} {lane.done}/{lane.total}{wrong} ({lane.rate:g}/s of {lane.limit:g})"
+    return f"{lane.action} {lane.done}/{lane.total}{wrong}"

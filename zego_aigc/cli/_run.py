@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from zego_aigc.cli._display import Display, choose_display
+from zego_aigc.cli._format import afterwards
 from zego_aigc.cli._output import print_error
 from zego_aigc.errors import VendorAdvice
 from zego_aigc.provisioning.events import Finished
@@ -31,11 +32,11 @@ SURROUNDINGS = {"_script_runner", "clock"}
 """The modules that log what happens to Redis, and that this machine's clock is wrong."""
 
 
-async def drive(operation: Operation, options: argparse.Namespace, *, title: str, where: str) -> int:
-    """Run an operation to its end and return the exit status."""
+async def drive(operation: Operation, options: argparse.Namespace, *, title: str, where: str, removes: bool = False) -> int:
+    """Run an operation to its end and return the exit status; `removes` says that it ends what was made."""
     warnings.simplefilter("ignore", VendorAdvice)  # which is part of the display
-    display = choose_display(options, title, where)
-    interrupts = _Interrupts(operation, display)
+    display = choose_display(options, title, where, removes=removes)
+    interrupts = _Interrupts(operation, display, in_sandbox=bool(getattr(options, "sandbox", False)))
     display.begin()
     report: Report | None = None
     try:
@@ -92,9 +93,10 @@ class _Interrupts:
     as the second one. Under ``nohup`` it counts as nothing.
     """
 
-    def __init__(self, operation: Operation, display: Display) -> None:
+    def __init__(self, operation: Operation, display: Display, *, in_sandbox: bool) -> None:
         self._operation = operation
         self._display = display
+        self._in_sandbox = in_sandbox
         self._times = 0
         self._hung_up = False
         self._restore: list[Callable[[], object]] = []
@@ -148,7 +150,7 @@ class _Interrupts:
             self._operation.stop("it was interrupted")
             return
         self._display.end(None)
-        print_error("zego-aigc: stopped at once; what was in flight is unknown. The same command goes on from there")
+        print_error(f"zego-aigc: stopped at once; what was in flight is unknown. {afterwards(in_sandbox=self._in_sandbox)}")
         _leave(3)
 
 

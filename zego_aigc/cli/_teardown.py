@@ -42,4 +42,5 @@ def _question(options: argparse.Namespace, reading: Reading) -> str:
 async def _teardown(options: argparse.Namespace) -> int:
     async with client_from_options(options) as client:
         operation = Teardown(client, options.journal, only=options.only or None)
-        return await drive(operation, options, title=f"Removing what {options.journal} made", where=where(client))
+        title = f"Removing what {options.journal} made"
+        return await drive(operation, options, title=title, where=where(client), removes=True)

@@ -15,11 +15,13 @@ GUIDE = RegisterAgent(
 
 async def begin(client: Client, user: str) -> str:
     agent = await client.start(CreateAgentInstance(agent_id="guide", user_id=user, rtc=RTC.for_user(user)))
+    print("begun:", agent.id)
     return agent.id
 
 
 async def hang_up(client: Client, instance_id: str) -> None:
     await client.attach(instance_id).end()
+    print("ended:", instance_id)
 
 
 async def main() -> None:

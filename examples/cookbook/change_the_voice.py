@@ -17,9 +17,10 @@ async def main() -> None:
     async with Client.from_env() as client:
         await client.ensure_agent(GUIDE)
         async with client.agent(agent_id="guide", user_id="visitor", rtc=RTC.for_user("visitor")) as agent:
-            await agent.say("This is one voice,", priority="High")
+            first = await agent.say("This is one voice,", priority="High")
             await agent.update(tts=TTS.minimax(api_key="zego_test", voice_id="male-qn-qingse"))
-            await agent.say("and this is another.", priority="High")
+            second = await agent.say("and this is another.", priority="High")
+            print(f"turn {first.round} is in the voice female-shaonv, turn {second.round} in male-qn-qingse")
 
 
 asyncio.run(main())

@@ -22,7 +22,9 @@ async def main() -> None:
     async with Client.from_env(on_result=on_result) as client:
         await client.call(ListAgents(limit=10))
         stats = client.pool.limiter.stats(client.app_id, "ListAgents")
-        print(dict(calls), stats)
+        for (action, how), number in calls.items():
+            print(f"{action}: {number} {how}")
+        print(f"ListAgents: {stats.sent} sent, {stats.share:.0%} of the limit used, {stats.waiting} wait")
 
 
 asyncio.run(main())

@@ -21,7 +21,7 @@ async def main() -> None:
         await client.ensure_agent(GUIDE)
         async with client.agent(agent_id="guide", user_id="visitor", rtc=RTC.for_user("visitor")) as agent:
             await agent.say("Welcome to the museum!")
-            print((await agent.status()).status)
+            print("agent", agent.id, "is", (await agent.status()).status)
 
 
 asyncio.run(main())

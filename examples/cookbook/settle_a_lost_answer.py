@@ -18,7 +18,7 @@ async def main() -> None:
             digital_human_config=DigitalHumanConfig(digital_human_id=human.digital_human_id),
             rtc_config=RTCConfig(room_id="hall", stream_id=f"hall-{uuid.uuid4()}"),
         ) as task:
-            print("made once, and found:", task.id, len(sandbox.received(CreateDigitalHumanStreamTask)))
+            print("found:", task.id, "after", len(sandbox.received(CreateDigitalHumanStreamTask)), "request to make it")
 
 
 asyncio.run(main())

@@ -107,3 +107,29 @@ def test_without_a_command_the_help_is_printed_as_a_mistake(capsys: pytest.Captu
     assert err.startswith("usage: zego-aigc")
     assert "teardown" in err
     assert "required: COMMAND" not in err
+
+
+# --- fields of a fleet in the wrong place
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('AgentId = "a"', "AgentId: is a field of RegisterAgent, not of the entry: put it into Body"),
+        ("Cuont = 3", "Cuont: is not a field of an entry; did you mean Count?"),
+        ('Row = "rooms.csv"', "Row: is not a field of an entry; did you mean Rows?"),
+        ("Aftr = []", "Aftr: is not a field of an entry; did you mean After?"),
+    ],
+)
+def test_a_field_in_the_wrong_place_is_told_where_it_belongs(entry: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("f.toml").write_text(f'[[fleet]]\nAction = "RegisterAgent"\n{entry}\n[fleet.Body]\nName = "Guide"\n')
+    assert main(["plan", "f.toml", "--journal", "j"]) == 2
+    assert f"f.toml:1 (entry 1): {said}" in capsys.readouterr().err
+
+
+def test_a_field_of_the_request_beside_the_action_of_a_json_line_belongs_into_body(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(Path("f.jsonl"), {"Action": "RegisterAgent", "AgentId": "a"})
+    assert main(["plan", "f.jsonl", "--journal", "j"]) == 2
+    assert "f.jsonl:1: AgentId: is a field of RegisterAgent, not of the entry: put it into Body" in capsys.readouterr().err

@@ -32,9 +32,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"{path} exists already, and was left as it is: name another file, zego-aigc init FILE"
         ) from None
-    print_error(
-        f"{path} is written. To try it in a sandbox, which ends with the command, so that each trial needs a new journal:"
-    )
+    print_error(f"{path} is written. To try it in a sandbox that ends with the command; each trial needs a new journal:")
     print_error(f"  zego-aigc provision {path} --journal {path.with_name('try.journal')} --sandbox")
     print_error("To make it at the service; the same command goes on after whatever happens:")
     print_error(f"  zego-aigc provision {path} --journal {path.with_suffix('.journal')}")

@@ -4,7 +4,7 @@
 # (free-form JSON until it has been checked)
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,11 +13,12 @@ from zego_aigc.errors import Problem
 from zego_aigc.provisioning.entry import Entry
 from zego_aigc.schema.actions import ACTIONS, Action, Repeat
 from zego_aigc.schema.codegen import compiled_check
+from zego_aigc.schema.fields import fields_of
 from zego_aigc.schema.lifecycle import LIFECYCLES
 from zego_aigc.schema.naming import did_you_mean
 from zego_aigc.schema.validation import validate
 
-__all__ = ["Located", "locate", "located_problem", "problems_of_action"]
+__all__ = ["FIELDS", "Located", "locate", "located_problem", "problems_of_action"]
 
 FIELDS = ("Action", "Key", "After", "Body")
 
@@ -41,18 +42,17 @@ def located_problem(place: str, path: str, rule: str, message: str) -> Located:
     return Located(place, None, (Problem(path, rule, message),))
 
 
-def locate(place: str, raw: Mapping[str, Any], problems: Iterable[Problem] = ()) -> Located:
+def locate(place: str, raw: Mapping[str, Any], problems: Iterable[Problem] = (), *, fields: Sequence[str] = FIELDS) -> Located:
     """Check an entry.
 
     Args:
         place: where it stands.
         raw: its fields, placeholders filled in.
         problems: what was found wrong with it already.
+        fields: what may stand in an entry of this kind of file.
     """
     found = list(problems)
-    found.extend(
-        Problem(key, "unknown", f"is not a field of an entry{did_you_mean(key, FIELDS)}") for key in raw if key not in FIELDS
-    )
+    found.extend(Problem(key, "unknown", _unknown_field(key, raw.get("Action"), fields)) for key in raw if key not in FIELDS)
     cls, trouble = _action_class(raw.get("Action"))
     if trouble is not None:
         found.append(trouble)
@@ -75,6 +75,14 @@ def locate(place: str, raw: Mapping[str, Any], problems: Iterable[Problem] = ())
         return Located(place, None, tuple(found), key=_likely_key(raw))
     assert cls is not None
     return Located(place, Entry(msgspec.convert(body, cls), key, tuple(after)), (), tuple(advice))
+
+
+def _unknown_field(key: str, action: object, fields: Sequence[str]) -> str:
+    """What is wrong with a field, and where it belongs if it is one of the request."""
+    cls = ACTIONS.get(action) if isinstance(action, str) else None
+    if cls is not None and any(spec.wire == key for spec in fields_of(cls)):
+        return f"is a field of {cls.__name__}, not of the entry: put it into Body"
+    return f"is not a field of an entry{did_you_mean(key, fields)}"
 
 
 def _action_class(name: object) -> tuple[type[Action[Any]] | None, Problem | None]:

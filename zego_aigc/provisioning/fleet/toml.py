@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zego_aigc.errors import Problem
-from zego_aigc.provisioning.fleet.entries import Located, locate, located_problem
+from zego_aigc.provisioning.fleet.entries import FIELDS, Located, locate, located_problem
 from zego_aigc.provisioning.fleet.formats import Format, format_of, refusal
 from zego_aigc.provisioning.fleet.placeholders import Placeholders
 from zego_aigc.provisioning.fleet.rows import RowsInvalid, read_rows
@@ -136,7 +136,7 @@ def _by_rows(source: _Source, place: str, number: int, raw: Mapping[str, Any], r
 
 def _filled(place: str, raw: Mapping[str, Any], placeholders: Placeholders) -> Located:
     filled = placeholders.fill(raw)
-    return locate(place, filled, placeholders.problems)
+    return locate(place, filled, placeholders.problems, fields=(*FIELDS, "Count", "Rows"))
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

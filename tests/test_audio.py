@@ -170,6 +170,17 @@ async def test_what_is_no_bytes_is_no_audio(pcm: Any) -> None:
         assert audio.seconds == 0
 
 
+async def test_audio_that_is_not_entered_says_how_to(task: StreamTaskHandle) -> None:
+    audio: Any = task.open_audio()
+    how = r"write 'async with task\.open_audio\(\.\.\.\) as audio:'"
+    with pytest.raises(AttributeError, match=f"no write before it is open: {how}"):
+        await audio.write(b"")
+    with pytest.raises(ConfigurationError, match=how):
+        await audio
+    with pytest.raises(TypeError, match=how), audio:
+        pass
+
+
 async def test_a_connection_that_is_cut_is_raised_too() -> None:
     async def cut(socket: web.WebSocketResponse) -> None:
         await start_comes(socket)

@@ -24,6 +24,7 @@ from zego_aigc.schema.missing_names import missing_member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from zego_aigc.aiagent._control import Priority, SamePriorityOption
     from zego_aigc.callbacks.subscriptions import Subscription
@@ -379,8 +380,7 @@ class StreamTaskHandle(Handle[digitalhuman.StreamTask]):
             ) from None
         return status
 
-    @asynccontextmanager
-    async def open_audio(
+    def open_audio(
         self,
         *,
         sample_rate: int = 16000,
@@ -389,8 +389,8 @@ class StreamTaskHandle(Handle[digitalhuman.StreamTask]):
         source: AudioFormat | None = None,
         pace: bool = False,
         write_timeout: float = 10.0,
-    ) -> AsyncGenerator[AudioStream, None]:
-        """Drive the digital human with PCM audio over a WebSocket.
+    ) -> AbstractAsyncContextManager[AudioStream]:
+        """Drive the digital human with PCM audio over a WebSocket, for as long as the ``async with`` block runs.
 
         Args:
             sample_rate: what the service is to take: 16000 or 24000 Hz.
@@ -408,24 +408,28 @@ class StreamTaskHandle(Handle[digitalhuman.StreamTask]):
             TransportError: it breaks, or the service closes it, before the end of the block; ``close_code`` and
                 ``close_reason`` say how.
         """
-        from zego_aigc.transport.audio import open_audio
+        from zego_aigc.transport.audio import AudioBlock, open_audio
         from zego_aigc.transport.pcm import Converter, drive_format
 
-        target = drive_format(sample_rate=sample_rate, channels=channels, voice_channel=voice_channel, source=source)
-        Converter(source or target, target)  # complains now about a missing extra, not once the drive has begun
-        drive = await self._lifetimes.caller.call(digitalhuman.DriveByWsStream(task_id=self.id))
-        async with open_audio(
-            self._lifetimes.caller.pool,
-            drive,
-            target,
-            source=source or target,
-            voice_channel=voice_channel,
-            pace=pace,
-            write_timeout=write_timeout,
-            drive_ssl=self._lifetimes.drive_ssl,
-            over=self._lifetimes.events.drive_over,
-        ) as stream:
-            yield stream
+        @asynccontextmanager
+        async def drive_with_it() -> AsyncGenerator[AudioStream, None]:
+            target = drive_format(sample_rate=sample_rate, channels=channels, voice_channel=voice_channel, source=source)
+            Converter(source or target, target)  # complains now about a missing extra, not once the drive has begun
+            drive = await self._lifetimes.caller.call(digitalhuman.DriveByWsStream(task_id=self.id))
+            async with open_audio(
+                self._lifetimes.caller.pool,
+                drive,
+                target,
+                source=source or target,
+                voice_channel=voice_channel,
+                pace=pace,
+                write_timeout=write_timeout,
+                drive_ssl=self._lifetimes.drive_ssl,
+                over=self._lifetimes.events.drive_over,
+            ) as stream:
+                yield stream
+
+        return AudioBlock(drive_with_it())
 
     def events(self, *, max_waiting: int = 256) -> Subscription:
         """The task's callbacks as they come; see :meth:`zego_aigc.Client.observe`, which has to be given them."""

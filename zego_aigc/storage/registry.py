@@ -55,6 +55,10 @@ class LiveRecord(msgspec.Struct, frozen=True, kw_only=True):
     member: str = ""
     """The process that it belongs to; empty for what was left."""
 
+    def to_dict(self) -> dict[str, object]:
+        """The fields by their names, for a web framework's answer."""
+        return msgspec.structs.asdict(self)
+
 
 class Registry(Protocol):
     """Keeps records of what is live for the processes of one account.

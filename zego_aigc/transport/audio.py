@@ -7,10 +7,10 @@ import math
 import ssl
 import wave
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
 import anyio
@@ -22,10 +22,12 @@ from zego_aigc.transport.http import reason
 from zego_aigc.transport.pcm import AudioFormat, Converter
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from zego_aigc.digitalhuman import WsDrive
     from zego_aigc.transport.pool import SessionPool
 
-__all__ = ["AudioStream", "DriveSSL", "open_audio"]
+__all__ = ["AudioBlock", "AudioStream", "DriveSSL", "open_audio"]
 
 DriveSSL = bool | ssl.SSLContext | aiohttp.Fingerprint
 """How the certificate of an audio WebSocket is checked: True as usual, False not at all, or by a context or fingerprint."""
@@ -270,6 +272,37 @@ class AudioStream:
             raise error
 
 
+class AudioBlock(AbstractAsyncContextManager[AudioStream]):
+    """What is entered for an :class:`AudioStream`; what is done with it instead is answered with what to write."""
+
+    def __init__(self, inside: AbstractAsyncContextManager[AudioStream]) -> None:
+        self._inside = inside
+
+    async def __aenter__(self) -> AudioStream:
+        return await self._inside.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._inside.__aexit__(kind, error, traceback)
+
+    if not TYPE_CHECKING:  # to a type checker, these stay the mistakes that they are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"there is no {name} before it is open: {_HOW_TO_OPEN}")
+
+        def __await__(self) -> NoReturn:
+            raise ConfigurationError(f"audio is entered and not awaited: {_HOW_TO_OPEN}")
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"audio is asynchronous: {_HOW_TO_OPEN}")
+
+        def __exit__(self, *_: object) -> None: ...
+
+
+_HOW_TO_OPEN = "write 'async with task.open_audio(...) as audio:', and in the block 'await audio.write(pcm)'"
+
+
 @asynccontextmanager
 async def open_audio(
     pool: SessionPool,
@@ -319,9 +352,9 @@ async def _connected(pool: SessionPool, drive: WsDrive, drive_ssl: DriveSSL) -> 
     raise ConnectFailed(text, host=host)
 
 
-def _checked_pcm(pcm: object) -> bytes | bytearray | memoryview:
+def _checked_pcm(pcm: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
     # bytes(8) would be eight zeros, and bytes([1, 2, 3]) as many samples that nobody meant.
-    if not isinstance(pcm, bytes | bytearray | memoryview):
+    if not isinstance(pcm, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"audio is written as the bytes of PCM samples, not as {type(pcm).__name__}: see AudioFormat")
     return pcm
 

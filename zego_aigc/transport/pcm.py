@@ -55,7 +55,8 @@ def drive_format(*, sample_rate: int, channels: int, voice_channel: int | None, 
     problems: list[Problem] = []
     for path, value, known in (("SampleRate", sample_rate, (16000, 24000)), ("Channel", channels, (1, 2))):
         if value not in known:
-            problems.append(Problem(path, "choice", f"must be {' or '.join(map(str, known))} (got {value})"))
+            other = f"must be {' or '.join(map(str, known))} (got {value}); source=AudioFormat(...) says what else you write"
+            problems.append(Problem(path, "choice", other))
     if voice_channel is not None:
         if voice_channel not in {0, 1, 2}:
             problems.append(Problem("VoiceChannel", "choice", f"must be 0 (both), 1 (left) or 2 (right) (got {voice_channel})"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import textwrap
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ __all__ = [
     "add_rules",
     "add_target",
     "count",
+    "filled",
     "host_and_port",
     "port",
     "seconds",
@@ -28,9 +30,14 @@ ACCOUNT = (
 )
 
 
+def filled(text: str) -> str:
+    """A paragraph of a help text, as wide as a terminal leaves room for."""
+    return textwrap.fill(text, min(96, shutil.get_terminal_size((98, 24)).columns - 2))
+
+
 def add_account(command: argparse.ArgumentParser) -> Group:
     """The account, as the environment gives it."""
-    group = command.add_argument_group("account", textwrap.fill(ACCOUNT, 96))
+    group = command.add_argument_group("account", filled(ACCOUNT))
     group.add_argument(
         "--env-file", metavar="FILE", help="read the environment from a .env file, too; variables that are set already win"
     )

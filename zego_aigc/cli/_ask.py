@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from zego_aigc.cli._output import wrapped
 from zego_aigc.errors import ConfigurationError
 
 __all__ = ["confirm"]
@@ -26,6 +27,6 @@ def confirm(question: str, *, yes: bool, required: bool = False) -> bool:
         if required:
             raise ConfigurationError("there is no terminal to ask on: pass --yes to do it without a question")
         return True
-    sys.stderr.write(f"{question}? [y/N] ")
+    sys.stderr.write(wrapped(f"{question}? [y/N]", sys.stderr) + " ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

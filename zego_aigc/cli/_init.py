@@ -6,7 +6,7 @@ import argparse
 from importlib.resources import files
 from pathlib import Path
 
-from zego_aigc.cli._output import print_error, print_line
+from zego_aigc.cli._output import command, print_error, print_line
 from zego_aigc.errors import ConfigurationError
 
 __all__ = ["run", "starter"]
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
             f"{path} exists already, and was left as it is: name another file, zego-aigc init FILE"
         ) from None
     print_error(f"{path} is written. To try it in a sandbox that ends with the command; each trial needs a new journal:")
-    print_error(f"  zego-aigc provision {path} --journal {path.with_name('try.journal')} --sandbox")
+    print_error("  " + command(f"zego-aigc provision {path} --journal {path.with_name('try.journal')} --sandbox"))
     print_error("To make it at the service; the same command goes on after whatever happens:")
-    print_error(f"  zego-aigc provision {path} --journal {path.with_suffix('.journal')}")
+    print_error("  " + command(f"zego-aigc provision {path} --journal {path.with_suffix('.journal')}"))
     return 0

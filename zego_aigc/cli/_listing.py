@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from zego_aigc.cli._output import print_json, print_line
+from zego_aigc.cli._output import print_json, print_line, print_text, terminal_width
 
 if TYPE_CHECKING:
     from zego_aigc.provisioning.journal_file import Row
@@ -19,6 +20,9 @@ __all__ = ["Entry", "entry_of", "print_csv", "print_json_lines", "print_table"]
 
 SAMPLE = 1000
 """Entries by which the columns of a table are made as wide as they need to be."""
+
+GAP = 2
+"""Columns between two cells."""
 
 MAX_CONFIG = 12
 """Characters of a DigitalHumanConfig that a table shows."""
@@ -103,14 +107,39 @@ class _Lines:
 
 
 def print_table(entries: Iterable[Entry]) -> None:
-    """A table for people, in which nothing is cut but a DigitalHumanConfig; columns that hold nothing are left out."""
+    """A table for people, in which nothing is cut but a DigitalHumanConfig; columns that hold nothing are left out.
+
+    On a terminal that is too narrow for it, each entry has a few lines.
+    """
     rest = iter(entries)
     sample = [_shown(entry) for entry in itertools.islice(rest, SAMPLE)]
     header = [name.upper() for name in HEADER]
     widths = [max(map(len, column)) for column in zip(header, *sample, strict=True)]
     used = [any(cells[index] for cells in sample) or index < 4 for index in range(len(header))]
+    room = terminal_width(sys.stdout)
+    if room is not None and sum(width + GAP for width, is_used in zip(widths, used, strict=True) if is_used) - GAP > room:
+        for cells in itertools.chain(sample, map(_shown, rest)):
+            _print_block(Entry(*cells), room)
+        return
     for cells in itertools.chain([header], sample, map(_shown, rest)):
-        print_line("  ".join(_padded(cells, widths, used)).rstrip())
+        print_line((" " * GAP).join(_padded(cells, widths, used)).rstrip())
+
+
+def _print_block(entry: Entry, width: int) -> None:
+    """An entry by its key, and under it what else is known, in which no name is parted from its value."""
+    print_line(entry.key)
+    since = f" since {entry.since}" if entry.since else ""
+    line = f"  {entry.status}{since}"
+    named = zip(HEADER[4:-1], entry[4:-1], strict=True)
+    for part in [entry.action, *(f"{name} {value}" for name, value in named if value)]:
+        if len(line) + GAP + len(part) > width:
+            print_line(line)
+            line = f"  {part}"
+        else:
+            line += f"{' ' * GAP}{part}"
+    print_line(line)
+    if entry.error:
+        print_text(f"  {entry.error}")
 
 
 def _padded(cells: Sequence[str], widths: Sequence[int], used: Sequence[bool]) -> Iterator[str]:

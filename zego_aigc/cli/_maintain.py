@@ -19,7 +19,7 @@ from zego_aigc.cli._environment import client_from_options, quota_from_options
 from zego_aigc.cli._fleet import open_fleet
 from zego_aigc.cli._format import duration, error_text
 from zego_aigc.cli._json import outcome_line
-from zego_aigc.cli._output import print_error, print_json, print_line
+from zego_aigc.cli._output import print_error, print_json, print_text
 from zego_aigc.cli._provision import where
 from zego_aigc.errors import ConfigurationError, VendorAdvice
 from zego_aigc.provisioning.events import Outcome, Pruned, Warned
@@ -110,7 +110,7 @@ def _print(event: MaintenanceEvent, *, as_json: bool) -> None:
             text = f"removed  {event.outcome.key}" if event.outcome.status == "done" else f"kept     {event.outcome.key}"
         case Warned():
             text = f"warning  {event.message}"
-    print_line(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+    print_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}", hang=21)
 
 
 def _line(event: MaintenanceEvent) -> dict[str, Any]:

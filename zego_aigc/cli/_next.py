@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from zego_aigc.cli._output import command
+
 __all__ = ["next_steps"]
 
 _OPEN = ("failed", "unknown", "pending", "made")
@@ -13,7 +15,7 @@ _OPEN = ("failed", "unknown", "pending", "made")
 def next_steps(
     counts: Mapping[str, int], journal: str, *, running: bool, until: str | None, in_sandbox: bool = False
 ) -> Iterator[str]:
-    """Sentences, the most urgent first.
+    """Sentences for people, the most urgent first, in which commands stay whole.
 
     Args:
         counts: entries by status.
@@ -29,17 +31,19 @@ def next_steps(
             else f"nothing is to be done: this was a trial. Remove {journal}; another run needs another journal"
         )
         return
-    again = f"zego-aigc provision FLEET --journal {journal}"
+    again = command(f"zego-aigc provision FLEET --journal {journal}")
+    remove = command(f"zego-aigc teardown {journal}")
     if running:
         yield f"a run is going on; look again, or stop it with Ctrl-C there: {again} goes on where it stops"
         return
     if counts.get("failed"):
         yield f"failed: see to the causes above, then {again} tries them again, and nothing else"
     if counts.get("unknown"):
+        resolve = command(f"zego-aigc resolve {journal} KEY --id ID")
         ended = f"; unless their users come, they have ended by themselves {until}" if until else ""
         yield (
             f"unknown: {again} looks up what can be looked up. For the rest, the callback AgentInstanceCreated or the console "
-            f"tells an id: zego-aigc resolve {journal} KEY --id ID, or --gone where nothing lives{ended}. Before the doors "
+            f"tells an id: {resolve}, or --gone where nothing lives{ended}. Before the doors "
             "open, --on-unknown wait waits for that and makes fresh ones"
         )
     if counts.get("pending") or counts.get("made"):
@@ -47,11 +51,11 @@ def next_steps(
     removed = bool(counts.get("removed") and counts.get("done"))
     if removed:
         yield (
-            f"removed in part: if a teardown was stopped, the same command goes on: zego-aigc teardown {journal}. {again} "
-            "makes again what the fleet names of it"
+            f"removed in part: if a teardown was stopped, the same command goes on: {remove}. {again} makes "
+            "again what the fleet names of it"
         )
     if not counts:
         yield f"nothing is noted yet: {again} begins"
     elif not removed and counts.get("done") and not any(counts.get(status) for status in _OPEN):
-        live, remove = f"zego-aigc status {journal} --live", f"zego-aigc teardown {journal}"
+        live = command(f"zego-aigc status {journal} --live")
         yield f"all is done. {live} asks what is still there, {remove} removes it"

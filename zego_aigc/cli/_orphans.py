@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from zego_aigc.cli._ask import confirm
 from zego_aigc.cli._environment import client_from_options
-from zego_aigc.cli._output import print_error, print_json, print_line
+from zego_aigc.cli._output import print_error, print_json, print_text
 from zego_aigc.client import Client
 from zego_aigc.errors import ZegoError
 from zego_aigc.provisioning.unclaimed import Unclaimed, end, find_unclaimed
@@ -62,4 +62,4 @@ def _print(one: Unclaimed, *, as_json: bool) -> None:
         parts.append(f"stream {one.stream_id!r} in room {one.room_id!r}")
     if one.created is not None:
         parts.append(time.strftime("since %Y-%m-%d %H:%M:%S UTC", time.gmtime(one.created)))
-    print_line("  ".join(part for part in parts if part))
+    print_text("  ".join(part for part in parts if part))

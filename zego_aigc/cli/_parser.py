@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, TypeAlias
@@ -74,8 +73,11 @@ def parser() -> argparse.ArgumentParser:
 def _build() -> tuple[_Parser, Commands]:
     program = _Parser(
         prog="zego-aigc",
-        description="Call ZEGOCLOUD's AI Agent and Digital Human services, provision fleets, and run a local sandbox of both.",
-        epilog=_examples("zego-aigc init", "zego-aigc provision fleet.toml --journal try.journal --sandbox") + _filled(STATUS),
+        description=given.filled(
+            "Call ZEGOCLOUD's AI Agent and Digital Human services, provision fleets, and run a local sandbox of both."
+        ),
+        epilog=_examples("zego-aigc init", "zego-aigc provision fleet.toml --journal try.journal --sandbox")
+        + given.filled(STATUS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -93,8 +95,8 @@ def _command(
     command = commands.add_parser(
         name,
         help=summary,
-        description=_filled(description or f"{summary[0].upper()}{summary[1:]}."),
-        epilog=_examples(*examples) + _filled(status),
+        description=given.filled(description or f"{summary[0].upper()}{summary[1:]}."),
+        epilog=_examples(*examples) + given.filled(status),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -105,10 +107,6 @@ def _command(
 
     command.set_defaults(run=run, env_file=None, json=False)
     return command
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 96)
 
 
 def _examples(*lines: str) -> str:
@@ -355,8 +353,8 @@ def _sandbox_command(actions: Commands, name: str, summary: str, *examples: str)
     command = actions.add_parser(
         name,
         help=summary,
-        description=_filled(f"{summary[0].upper()}{summary[1:]}."),
-        epilog=_examples(*(f"zego-aigc sandbox {name} {example}" for example in examples)) + _filled(STATUS),
+        description=given.filled(f"{summary[0].upper()}{summary[1:]}."),
+        epilog=_examples(*(f"zego-aigc sandbox {name} {example}" for example in examples)) + given.filled(STATUS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--url", metavar="URL", help="the sandbox's address (ZEGO_SANDBOX_URL)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zego_aigc.cli._failures import Failures, of_outcome
 from zego_aigc.cli._format import counts, duration, ending_rates, error_text, rate, stopped, verdict
-from zego_aigc.cli._output import print_error, print_line
+from zego_aigc.cli._output import print_error, print_text
 from zego_aigc.provisioning.events import LaneProgress, Outcome, Progress, Pruned, Report, RunEvent, Started, Warned
 
 __all__ = ["PlainDisplay"]
@@ -77,12 +77,12 @@ class PlainDisplay:
             return
         width = max(map(len, report.counts), default=0)
         for action, counter in report.counts.items():
-            print_line(f"  {action:<{width}}  {counts(counter)}")
+            print_text(f"  {action:<{width}}  {counts(counter)}")
         for line in self._failures.lines():
-            print_line(line)
+            print_text(line)
         if report.stopped:
-            print_line(stopped(report.stopped, in_sandbox=self._in_sandbox))
-        print_line(verdict(report))
+            print_text(stopped(report.stopped, in_sandbox=self._in_sandbox))
+        print_text(verdict(report))
 
 
 def _counts(lane: LaneProgress) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from zego_aigc.cli._environment import client_from_options
 from zego_aigc.cli._fleet import open_fleet
 from zego_aigc.cli._format import duration
-from zego_aigc.cli._output import print_error, print_json, print_line
+from zego_aigc.cli._output import command, print_error, print_json, print_text
 from zego_aigc.errors import VendorAdvice
 from zego_aigc.provisioning.fleet import Fleet
 from zego_aigc.provisioning.planning import Plan, draw_up
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         for warning in plan.warnings:
             print_error(f"warning: {warning}")
         for line in _lines(plan, options.fleet, options.journal):
-            print_line(line)
+            print_text(line)
     return 4 if plan.has_work else 0
 
 
@@ -54,7 +54,8 @@ def _lines(plan: Plan, fleet: str, journal: str) -> Iterator[str]:
     for key in plan.gone or ():
         yield f"! {key} is gone at the service: --refresh recreates it"
     for one in plan.changed:
-        way = "--update sends it" if one.way == "update" else f"zego-aigc teardown {journal} --only {one.key!r} ends it first"
+        ending = command(f"zego-aigc teardown {journal} --only {one.key!r}")
+        way = "--update sends it" if one.way == "update" else f"{ending} ends it first"
         yield f"~ {one.key} has changed: {way}"
         for field in one.fields:
             yield f"    {field}"

@@ -16,7 +16,7 @@ from zego_aigc.cli._failures import Failures
 from zego_aigc.cli._format import counts as in_words
 from zego_aigc.cli._listing import Entry, entry_of, print_csv, print_json_lines, print_table
 from zego_aigc.cli._next import next_steps
-from zego_aigc.cli._output import print_error, print_json, print_line
+from zego_aigc.cli._output import command, print_error, print_json, print_text
 from zego_aigc.errors import ConfigurationError
 from zego_aigc.provisioning.entry import whereabouts
 from zego_aigc.provisioning.events import error_facts
@@ -119,7 +119,8 @@ async def _live(options: argparse.Namespace, reading: Reading) -> int:
     show.end()
     gone = _total(counts)["gone"]
     if gone and not options.json:
-        print_error(f"next: zego-aigc provision FLEET --journal {reading.path} --refresh recreates what is gone")
+        refresh = command(f"zego-aigc provision FLEET --journal {reading.path} --refresh")
+        print_error(f"next: {refresh} recreates what is gone")
     return 1 if gone else 0
 
 
@@ -178,20 +179,20 @@ class _Text(_Show):
     def head(self, reading: Reading) -> None:
         facts = reading.facts
         created = "" if facts.created is None else time.strftime(", begun %Y-%m-%d %H:%M:%S UTC", time.gmtime(facts.created))
-        print_line(f"{reading.path}: {facts.target}{created}, {facts.runs} run{'s' if facts.runs != 1 else ''}")
+        print_text(f"{reading.path}: {facts.target}{created}, {facts.runs} run{'s' if facts.runs != 1 else ''}")
         if reading.sandbox_ended:
-            print_line("That sandbox has ended, and nothing of this exists any more.")
+            print_text("That sandbox has ended, and nothing of this exists any more.")
         elif reading.in_use:
-            print_line("A run is going on.")
+            print_text("A run is going on.")
         elif reading.in_use is None:
-            print_line("Whether a run is going on cannot be told: this account may not look. Ask as the account that runs it.")
+            print_text("Whether a run is going on cannot be told: this account may not look. Ask as the account that runs it.")
 
     def counts(self, counts: dict[str, Counter[str]]) -> None:
         width = max(map(len, counts), default=0)
         for action, counter in counts.items():
-            print_line(f"  {action:<{width}}  {in_words(counter)}")
+            print_text(f"  {action:<{width}}  {in_words(counter)}")
         if not counts:
-            print_line("  nothing")
+            print_text("  nothing")
 
     def row(self, row: Row, status: str) -> None:
         error = _facts(row).get("error", {})
@@ -209,7 +210,7 @@ class _Text(_Show):
 
     def end(self) -> None:
         for line in self._failures.lines():
-            print_line(line)
+            print_text(line)
 
 
 def _facts(row: Row) -> dict[str, Any]:

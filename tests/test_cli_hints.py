@@ -87,7 +87,7 @@ def test_status_says_that_a_teardown_which_was_stopped_goes_on(sandbox: str, cap
     assert main(["status", "j"]) == 0
     out, err = capsys.readouterr()
     assert "1 done, 1 removed" in out
-    assert "the same command goes on: zego-aigc teardown j." in err
+    assert "zego-aigc teardown j goes on with a teardown that was stopped" in err
     assert "all is done" not in err
     assert main(["teardown", "j"]) == 0
     capsys.readouterr()

@@ -51,8 +51,8 @@ def next_steps(
     removed = bool(counts.get("removed") and counts.get("done"))
     if removed:
         yield (
-            f"removed in part: if a teardown was stopped, the same command goes on: {remove}. {again} makes "
-            "again what the fleet names of it"
+            f"removed in part: {remove} goes on with a teardown that was stopped; {again} makes anew what was removed and the "
+            "fleet names"
         )
     if not counts:
         yield f"nothing is noted yet: {again} begins"

@@ -419,9 +419,41 @@ async def test_calls_that_wait_for_a_connection_when_the_client_closes_say_so() 
         calls = [asyncio.ensure_future(client.call(READ)) for _ in range(3)]
         await stage.reached.wait()
         await pool.aclose(drain=0.05)
-        for call in calls:
-            with pytest.raises(ConfigurationError, match="the client was closed before ListAgents was sent"):
+        for call, how in zip(calls, ("while ListAgents was under way", *2 * ["before ListAgents was sent"]), strict=True):
+            with pytest.raises(ConfigurationError, match=f"the client was closed {how}"):
                 await asyncio.wait_for(call, AT_ONCE)
+
+
+@pytest.mark.parametrize("part", [10, -10], ids=["half a head", "half a body"])
+async def test_closing_the_client_ends_a_read_whose_answer_stops_half_way(part: int) -> None:
+    came = asyncio.Event()
+
+    async def handle(exchange: Exchange) -> None:
+        await exchange.send(ok({"Total": 0, "Agents": [], "Cursor": ""})[:part])
+        came.set()
+        await asyncio.Event().wait()
+
+    async with raw_server(handle) as url:
+        client = Client(1, "s", aiagent_url=url, timeout=100.0)
+        call = asyncio.ensure_future(client.call(READ))
+        await came.wait()
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(ConfigurationError, match="closed while ListAgents was under way"):
+            await asyncio.wait_for(call, AT_ONCE)
+
+
+async def test_a_create_in_a_scope_that_is_cancelled_sends_nothing() -> None:
+    stage = Stage()
+    async with raw_server(stage) as url, Client(1, "s", aiagent_url=url) as client:
+        await client.call(voice())  # so that there is a connection
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await client.call(voice())
+        with anyio.move_on_after(0):
+            await client.call(voice())
+        await client.call(voice())
+    assert stage.came == ["CreateAgentInstance", "CreateAgentInstance"]
 
 
 async def test_a_call_over_a_borrowed_session_that_is_refused_as_its_turn_comes_says_why() -> None:

@@ -187,6 +187,16 @@ async def test_the_same_race_is_an_unknown_outcome_for_what_must_not_happen_twic
     assert len(seen) == 2
 
 
+async def test_a_server_that_closes_right_after_each_answer_leaves_no_create_unknown() -> None:
+    async def handle(exchange: Exchange) -> None:
+        await exchange.send(ok({"AgentInstanceId": f"i-{exchange.number}"}))  # which does not say that it closes
+        exchange.writer.close()
+
+    async with raw_server(handle) as url, client_of(url) as client:
+        made = [(await client.call(voice())).agent_instance_id for _ in range(20)]
+    assert made == [f"i-{number}" for number in range(1, 21)]
+
+
 async def test_a_connection_that_the_server_closed_while_idle_is_never_used_again() -> None:
     async def handle(exchange: Exchange) -> None:
         await exchange.send(ok(ROUND))
@@ -412,6 +422,13 @@ async def test_a_compressed_answer_is_read_and_bounded_by_what_it_unpacks_to() -
         await client.call(aiagent.ListAgents())
         with pytest.raises(BadResponse, match=r"larger than|broke off"):
             await client.call(aiagent.ListAgents())
+
+
+async def test_a_connection_that_is_offered_for_something_else_is_not_used_again() -> None:
+    handle, seen = answering(http(101, b"", upgrade="something", connection="upgrade"), ok(AGENTS))
+    async with raw_server(handle) as url, client_of(url) as client:
+        await client.call(aiagent.ListAgents())
+    assert [exchange.connection for exchange in seen] == [1, 2]
 
 
 async def test_a_body_that_breaks_off_is_a_bad_response() -> None:

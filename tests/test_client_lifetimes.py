@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
+import subprocess
 import sys
 import textwrap
 import weakref
@@ -16,6 +18,7 @@ import pytest
 from raw_server import Exchange, ok, raw_server
 from requests_made import register, stream
 
+import zego_aigc
 from zego_aigc import (
     BadParameter,
     Client,
@@ -280,6 +283,14 @@ async def test_with_an_aiohttp_of_an_unknown_version_a_client_does_without_its_i
     """
     run = await anyio.run_process([sys.executable, "-c", textwrap.dedent(program)], check=False, cwd=Path(__file__).parent)
     assert run.returncode == 0, run.stderr.decode()
+
+
+def test_without_the_module_that_goes_past_the_session_requests_go_through_it(tmp_path: Path) -> None:
+    package = Path(zego_aigc.__file__).parent
+    shutil.copytree(package, tmp_path / "zego_aigc", ignore=shutil.ignore_patterns("fastpath*", "__pycache__"))
+    program = "import zego_aigc; print(zego_aigc.__file__, zego_aigc.SessionPool().past_session)"
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (run.stdout.split(), run.stderr) == ([str(tmp_path / "zego_aigc" / "__init__.py"), "False"], "")
 
 
 def test_a_client_that_is_forgotten_is_freed_at_once() -> None:

@@ -305,17 +305,13 @@ FORGOTTEN: dict[str, tuple[str, str]] = {
         "await client.call('ListAgents', {})",
         "a call takes one Action: client.call(ListAgents(...)). By name and body it is client.call_raw(name, body)",
     ),
-    "audio": (
-        "await client.stream_task(stream()).open_audio()",
-        "this is entered and not awaited, as in 'async with task.open_audio() as audio:'",
-    ),
 }
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize(("code", "note"), FORGOTTEN.values(), ids=FORGOTTEN)
 async def test_an_await_that_is_missing_is_noted_in_the_clients_block(code: str, note: str) -> None:
-    names: dict[str, Any] = {"ListAgents": ListAgents, "voice": voice, "stream": stream}
+    names: dict[str, Any] = {"ListAgents": ListAgents, "voice": voice}
     exec(f"async def use(client):\n    {code}", names)
     with pytest.raises((TypeError, AttributeError)) as caught:
         async with Client(1, "s" * 32) as client:

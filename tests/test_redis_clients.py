@@ -153,7 +153,7 @@ def test_what_passes_by_itself_is_no_set_up_problem(text: str) -> None:
             "another program uses it",
         ),
         (ResponseError("MOVED 3999 127.0.0.1:6381"), "RedisCluster"),
-        (ResponseError("unknown command 'EVALSHA', with args beginning with:"), "Redis 5 or newer"),
+        (ResponseError("unknown command 'EVALSHA', with args beginning with:"), "Redis 6.2 or newer"),
     ],
 )
 def test_what_a_person_has_to_mend_says_how(error: Exception, remedy: str) -> None:

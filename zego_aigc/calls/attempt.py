@@ -213,10 +213,6 @@ class Attempt:
 
     # --- as the sender of its request
 
-    def is_only_call(self) -> bool:
-        """Whether nothing else is under way, and the caller has not been cancelled, not even before."""
-        return len(self._route.pool.deadlines) == 1 and not self._deadline.task.cancelling()
-
     @property
     def cancelled(self) -> bool:
         """Whether the caller is being cancelled."""

@@ -409,7 +409,7 @@ class Call(Generic[T]):
 
     def closed_error(self) -> ConfigurationError:
         """What the call ends in when the client is closed."""
-        return closed_error(self._request.name, in_flight=self._attempt is not None and self._attempt.in_flight)
+        return closed_error(self._request.name, in_flight=self.may_have_been_processed)
 
     def as_unknown(self, cause: BaseException) -> OutcomeUnknown:
         """What a call ends in that may have been carried out and must not be twice."""

@@ -149,11 +149,8 @@ class CreateGuard:
         try:
             over = await call.attempt(permit, self)
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                lost = call.may_have_been_processed
-            else:
-                lost = self.cancelled_by is not None and self._is_unknown(call, error)
-            if lost:
+            cancelled = self.cancelled_by is not None or isinstance(error, asyncio.CancelledError)
+            if cancelled and self._may_be_lost(call, error):
                 self._report_orphan(call, certain=False)
             if self.cancelled_by is not None:
                 raise self.cancelled_by from None
@@ -231,6 +228,13 @@ class CreateGuard:
     def _report_orphan(self, call: GuardedCall, *, certain: bool) -> None:
         self._reported = True
         self._creation.orphaned(Orphan(call.action, call.result if certain else None, certain=certain))
+
+    @classmethod
+    def _may_be_lost(cls, call: GuardedCall, error: BaseException) -> bool:
+        """Whether a call that this error ended may have made something of which nobody hears."""
+        if isinstance(error, asyncio.CancelledError):
+            return call.may_have_been_processed
+        return cls._is_unknown(call, error)
 
     @staticmethod
     def _is_unknown(call: GuardedCall, error: BaseException) -> bool:

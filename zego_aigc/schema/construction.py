@@ -24,7 +24,6 @@ _SLIPS = ("Missing required argument", "Unexpected keyword argument", "Extra pos
 
 _NOT_AWAITED = "'coroutine' object "
 _NOT_CALLED_SO = "Client.call() "
-_NOT_ENTERED = "object _AsyncGeneratorContextManager can't be used in 'await' expression"
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 
@@ -73,8 +72,6 @@ def note_mistake(error: BaseException | None) -> None:
         error.add_note(
             "a call takes one Action: client.call(ListAgents(...)). By name and body it is client.call_raw(name, body)"
         )
-    elif text == _NOT_ENTERED:
-        error.add_note("this is entered and not awaited, as in 'async with task.open_audio() as audio:'")
 
 
 def _note_slips(error: BaseException) -> None:

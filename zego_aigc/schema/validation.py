@@ -320,8 +320,11 @@ def _json_name(value: Any) -> str:
 
 
 def _excerpt(value: Any, most: int = 60) -> str:
-    text = repr(mask_map(value))
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    shown = mask_map(value)
+    text = repr(shown)
+    if len(text) <= most:
+        return text
+    return repr(f"{shown[: most - 5]}...") if isinstance(shown, str) else f"{text[: most - 3]}..."
 
 
 def _not_finite(value: Any, path: str) -> Iterator[str]:

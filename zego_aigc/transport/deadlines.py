@@ -40,9 +40,6 @@ class Deadlines:
         """When the first one expires, or earlier, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self.armed) + len(self.unbounded)
-
     def __iter__(self) -> Iterator[Deadline]:
         yield from self.armed
         yield from self.unbounded

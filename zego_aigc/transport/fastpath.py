@@ -75,11 +75,13 @@ class DirectPost:
         self._request = aiohttp.ClientRequest(
             "POST", url, headers=session.headers, data=b"", loop=asyncio.get_running_loop(), session=session
         )
+        # "POST /?" and the query; " HTTP/1.1 ... Content-Length: " and the length; "..." and the body.
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._request.headers.items())
         self._target: str = f"POST {url.raw_path}?"
-        before, length, after = f" HTTP/1.1\r\n{lines}\r\n".partition("Content-Length: ")
-        self._before_length: str = before + length
-        self._after_length: str = after.removeprefix("0")
+        before, length, after = f" HTTP/1.1\r\n{lines}\r\n".partition("Content-Length: 0")
+        assert length, "aiohttp announces the length of every body"
+        self._before_length: str = before + length.removesuffix("0")
+        self._after_length: str = after
 
     async def send(self, request: SignedRequest) -> OpenResponse:
         """See :class:`zego_aigc.transport.http.Poster`. This is what ``ClientSession._request()`` does for such a request."""
@@ -91,10 +93,9 @@ class DirectPost:
             protocol = connection.protocol
             assert protocol is not None  # it is ours until it is released
             protocol.set_response_params(read_until_eof=True)
-            if request.sender is None or not request.sender.is_only_call():
-                # Yield once: a pending cancellation is delivered before any byte is written, and concurrent requests are
-                # written in one iteration of the loop, which batches their responses.
-                await asyncio.sleep(0)
+            # Yield once: a pending cancellation is delivered before any byte is written, and so is the news that the server has
+            # closed the connection; and concurrent requests are written in one iteration, which batches their responses.
+            await asyncio.sleep(0)
             self._write(request, connection, protocol)
             try:
                 head, content = await _read_head(protocol)

@@ -47,8 +47,13 @@ class OpenResponse(msgspec.Struct):
     content: aiohttp.StreamReader
     close: Callable[[], object]
     """Closes the connection, unless the body was received."""
-    read: Callable[[], Awaitable[bytes]] | None = None
-    """Reads the body where the traces of a user's session are to hear of it."""
+    read_traced: Callable[[], Awaitable[bytes]] | None = None
+    """Reads the body, where the traces of a user's session are to hear of it."""
+
+    @property
+    def came_whole(self) -> bool:
+        """Whether the body came together with the head, and as it is."""
+        return self.content.is_eof() and "Content-Encoding" not in self.headers and self.read_traced is None
 
 
 class Poster(Protocol):
@@ -102,6 +107,8 @@ class SessionPost:
             request.suppressed = True
             response.close()
             raise Unusable(UNSOLICITED_RESPONSE)
+        if response.status == 101:
+            response.close()  # aiohttp leaves an upgraded connection to its user
         read = response.read if self.session.trace_configs else None
         return OpenResponse(response.status, response.headers, response.content, response.close, read)
 
@@ -165,8 +172,7 @@ async def post(poster: Poster, request: SignedRequest) -> Answer:
         host = poster.url.host
         body: bytes | None
         try:
-            if response.content.is_eof() and "Content-Encoding" not in response.headers and response.read is None:
-                # It came together with the headers: there is nothing to wait for. The caller tells the limiter what it says.
+            if response.came_whole:  # there is nothing to wait for, and the caller tells the limiter what it says
                 body = response.content.read_nowait()
             else:
                 request.answered()  # now, since the rest may take its time
@@ -192,8 +198,8 @@ async def _read(response: OpenResponse, request: SignedRequest) -> bytes | None:
         size = response.headers.get("Content-Length")
         if size is not None and int(size) > MAX_ANSWER:
             return None
-        if size is not None and response.read is not None:
-            return await response.read()
+        if size is not None and response.read_traced is not None:
+            return await response.read_traced()
     chunks: list[bytes] = []
     reading = functools.partial(_collect, chunks, response.content)
     if (cancelled := request.cancelled_by) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakValueDictionary
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from zego_aigc.transport.signed_request import SignedRequest
 
 __all__ = ["SessionPool"]
+
+logger: logging.Logger = logging.getLogger("zego_aigc")
 
 T = TypeVar("T")
 
@@ -235,28 +238,38 @@ class SessionPool:
         if self.closed:
             return
         self.closed = True
-        loop = asyncio.get_running_loop()
+        loop, closer = asyncio.get_running_loop(), asyncio.current_task()
         # Creates get `drain` seconds, in tasks of their own or in their callers'. But not the task that closes the pool: a
         # before_send may do that in the middle of a call.
         creates: dict[asyncio.Future[Any], Deadline] = {}
-        for deadline in [*self.deadlines] if self._loop is loop else ():
-            if deadline.task is asyncio.current_task():
-                continue
+        for deadline in self._under_way(closer):
             if isinstance(deadline, DrainedDeadline):
                 deadline.stopped = loop.create_future()
                 creates[deadline.stopped] = deadline
             elif deadline.at_close == "expire":
                 self.deadlines.expire(deadline)
-        tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+        tasks = {task for task in self._tasks if task is not closer}
         # In a task of its own, so that the connections are closed however often the caller is cancelled meanwhile.
-        closing = asyncio.ensure_future(self._close(drain, tasks, creates))
+        closing = asyncio.ensure_future(self._close(closer, drain, tasks, creates))
         cancelled = await wait_shielded(closing, drain + 10.0)
         if cancelled is not None:
             raise cancelled
         if closing.done():
             closing.result()
 
-    async def _close(self, drain: float, tasks: set[asyncio.Task[Any]], creates: dict[asyncio.Future[Any], Deadline]) -> None:
+    def _under_way(self, closer: asyncio.Task[Any] | None) -> list[Deadline]:
+        """The deadlines of other tasks' calls."""
+        if self._loop is not asyncio.get_running_loop():
+            return []
+        return [deadline for deadline in self.deadlines if deadline.task is not closer]
+
+    async def _close(
+        self,
+        closer: asyncio.Task[Any] | None,
+        drain: float,
+        tasks: set[asyncio.Task[Any]],
+        creates: dict[asyncio.Future[Any], Deadline],
+    ) -> None:
         running: set[asyncio.Future[Any]] = {*tasks, *creates}
         if running:
             _, running = await asyncio.wait(running, timeout=drain)
@@ -270,6 +283,9 @@ class SessionPool:
         if self._borrowed is None:
             for session in self._sessions.values():
                 await session.close()
+            # aiohttp ends what waits for the head of an answer, but not what waits for the rest of its body.
+            for deadline in self._under_way(closer):
+                self.deadlines.expire(deadline)
 
     async def __aenter__(self) -> Self:
         self.bind()
@@ -296,7 +312,8 @@ def _direct_post() -> type[DirectPost] | None:
     """What :mod:`zego_aigc.transport.fastpath` offers, if it may be used. It may be deleted from an installation."""
     try:
         from zego_aigc.transport import fastpath
-    except ModuleNotFoundError:
+    except ImportError as error:  # or aiohttp has not what it builds on
+        logger.info("requests are sent through aiohttp's session, at up to twice the CPU a call: %s", error)
         return None
     return fastpath.DirectPost if fastpath.available() else None
 

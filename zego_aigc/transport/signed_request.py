@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     class Sender(Protocol):
         """The attempt that a request belongs to."""
 
-        def is_only_call(self) -> bool:
-            """Whether nothing else is under way on the event loop, and the caller has not been cancelled."""
-            ...
-
         @property
         def cancelled(self) -> bool:
             """Whether the caller is being cancelled."""

@@ -259,34 +259,37 @@ async def test_a_server_that_lost_all_its_data_gives_out_no_place_before_it_has_
             each.release()
 
 
-@pytest.mark.parametrize("how", ["a lagging replica takes over", "it comes back without its data"])
+@pytest.mark.parametrize("how", ["a lagging replica takes over", "a replica takes over", "it comes back without its data"])
 async def test_a_register_is_told_again_by_each_process_what_it_has(
     servers: tuple[RedisServer, RedisServer], failover: Failover, how: str
 ) -> None:
+    primary, _ = servers
     first, second = (RedisRegistry(failover.url, lease=60.0, timeout=30) for _ in range(2))
     async with asyncio.timeout(60), first, second:
         await first.join("1@here")
         await second.join("1@here")
-        ended, moved, unknown = (record("ended"), record("moved"), record("unknown"))
+        ended, moved, unknown = (record("ended", owner="Bob"), record("moved"), record("unknown"))
         for each in (ended, moved, unknown):
             await first.add(each)
         await first.made(ended, "i-ended")
         await first.made(moved, "i-moved")
         if how == "a lagging replica takes over":
             await failover.lag()
-        # What follows the new server has never heard of.
+        # Of this a new server may not have heard, nor the first process of what the second has done.
         await first.unknown("unknown")
         await second.ended("i-ended")
         await second.take("i-moved")
-        await first.live()
         await first.add(record("starting", owner="Ann"))
         await second.made(record("live", owner="Ann"), "i-live")
-        if how == "a lagging replica takes over":
-            await failover.promote()
-        else:
-            primary, _ = servers
+        if how == "it comes back without its data":
             primary.stop()
             primary.start()
+        else:
+            if how == "a replica takes over":
+                async with Redis.from_url(primary.url) as redis:
+                    await redis.set("last", 1)  # it is waited for what the same connection has written
+                    assert await redis.wait(1, 30_000) == 1
+            await failover.promote()
         with pytest.raises(TooManyLive):
             await _answered(lambda: first.add(record("one more", owner="Ann"), per_owner=1))
         await _answered(second.beat)
@@ -297,11 +300,46 @@ async def test_a_register_is_told_again_by_each_process_what_it_has(
             "moved": ("live", second.member, "i-moved"),
             "live": ("live", second.member, "i-live"),
         }
+        await first.add(record("Bob's next", owner="Bob"), per_owner=1)
         with pytest.raises(TooManyLive) as caught:
             await first.add(record("one more", owner="Ann"), per_owner=2)
         assert caught.value.limit == 2
         assert await first.ended("i-live")
         await first.add(record("one more", owner="Ann"), per_owner=2)
+
+
+async def test_a_server_that_takes_over_has_no_living_process_taken_for_dead(failover: Failover) -> None:
+    alive, other = (RedisRegistry(failover.url, lease=3.0, timeout=30) for _ in range(2))
+    async with asyncio.timeout(60), alive, other:
+        await alive.join("1@here")
+        await other.join("1@here")
+        for _ in range(3):
+            await asyncio.sleep(1)
+            await other.beat()
+            await alive.beat()
+        await alive.add(record("its own"))
+        await asyncio.sleep(1)
+        await other.beat()  # so that by what the replica hears the lease of the other runs, and that of the living is over
+        await failover.lag()
+        for _ in range(2):
+            await asyncio.sleep(1.1)
+            await alive.beat()
+        await failover.promote()
+        await _answered(lambda: other.take_abandoned(grace=60))
+        assert [each.member for each in await other.live()] == [alive.member]
+        await _answered(alive.beat)
+
+
+async def test_what_was_left_stays_when_its_process_goes_on_over_a_server_that_has_not_heard_of_it(failover: Failover) -> None:
+    async with asyncio.timeout(60), RedisRegistry(failover.url, lease=60.0, timeout=30) as registry:
+        await registry.join("1@here")
+        await registry.add(record("left"))
+        await registry.made(record("left"), "i-left")
+        await failover.lag()
+        await registry.leave()
+        await failover.promote()
+        await _answered(registry.beat)
+        assert [each.instance_id for each in await registry.live()] == ["i-left"]
 
 
 def record(key: str, owner: str | None = None) -> LiveRecord:

@@ -16,6 +16,7 @@ owned     hash         how many records count for an owner
 members   sorted set   until when each member's lease runs
 joined    hash         since when each member has been one without a gap
 left      sorted set   since when a record has been left to the next process
+over      sorted set   when a record was struck off, for ten minutes
 ========  ===========  ==========================================================================================
 """
 
@@ -39,11 +40,11 @@ __all__ = [
     "UNKNOWN",
 ]
 
-KEYS = ("records", "states", "belongs", "made", "ids", "owners", "owned", "members", "joined", "left")
+KEYS = ("records", "states", "belongs", "made", "ids", "owners", "owned", "members", "joined", "left", "over")
 
 _PRELUDE = f"""
 local records, states, belongs, made, ids = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local owners, owned, members, joined, left = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local owners, owned, members, joined, left, over = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 {CLOCK}
 {SERVER}
 local heard_of = table.remove(ARGV, 1)
@@ -83,6 +84,7 @@ local function write(key, record, state, member, owner)
   redis.call('HSET', states, key, state)
   redis.call('HSET', belongs, key, member)
   redis.call('ZREM', left, key)
+  redis.call('ZREM', over, key)
 end
 
 local function name(key, id)
@@ -104,6 +106,8 @@ local function remove(key)
     redis.call('HDEL', name, key)
   end
   redis.call('ZREM', left, key)
+  redis.call('ZADD', over, now, key)
+  redis.call('ZREMRANGEBYSCORE', over, '-inf', now - 600000000)
 end
 
 local function read(key)
@@ -168,9 +172,8 @@ ENDED = _script("""
 local key = redis.call('HGET', ids, ARGV[1])
 if key then
   remove(key)
-  return 1
 end
-return 0
+return key or ''
 """)
 
 TAKE = _script("""
@@ -265,23 +268,25 @@ return found
 """)
 
 RESTORE = _script("""
--- ARGV: lease, member, then of each record that the process has: key, record, state, owner for whom it counts, id
-local member, mine = ARGV[2], {}
+-- ARGV: lease, member, how many keys of records follow that the process has struck off lately, these keys, then of each record
+-- that it has: key, record, state, owner for whom it counts, id, and whether it took the record from another process lately
+local member, gone = ARGV[2], tonumber(ARGV[3])
 enrol(member, tonumber(ARGV[1]))
-for n = 3, #ARGV, 5 do
-  local key, id = ARGV[n], ARGV[n + 4]
-  mine[key] = true
-  uncount(key)
-  write(key, ARGV[n + 1], ARGV[n + 2], member, ARGV[n + 3])
-  if id ~= '' then
-    name(key, id)
-  end
+-- This server may not have heard of others for a while: nobody is to be judged before a lease has passed.
+redis.call('HSET', joined, member, string.format('%.0f', now))
+for n = 4, 3 + gone do
+  remove(ARGV[n])
 end
--- What else stands here as this process's is over: the server has not heard of its end.
-local all = redis.call('HGETALL', belongs)
-for n = 1, #all, 2 do
-  if all[n + 1] == member and not mine[all[n]] then
-    remove(all[n])
+for n = 4 + gone, #ARGV, 6 do
+  local key, id = ARGV[n], ARGV[n + 4]
+  local whose = redis.call('HGET', belongs, key)
+  local lacking = not whose and not redis.call('ZSCORE', over, key)
+  if lacking or whose == member or ARGV[n + 5] == '1' then
+    uncount(key)
+    write(key, ARGV[n + 1], ARGV[n + 2], member, ARGV[n + 3])
+    if id ~= '' then
+      name(key, id)
+    end
   end
 end
 return 1

@@ -26,6 +26,9 @@ __all__ = ["RedisRegistry"]
 MAX_SERVERS = 5
 """How many times in a row another server may answer before a script counts as unanswered."""
 
+LATELY = 600.0
+"""Seconds for which a process tells a server that takes over what it struck off, and what it took from others."""
+
 _decode = msgspec.json.Decoder(LiveRecord).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -65,6 +68,7 @@ class RedisRegistry:
         self._member = ""
         self._server: Any = ""  # which one has answered last
         self._held: dict[str, LiveRecord] = {}  # this process's records by their keys, as that server knows them
+        self._lately: dict[str, float] = {}  # when this process struck a record off, or took it from another, by its key
         self._restoring = asyncio.Lock()
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None  # the process and the loop that use it
         self._runner = ScriptRunner(redis, timeout, prefix)
@@ -122,32 +126,43 @@ class RedisRegistry:
         """See :class:`~zego_aigc.Registry`."""
         await self._run(scripts.REMOVE, key)
         self._held.pop(key, None)
+        self._note_lately(key)
 
     async def ended(self, instance_id: str) -> bool:
         """See :class:`~zego_aigc.Registry`."""
-        known = bool(await self._run(scripts.ENDED, instance_id))
-        self._held = {key: record for key, record in self._held.items() if record.instance_id != instance_id}
-        return known
+        key = _text(await self._run(scripts.ENDED, instance_id))
+        if key:
+            self._held.pop(key, None)
+            self._note_lately(key)
+        return bool(key)
 
     async def take(self, instance_id: str) -> LiveRecord | None:
         """See :class:`~zego_aigc.Registry`."""
         found = _read(await self._run(scripts.TAKE, self._lease_us, self._me, instance_id))
-        self._held.update((record.key, record) for record in found)
+        self._have_taken(found)
         return found[0] if found else None
 
     async def leave(self) -> Sequence[LiveRecord]:
         """See :class:`~zego_aigc.Registry`."""
         found = _read(await self._run(scripts.LEAVE, self._me))
-        self._held.clear()
+        self._home = None  # what may be noted from now on is another member's
         return found
 
     async def live(self) -> Sequence[LiveRecord]:
         """See :class:`~zego_aigc.Registry`."""
-        before = {*self._held}
+        before = dict(self._held)
         found = _read(await self._run(scripts.LIVE))
-        # Others may have taken or ended what this process had.
+        # Others may have taken or ended what this process had. What has changed here meanwhile is newer than the answer.
         mine = {record.key: record for record in found if record.member == self._member}
-        self._held = mine | {key: record for key, record in self._held.items() if key not in before}
+        for key in before.keys() | mine.keys():
+            if self._held.get(key) is before.get(key):
+                if key in mine:
+                    self._held[key] = mine[key]
+                else:
+                    self._held.pop(key, None)
+        for record in found:
+            if record.member != self._member:
+                self._lately.pop(record.key, None)  # it has gone on to others since
         return found
 
     async def beat(self) -> bool:
@@ -157,7 +172,7 @@ class RedisRegistry:
     async def take_abandoned(self, *, grace: float) -> Sequence[LiveRecord]:
         """See :class:`~zego_aigc.Registry`."""
         found = _read(await self._run(scripts.TAKE_ABANDONED, self._lease_us, self._me, round(grace * 1e6)))
-        self._held.update((record.key, record) for record in found)
+        self._have_taken(found)
         return found
 
     async def aclose(self) -> None:
@@ -186,6 +201,7 @@ class RedisRegistry:
             self._home = home
             self._member = uuid.uuid4().hex
             self._held = {}
+            self._lately = {}
             self._restoring = asyncio.Lock()
         return self._member
 
@@ -217,13 +233,27 @@ class RedisRegistry:
         async with self._restoring:
             if self._server != before:
                 return  # done meanwhile
-            rows: list[Any] = []
+            gone = self._lately.keys() - self._held.keys()
+            rows: list[Any] = [len(gone), *gone]
             for key, record in self._held.items():
                 counts_for = (record.owner or "") if record.state != "unknown" else ""
-                rows += (key, _encode(record), record.state, counts_for, record.instance_id or "")
+                taken = "1" if key in self._lately else ""
+                rows += (key, _encode(record), record.state, counts_for, record.instance_id or "", taken)
             known, *done = await self._runner.run(scripts.RESTORE, self._keys, (server, self._lease_us, self._member, *rows))
             if done:
                 self._server = known
+
+    def _have_taken(self, records: Sequence[LiveRecord]) -> None:
+        for record in records:
+            self._held[record.key] = record
+            self._note_lately(record.key)
+
+    def _note_lately(self, key: str) -> None:
+        now = self.clock()
+        self._lately.pop(key, None)
+        self._lately[key] = now
+        while now - next(iter(self._lately.values())) > LATELY:
+            del self._lately[next(iter(self._lately))]
 
     def __repr__(self) -> str:
         return f"RedisRegistry(lease={self.lease:g})"

@@ -265,6 +265,52 @@ async def test_events_are_heard_in_order_by_those_of_their_app_and_are_waited_fo
     assert "failed with ASRResult" in caplog.text
 
 
+async def test_what_hears_an_event_may_wait_for_the_clock_and_give_up(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    async def hear(event: Event) -> None:
+        assert isinstance(event, ASRResult)
+        match event.data.text:
+            case "advance":
+                await sandbox.clock.advance(1)
+                await sandbox.settled()
+            case "sleep":
+                await sandbox.clock.sleep(5)
+            case _:
+                raise asyncio.CancelledError
+        heard.append(event.data.text)
+
+    sandbox.on_event(hear)
+    for text in ("advance", "give up", "sleep"):
+        sandbox.emit("ASRResult", "77", Text=text)
+    async with asyncio.timeout(30):
+        while len(heard) < 2:
+            await sandbox.clock.advance(1)
+            await asyncio.sleep(0)
+        await sandbox.settled()
+    assert heard == ["advance", "sleep"]
+    assert "was cancelled with ASRResult" in caplog.text
+
+
+async def test_what_comes_before_a_sandbox_runs_is_not_heard_and_holds_nothing_up() -> None:
+    heard: list[Event] = []
+
+    async def hear(event: Event) -> None:
+        heard.append(event)
+
+    sandbox = Sandbox(time=0.0)
+    sandbox.on_event(hear)
+    sandbox.emit("ASRResult", "77")
+    async with sandbox, asyncio.timeout(30):
+        await sandbox.settled()
+        assert heard == []
+        sandbox.emit("ASRResult", "77")
+        await sandbox.settled()
+    assert len(heard) == 1
+
+
 async def test_a_sandbox_closes_while_callbacks_are_on_their_way() -> None:
     async def never(_: web.BaseRequest) -> web.StreamResponse:
         await asyncio.sleep(60)

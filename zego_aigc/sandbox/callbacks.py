@@ -148,8 +148,7 @@ class Outbox:
         self.total += 1
         for app_id, listener in self._listeners:
             if app_id == envelope["AppId"]:
-                self._quiet.clear()
-                listener.tell(content, secret, self._note_end)
+                listener.tell(content, secret)
         if url is None:
             delivery.state, delivery.content = "unaddressed", b""
         elif not (remote or is_loopback_url(url)):
@@ -163,8 +162,13 @@ class Outbox:
         self._listeners.append((app_id, Listener(handler, self._scope)))
 
     async def settled(self) -> None:
-        """Wait until no attempt is under way and no listener is called. Retries that are due later are not waited for."""
+        """Wait until no attempt is under way. Retries that are due later are not waited for."""
         await self._quiet.wait()
+
+    async def heard(self) -> None:
+        """Wait until listeners have dealt with what they were told."""
+        for _, listener in self._listeners:
+            await listener.settled()
 
     async def close(self) -> None:
         """Give the connections back. The scope must be closed before."""
@@ -190,11 +194,8 @@ class Outbox:
                 await self._attempt(*queue.popleft())
         finally:
             del self._queues[name]
-            self._note_end()
-
-    def _note_end(self) -> None:
-        if not self._queues and all(listener.idle for _, listener in self._listeners):
-            self._quiet.set()
+            if not self._queues:
+                self._quiet.set()
 
     async def _attempt(self, delivery: Delivery, at: float) -> None:
         status, error = await self._send(delivery)

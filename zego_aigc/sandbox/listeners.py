@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -23,35 +24,37 @@ class Listener:
 
     Args:
         handler: the coroutine function.
-        scope: where it runs.
+        scope: where it runs. What comes while that is not open is not handed on.
     """
 
     def __init__(self, handler: Callable[[Event], Awaitable[object]], scope: TaskScope) -> None:
         self._handler = handler
         self._scope = scope
         self._waiting: deque[Event] = deque()
-        self._running = False
+        self._task: asyncio.Task[None] | None = None
 
-    @property
-    def idle(self) -> bool:
-        """Whether it has dealt with all that it was told."""
-        return not self._running
-
-    def tell(self, content: bytes, secret: str, done: Callable[[], object]) -> None:
-        """Hand on a callback's body; `done` is called when there is nothing more to hand on."""
+    def tell(self, content: bytes, secret: str) -> None:
+        """Hand on a callback's body."""
         self._waiting.append(parse_callback(content, secret=secret, max_age=None))
-        if not self._running:
-            self._running = True
-            self._scope.start(self._run(done))
+        if self._task is None or self._task.done():
+            self._task = self._scope.start(self._run())
+            if self._task is None:
+                self._waiting.clear()
 
-    async def _run(self, done: Callable[[], object]) -> None:
-        try:
-            while self._waiting:
-                event = self._waiting.popleft()
-                try:
-                    await self._handler(event)
-                except Exception:
-                    logger.exception("what was given to sandbox.on_event() failed with %s", type(event).__name__)
-        finally:
-            self._running = False
-            done()
+    async def settled(self) -> None:
+        """Wait until all that was handed on is dealt with. A handler that asks for it does not wait for itself."""
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while self._waiting:
+            event = self._waiting.popleft()
+            try:
+                await self._handler(event)
+            except Exception:
+                logger.exception("what was given to sandbox.on_event() failed with %s", type(event).__name__)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise  # the sandbox closes
+                logger.warning("what was given to sandbox.on_event() was cancelled with %s", type(event).__name__)

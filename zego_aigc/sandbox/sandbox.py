@@ -184,7 +184,8 @@ class Sandbox(World):
                 sandbox.on_event(client.observe)  # now task.drive_finished() and agent.events() hear of it
 
         Args:
-            handler: the coroutine function. It runs in the sandbox's event loop; what it raises is logged.
+            handler: the coroutine function. It runs in the sandbox's event loop; what it raises is logged. ``await
+                sandbox.settled()`` waits for it, and ``clock.advance()`` does not.
             app: whose callbacks; by default the first app's.
         """
         self.outbox.listen((app or self.app).app_id, handler)

@@ -32,7 +32,7 @@ class World:
         self.scope: TaskScope = TaskScope("zego_aigc sandbox")
         """Where background tasks run."""
         self.ids: Ids = Ids(seed)
-        self.clock: Clock = Clock(self.settled, start=time)
+        self.clock: Clock = Clock(self._sent, start=time)
         """The sandbox's time: ``await sandbox.clock.advance(120)``."""
         self.outbox: Outbox = Outbox(self.clock, self.scope, self.ids, history)
         """The callbacks: ``sandbox.outbox.deliveries``."""
@@ -75,7 +75,12 @@ class World:
         return app
 
     async def settled(self) -> None:
-        """Wait until no callback is being sent and no model is being asked. Retries that are due later are not waited for."""
+        """Wait until no callback is being sent or heard and no model is being asked, but not for retries that are due later."""
+        await self._sent()
+        await self.outbox.heard()
+
+    async def _sent(self) -> None:
+        # What hears of callbacks may itself wait for the clock, which waits for this.
         await self.models.settled()
         await self.outbox.settled()
 

@@ -78,7 +78,7 @@ def test_where_a_trial_is_advised_another_needs_another_journal(capsys: pytest.C
 # --- after a teardown that was stopped
 
 
-def test_status_says_that_a_teardown_which_was_stopped_goes_on(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_says_that_only_a_part_was_removed(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:
     del sandbox
     write(Path("f.jsonl"), task("a"), task("b"))
     assert main(["provision", "f.jsonl", "--journal", "j"]) == 0
@@ -87,12 +87,12 @@ def test_status_says_that_a_teardown_which_was_stopped_goes_on(sandbox: str, cap
     assert main(["status", "j"]) == 0
     out, err = capsys.readouterr()
     assert "1 done, 1 removed" in out
-    assert "zego-aigc teardown j goes on with a teardown that was stopped" in err
+    assert "removed in part: zego-aigc teardown j removes the rest, too" in err
     assert "all is done" not in err
     assert main(["teardown", "j"]) == 0
     capsys.readouterr()
     assert main(["status", "j"]) == 0
-    assert "goes on" not in capsys.readouterr().err
+    assert "in part" not in capsys.readouterr().err
 
 
 # --- no command at all

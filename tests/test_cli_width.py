@@ -115,3 +115,10 @@ def test_every_entry_of_a_journal_has_a_few_lines_on_a_narrow_terminal(
     terminal = on_terminal(monkeypatch, columns=250)
     assert main(["status", "j", "--all"]) == 0
     assert len(terminal.getvalue().splitlines()) == 4, "a header and a line for each"
+
+
+@pytest.mark.parametrize("columns", [1, 2, 25])
+def test_a_terminal_that_is_too_narrow_for_anything_makes_nothing_fail(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_terminal(monkeypatch, columns=columns)
+    parser().format_help()
+    assert main(["describe"]) == 0

@@ -22,6 +22,7 @@ from zego_aigc import (
     RegistryError,
     RetryPolicy,
     SQLiteRegistry,
+    TimedOut,
     TooManyLive,
     provision,
 )
@@ -295,7 +296,8 @@ async def test_a_bound_for_each_owner_bounds_nothing_unless_there_are_owners_and
     with pytest.raises(ConfigurationError, match="live_per_owner needs a registry"):
         Client(1, "s", live_per_owner=1)
     client = processes.start(live_per_owner=1)
-    for make in (client.call(voice()), client.start(voice()), client.agent(voice()).__aenter__()):
+    calls = client.call(voice()), client.call(voice(), owner="")
+    for make in (*calls, client.start(voice()), client.agent(voice()).__aenter__()):
         with pytest.raises(ConfigurationError, match="say for whom CreateAgentInstance is, such as owner='user-17'"):
             await make
     assert not await client.live()
@@ -322,6 +324,24 @@ async def test_an_owner_whose_create_was_not_answered_may_try_again_at_once(proc
     with pytest.raises(OutcomeUnknown):
         await client.call(voice("1"), owner="ann")
     await client.call(voice("2"), owner="ann")
+
+
+class Slow(SQLiteRegistry):
+    """A registry that notes things, and takes its time to say so."""
+
+    async def add(self, record: LiveRecord, *, per_owner: int | None = None) -> None:
+        await super().add(record, per_owner=per_owner)
+        await asyncio.sleep(60)
+
+
+async def test_a_create_that_is_given_up_while_it_is_noted_locks_no_owner_out(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with sandbox.client(registry=Slow(tmp_path / "live.db", lease=LEASE), live_per_owner=1) as client:
+        with pytest.raises(TimedOut):
+            await client.call(voice(), owner="ann", timeout=0.1)
+        assert [record.owner for record in await client.live()] == ["ann"]
+        await client.sweep()
+        assert await client.live() == []
+    assert sandbox.received(CreateAgentInstance) == []
 
 
 class Beating(SQLiteRegistry):

@@ -32,7 +32,7 @@ ACCOUNT = (
 
 def filled(text: str) -> str:
     """A paragraph of a help text, as wide as a terminal leaves room for."""
-    return textwrap.fill(text, min(96, shutil.get_terminal_size((98, 24)).columns - 2))
+    return textwrap.fill(text, max(20, min(96, shutil.get_terminal_size((98, 24)).columns - 2)))
 
 
 def add_account(command: argparse.ArgumentParser) -> Group:

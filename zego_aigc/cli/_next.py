@@ -48,14 +48,13 @@ def next_steps(
         )
     if counts.get("pending") or counts.get("made"):
         yield f"pending: {again} goes on"
-    removed = bool(counts.get("removed") and counts.get("done"))
+    removed = counts.get("removed") and counts.get("done")
     if removed:
-        yield (
-            f"removed in part: {remove} goes on with a teardown that was stopped; {again} makes anew what was removed and the "
-            "fleet names"
-        )
+        # By --only, by --prune, or by a teardown that was stopped: the journal does not say which.
+        yield f"removed in part: {remove} removes the rest, too; {again} makes anew what was removed and the fleet still names"
     if not counts:
         yield f"nothing is noted yet: {again} begins"
-    elif not removed and counts.get("done") and not any(counts.get(status) for status in _OPEN):
+    elif counts.get("done") and not any(counts.get(status) for status in _OPEN):
         live = command(f"zego-aigc status {journal} --live")
-        yield f"all is done. {live} asks what is still there, {remove} removes it"
+        what = "the rest is done" if removed else "all is done"
+        yield f"{what}. {live} asks what is still there, {remove} removes it"

@@ -74,7 +74,7 @@ def wrapped(text: str, stream: TextIO, *, hang: int = 2) -> str:
 def _broken(line: str, width: int, hang: int) -> list[str]:
     if len(line) <= width:
         return [line]
-    indent = " " * (len(line) - len(line.lstrip()) + hang)
+    indent = " " * min(len(line) - len(line.lstrip()) + hang, width // 2)
     return textwrap.wrap(
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
     )

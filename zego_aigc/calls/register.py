@@ -88,7 +88,7 @@ class Register:
             RegistryError: it could not be noted. Nothing was sent, or what was made has been ended.
             ZegoError: as the call does.
         """
-        if owner is None and self._per_owner is not None:
+        if not owner and self._per_owner is not None:
             raise ConfigurationError(
                 f"live_per_owner bounds what each owner has: say for whom {type(action).__name__} is, such as owner='user-17'"
             )
@@ -128,8 +128,8 @@ class Register:
         await self.join()
         try:
             await self.registry.add(record, per_owner=self._per_owner)
-        except RegistryError:
-            # Perhaps it was noted and only the answer was lost: then it must not count against its owner.
+        except (RegistryError, asyncio.CancelledError):
+            # Perhaps it was noted, or is, and nobody waits for the answer: then it must not count against its owner.
             self._behind[record.key] = lambda: self.registry.remove(record.key)
             raise
         return record

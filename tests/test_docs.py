@@ -61,8 +61,9 @@ def zego_sandbox_settings() -> dict[str, Any]:
 
 
 def marks(source: str) -> list[pytest.MarkDecorator]:
-    """Fleets, sandboxes that are as slow as the service, more calls than go at once, and other processes take seconds."""
-    return [pytest.mark.slow] if re.search(r"\b(provision|maintain|Sandbox|TaskGroup|create_subprocess_exec)\(", source) else []
+    """Fleets, sandboxes as slow as the service, more calls than go at once, speech, and other processes take seconds."""
+    takes_seconds = r"\b((provision|maintain|Sandbox|TaskGroup|create_subprocess_exec)\(|asyncio\.sleep\([1-9])"
+    return [pytest.mark.slow] if re.search(takes_seconds, source) else []
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ async def main() -> None:
         ) as task:
             await task.streaming()
             await task.drive_text("The next tour begins in ten minutes.", voice)
-            await asyncio.sleep(2)
+            await asyncio.sleep(1)
             await task.drive_text("The museum closes now.", voice, interrupt_mode=DriveInterruptMode.INTERRUPT)
-            print(human.name, "was interrupted after 2 seconds, and says that the museum closes")
-            await asyncio.sleep(4)  # the task ends with its block: let it speak
+            print(human.name, "was interrupted after a second, and says that the museum closes")
+            await asyncio.sleep(3)  # the task ends with its block: let it speak
 
 
 asyncio.run(main())

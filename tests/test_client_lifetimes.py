@@ -298,6 +298,16 @@ def test_without_the_module_that_goes_past_the_session_requests_go_through_it(tm
     assert (run.stdout.split(), run.stderr) == ([str(tmp_path / "zego_aigc" / "__init__.py"), "False"], "")
 
 
+def test_one_line_says_that_requests_go_through_the_session(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ZEGO_AIGC_NO_FASTPATH", "1")
+    caplog.set_level("INFO", "zego_aigc")
+    Client(1, "s")
+    (record,) = caplog.records
+    assert (record.levelname, "ZEGO_AIGC_NO_FASTPATH is set" in record.getMessage()) == ("INFO", True)
+
+
 def test_a_client_that_is_forgotten_is_freed_at_once() -> None:
     client = Client(1, "s")
     pool = weakref.ref(client.pool)

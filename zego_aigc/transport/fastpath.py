@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -32,9 +31,7 @@ if TYPE_CHECKING:
 
     from zego_aigc.transport.signed_request import SignedRequest
 
-__all__ = ["DirectPost", "available"]
-
-logger: logging.Logger = logging.getLogger("zego_aigc")
+__all__ = ["DirectPost", "why_not"]
 
 AIOHTTP_VERSION_SUPPORTED: bool = aiohttp.__version__.rpartition(".")[0] in {"3.12", "3.13", "3.14"}
 """Whether what is used here is known to do in this version of aiohttp what it is expected to do."""
@@ -43,16 +40,13 @@ NO_FASTPATH = "ZEGO_AIGC_NO_FASTPATH"
 """The environment variable that switches it off, as ``AIOHTTP_NO_EXTENSIONS`` switches off aiohttp's C extensions."""
 
 
-def available() -> bool:
-    """Whether requests may go this way. If not, the log says why."""
+def why_not() -> str | None:
+    """Why requests must not go this way, or None if they may."""
     if os.environ.get(NO_FASTPATH):
-        why = f"{NO_FASTPATH} is set"
-    elif not AIOHTTP_VERSION_SUPPORTED:
-        why = f"aiohttp {aiohttp.__version__} is not a version that it was tested with"
-    else:
-        return True
-    logger.info("requests are sent through aiohttp's session, at up to twice the CPU a call: %s", why)
-    return False
+        return f"{NO_FASTPATH} is set"
+    if not AIOHTTP_VERSION_SUPPORTED:
+        return f"aiohttp {aiohttp.__version__} is not a version that it was tested with"
+    return None
 
 
 class DirectPost:

@@ -309,13 +309,16 @@ class SessionPool:
 
 
 def _direct_post() -> type[DirectPost] | None:
-    """What :mod:`zego_aigc.transport.fastpath` offers, if it may be used. It may be deleted from an installation."""
+    """What :mod:`zego_aigc.transport.fastpath` offers, if it may be used."""
     try:
-        from zego_aigc.transport import fastpath
-    except ImportError as error:  # or aiohttp has not what it builds on
-        logger.info("requests are sent through aiohttp's session, at up to twice the CPU a call: %s", error)
-        return None
-    return fastpath.DirectPost if fastpath.available() else None
+        from zego_aigc.transport.fastpath import DirectPost, why_not
+    except ImportError as error:  # it was deleted, or aiohttp has not what it builds on
+        why: str | None = str(error)
+    else:
+        if (why := why_not()) is None:
+            return DirectPost
+    logger.info("requests are sent through aiohttp's session, at up to twice the CPU a call: %s", why)
+    return None
 
 
 def _checked_proxy(proxy: str) -> yarl.URL:

@@ -75,7 +75,7 @@ def test_where_a_trial_is_advised_another_needs_another_journal(capsys: pytest.C
     assert "or add --sandbox, for one that lives as long as this command, with a journal for the trial alone" in said
 
 
-# --- after a teardown that was stopped
+# --- where a part was removed
 
 
 def test_status_says_that_only_a_part_was_removed(sandbox: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import anyio
@@ -297,9 +298,10 @@ async def test_a_transport_that_is_closing_when_a_request_is_written_has_carried
         transport = Closing()
         should_close = False
 
+    closing: Any = Protocol()
     request = SignedRequest(b"{}", "", await LocalLimiter().acquire(1, "A"))
     with pytest.raises(ConnectionResetError):
-        request.begin(Protocol())  # type: ignore[arg-type] # all that is looked at
+        request.begin(closing)
     assert not request.begun
 
 
